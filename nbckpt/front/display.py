@@ -1,0 +1,322 @@
+"""What a person sees of a run: one line, as text everywhere and as HTML where the front end shows it."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..settings import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..run.status import Status
+
+REFRESH = 0.5
+"""Seconds between two updates that only bring news of the progress."""
+
+_PASSING = ("progress", "saved")
+_RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_STYLES = {
+    "plain": "margin: 2px 0",
+    "alarm": "margin: 2px 0; padding: 4px 8px; background: #b00020; color: #fff; font-weight: bold",
+    "notice": "margin: 2px 0; padding-left: 8px; border-left: 3px solid #d08700",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class View:
+    """Something to look at: text, and HTML that says the same."""
+
+    text: str
+    html: str
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/plain": self.text, "text/html": self.html}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def says(text: str) -> View:
+    """Return a plain sentence as something to look at."""
+    text = clean(text)
+    return View(text, f'<div style="{_STYLES["plain"]}; white-space: pre-wrap">{html.escape(text)}</div>')
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> View:
+    """Return rows under a heading.
+
+    >>> table(["name", "size"], [["train", "12 MB"]])
+    name   size
+    train  12 MB
+    """
+    lines = [[clean(cell).replace("\n", " ") for cell in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    shown = "".join(f"<tr>{_cells(line, 'td' if at else 'th')}</tr>" for at, line in enumerate(lines))
+    return View(text, f"<table>{shown}</table>")
+
+
+def _cells(line: Sequence[str], tag: str) -> str:
+    style = "text-align: left; padding: 2px 12px 2px 0"
+    return "".join(f'<{tag} style="{style}">{html.escape(cell)}</{tag}>' for cell in line)
+
+
+def titled(parts: Mapping[str, View]) -> View:
+    """Return several views below each other, each indented under its title; an empty title is none."""
+    texts, shown = [], []
+    for title, view in parts.items():
+        if title:
+            texts.append(f"{clean(title)}\n{textwrap.indent(view.text, '  ')}")
+            shown.append(f'<div style="margin-top: 8px"><b>{html.escape(clean(title))}</b></div>')
+        else:
+            texts.append(view.text)
+        shown.append(view.html)
+    return View("\n\n".join(texts), f"<div>{''.join(shown)}</div>")
+
+
+def code(source: str) -> View:
+    """Return source text as it stands."""
+    source = clean(source).rstrip("\n")
+    return View(source, f'<pre style="margin: 2px 0">{html.escape(source)}</pre>')
+
+
+def clean(text: object) -> str:
+    r"""Return what is safe on a terminal: a control character is shown as what it is, and not obeyed.
+
+    >>> clean("red: \x1b[31m")
+    'red: \\x1b[31m'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text).replace("\r\n", "\n"))
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was.
+
+    >>> age(0.4), age(12), age(250), age(7300), age(200_000)
+    ('just now', '12 seconds ago', '4 minutes ago', '2 hours ago', '2 days ago')
+    """
+    if seconds < 1:
+        return "just now"
+    units = (("second", 1, 60), ("minute", 60, 3600), ("hour", 3600, 48 * 3600), ("day", 86400, math.inf))
+    unit, length = next((unit, length) for unit, length, end in units if seconds < end)
+    count = int(seconds // length)
+    return f"{count} {unit}{'s' * (count != 1)} ago"
+
+
+def size(count: float) -> str:
+    """Say how much room something takes.
+
+    >>> size(512), size(1_230), size(12_345_678), size(1_000_000_000)
+    ('512 bytes', '1.2 kB', '12 MB', '1 GB')
+    """
+    if count < 1000:
+        return f"{count:.0f} byte{'s' * (count != 1)}"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5 or unit == "TB":
+            break
+    return f"{count:.1f}".removesuffix(".0") + f" {unit}" if count < 9.95 else f"{count:.0f} {unit}"
+
+
+def clock(moment: float) -> str:
+    """Say a moment of today as its time, any other with its date."""
+    when = datetime.fromtimestamp(moment)
+    return when.strftime("%H:%M:%S" if when.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+
+
+# -- what the line says --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    tone: Literal["plain", "alarm", "notice"] = "plain"
+
+
+def _headline(status: Status, event: str) -> _Line:
+    say = {"finished": _finished, "restored": _restored, "stopped": _stopped}.get(status.state, _running)
+    if event == "resumed":
+        say = _resumed
+    if status.state == "finished" and status.unprotected:
+        why = _phrase(status.unprotected)
+        return _Line(
+            f"finished after {duration(status.worked)} of work, but the result is NOT SAVED: {why}", "alarm"
+        )
+    return _Line(say(status))
+
+
+def _alarm(status: Status) -> _Line:
+    since, why = clock(status.unprotected_since), _phrase(status.unprotected)
+    rest = "; the computation goes on" if status.state == "running" else ""
+    return _Line(f"NOT PROTECTED since {since}: {why}{rest}", "alarm")
+
+
+def _running(status: Status) -> str:
+    if not status.progress:
+        return f"started, saving {_rhythm(status.every)} to {status.store}"
+    words = [status.progress]
+    if status.saved_at is not None and status.snapshots:
+        # a clock time: the line may be looked at long after it was written, when "12 s ago" would be a lie
+        at = f" at {status.saved_progress}" if status.saved_progress not in ("", status.progress) else ""
+        several = f"{status.snapshots} snapshot{'s' * (status.snapshots != 1)}"
+        words.append(f"saved {clock(status.saved_at)}{at} ({several}, {size(status.size)})")
+    else:
+        words.append("nothing new to save yet" if status.resumed_at else "not saved yet")
+    return ", ".join(words) + (f"; resumed at {status.resumed_at}" if status.resumed_at else "")
+
+
+def _resumed(status: Status) -> str:
+    kept = f", {duration(status.kept)} of work kept" if status.kept else ""
+    return f"resumed at {status.resumed_at}, saved {age(status.resumed_age)}{kept}"
+
+
+def _finished(status: Status) -> str:
+    resumed = f" (resumed at {status.resumed_at})" if status.resumed_at else ""
+    return f"finished after {duration(status.worked)} of work{resumed}"
+
+
+def _restored(status: Status) -> str:
+    return f"restored the finished result, saved {age(status.resumed_age)}; --fresh runs it anew"
+
+
+def _stopped(status: Status) -> str:
+    if status.saved_progress:
+        return f"stopped; run the cell again to go on at {status.saved_progress}"
+    return "stopped before anything was saved"
+
+
+def _rhythm(every: str) -> str:
+    if every == "auto":
+        return "as often as costs little"
+    return f"every {every[:-2]} iterations" if every.endswith("it") else f"every {every}"
+
+
+def _phrase(sentence: str) -> str:
+    return sentence.strip().rstrip(".")
+
+
+def _share(progress: str) -> float | None:
+    """How much of the work is done, from 0 to 1; None where nobody knows.
+
+    >>> _share("epoch 50 of 100, batch 1 of 2")
+    0.505
+    """
+    share, part = 0.0, 1.0
+    for word in progress.split(", "):
+        counted = re.search(r" (\d+) of (\d+)$", word)
+        if counted is None or not int(counted[2]):
+            break
+        part /= int(counted[2])
+        share += int(counted[1]) * part
+    return None if part == 1.0 else min(share, 1.0)
+
+
+# -- where it is shown ---------------------------------------------------------------------------------------
+
+
+class StatusLine:
+    """Shows a run's status: in a kernel as one output updated in place, elsewhere as lines on stderr.
+
+    It is a `Reporter`. Call it from the thread that computes: what another thread displays lands in whichever
+    cell is running. `quiet` leaves only what must be read: that nothing is being saved, and notices.
+    """
+
+    def __init__(self, shell: Any = None, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._in_kernel = getattr(shell, "kernel", None) is not None
+        self._handle: Any = None
+        self._alarm = ""
+        self._noticed = 0
+        self._next = 0.0
+        self._drawn = False
+
+    def show(self, status: Status, *, event: str) -> None:
+        """Show what happened; mere progress is passed over within half a second of the last update."""
+        news = status.unprotected != self._alarm or len(status.notices) > self._noticed
+        now = time.monotonic()
+        passing = event in _PASSING and (self._quiet or now < self._next)
+        if not news and (passing or (self._quiet and event != "unprotected")):
+            return
+        self._next = now + REFRESH
+        recovered = bool(self._alarm) and not status.unprotected
+        if self._in_kernel:
+            self._display(status, event, quiet=self._quiet and not recovered)
+        else:
+            self._print(status, event, recovered=recovered)
+        self._alarm, self._noticed = status.unprotected, len(status.notices)
+
+    def _display(self, status: Status, event: str, *, quiet: bool) -> None:
+        lines = [_headline(status, event)]
+        if status.unprotected and lines[0].tone != "alarm":
+            lines.insert(0, _alarm(status))
+        lines += [_Line(text, "notice") for text in status.notices]
+        lines = [line for line in lines if not (quiet and line.tone == "plain")]
+        share = _share(status.progress) if status.state == "running" else None
+        text = "\n".join(_plain(status.name, line) for line in lines)
+        view = View(text, "".join(_html(status.name, line, share) for line in lines))
+        marks = {
+            "nbckpt": {"name": status.name}
+        }  # so that a reader of the notebook can tell whose output it is
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(view, display_id=True, metadata=marks)
+        else:
+            self._handle.update(view, metadata=marks)
+
+    def _print(self, status: Status, event: str, *, recovered: bool) -> None:
+        headline = _headline(status, event)
+        lines = []
+        if recovered:
+            lines.append(_Line("saving works again"))
+        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected") and not self._quiet):
+            lines.append(headline)
+        if status.unprotected not in ("", self._alarm) and headline.tone != "alarm":
+            lines.insert(0, _alarm(status))
+        lines += [_Line(text, "notice") for text in status.notices[self._noticed :]]
+        tty = sys.stderr.isatty()
+        colour = tty and not os.environ.get("NO_COLOR")
+        for line in lines:
+            self._write(_terminal(status.name, line, colour=colour), end="\n")
+        if event in _PASSING and tty and not self._quiet:
+            passing = _Line(f"NOT PROTECTED, {_running(status)}", "alarm") if status.unprotected else headline
+            room = shutil.get_terminal_size().columns - 1
+            self._write(_terminal(status.name, passing, colour=colour, room=room), end="")
+
+    def _write(self, text: str, end: str) -> None:
+        erase = "\r\x1b[K" if self._drawn else ""
+        sys.stderr.write(f"{erase}{text}{end}")
+        sys.stderr.flush()
+        self._drawn = not end
+
+
+def _plain(name: str, line: _Line) -> str:
+    note = "note: " if line.tone == "notice" else ""
+    return f"nbckpt {clean(name)}: {note}{clean(line.text)}".replace("\n", " ")
+
+
+def _terminal(name: str, line: _Line, *, colour: bool, room: int | None = None) -> str:
+    text = _plain(name, line)[:room]
+    return f"{_RED}{text}{_PLAIN}" if colour and line.tone == "alarm" else text
+
+
+def _html(name: str, line: _Line, share: float | None) -> str:
+    who, _, rest = _plain(name, line).partition(": ")
+    bar = ""
+    if line.tone == "plain" and share is not None:
+        bar = f' <progress value="{share:.4f}" max="1" style="vertical-align: middle"></progress>'
+    said = f"<b>{html.escape(who)}:</b> {html.escape(rest)}"
+    return f'<div style="{_STYLES[line.tone]}">{said}{bar}</div>'

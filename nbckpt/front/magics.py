@@ -1,0 +1,319 @@
+"""`%%checkpointed` and `%checkpoints` in IPython.
+
+A cell is not run from inside a magic, which would break `await`, cell numbers and tracebacks. A text transform
+turns the `%%checkpointed` line into a marker statement; an AST transformer that knows the marker rewrites the
+cell, and IPython itself runs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from traitlets import Bool, Integer, Unicode
+from traitlets.config.configurable import SingletonConfigurable
+
+from ..errors import NbckptError, OptionError
+from ..run.instrument import RUN, fingerprint, holds_loop, instrument
+from ..settings import Settings, check_name
+
+if TYPE_CHECKING:
+    from ..run.cell import CellRun
+    from ..run.position import Plan
+    from ..state.namespace import Liveness
+
+MAGIC = "%%checkpointed"
+_WRAPPERS = ("%%time", "%%capture", "%%prun")
+"""Cell magics that may stand on the line after ours: they run the rest inside themselves."""
+
+
+class NbCkpt(SingletonConfigurable):
+    """Settings of nbckpt for this kernel, as in `%config NbCkpt.every = "5m"`."""
+
+    every = Unicode(None, allow_none=True, help="When to save: 10m, 90s, 1h30m, 500it or auto.").tag(config=True)
+    store = Unicode(None, allow_none=True, help="The folder that snapshots are kept in.").tag(config=True)
+    keep = Integer(None, allow_none=True, help="How many snapshots of a running cell to keep.").tag(config=True)
+    on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
+    rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
+    replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
+    quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
+
+    def values(self) -> dict[str, Any]:
+        """What has been set."""
+        return {name: getattr(self, name) for name in self.trait_names(config=True)}
+
+
+@magics_class
+class CheckpointMagics(Magics):
+    """The magics as IPython lists, completes and documents them."""
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="The checkpoint's name; the notebook's and a hash of the cell if left out.")
+    @argument("--every", metavar="WHEN", help="When to save: 10m, 90s, 1h30m, 500it (iterations) or auto.")
+    @argument("--vars", metavar="A,B", help="Save only these variables.")
+    @argument("--exclude", metavar="A,B", help="Never save these variables.")
+    @argument("--store", metavar="URL", help="The folder to save in; .nbckpt beside the notebook if left out.")
+    @argument("--keep", metavar="N", help="How many snapshots to keep while the cell runs (3).")
+    @argument("--fresh", action="store_true", default=None, help="Start over, whatever was saved.")
+    @argument("--on-change", metavar="HOW", help="When the cell was edited: resume, restart or error.")
+    @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
+    @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
+    @argument("--quiet", action="store_true", default=None, help="Show problems only.")
+    @cell_magic
+    def checkpointed(self, line: str, cell: str) -> None:  # noqa: ARG002
+        """Make a cell resumable: run it again after the kernel died, and it goes on where it was.
+
+        Variables and the progress of loops are saved as often as asked for. A cell that ran to its end gives
+        its result at once when it is run again.
+        """
+        allowed = ", ".join(_WRAPPERS)
+        raise UsageError(f"{MAGIC} stands on top of a cell of Python code, which may begin with one of {allowed}")
+
+    @line_magic
+    def checkpoints(self, line: str) -> Any:
+        """List what is saved: `%checkpoints [list | show NAME | verify [NAME] | remove NAME] [--store URL]`."""
+        from .listing import checkpoints
+
+        return checkpoints(line, Settings.collect(NbCkpt.instance().values()).store)
+
+
+class Extension:
+    """nbckpt in one shell: what `%load_ext` puts in place and `%unload_ext` takes away.
+
+    While no checkpointed cell runs, it is also what the rewritten code finds under the name `__nbckpt__`.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.config = NbCkpt.instance(parent=shell)
+        self.prepared: list[Any] = []
+        """What rewritten cells will begin with, by the number that their code mentions."""
+        self.running: list[tuple[CellRun, int]] = []
+        self.depth = 0
+
+    # -- in and out ------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        shell = self.shell
+        shell.register_magics(CheckpointMagics)
+        shell.input_transformers_cleanup.append(mark)
+        shell.ast_transformers.append(self)
+        shell.events.register("pre_run_cell", self.before_cell)
+        shell.events.register("post_run_cell", self.after_cell)
+        shell.configurables.append(self.config)
+        shell.set_hook("complete_command", complete, str_key=MAGIC)
+        setattr(builtins, RUN, self)
+
+    def unload(self) -> None:
+        shell = self.shell
+        shell.input_transformers_cleanup.remove(mark)
+        shell.ast_transformers.remove(self)
+        shell.events.unregister("pre_run_cell", self.before_cell)
+        shell.events.unregister("post_run_cell", self.after_cell)
+        shell.configurables.remove(self.config)
+        shell.strdispatchers["complete_command"].strs.pop(MAGIC, None)
+        shell.magics_manager.magics["cell"].pop("checkpointed", None)
+        shell.magics_manager.magics["line"].pop("checkpoints", None)
+        shell.magics_manager.registry.pop("CheckpointMagics", None)
+        NbCkpt.clear_instance()
+        delattr(builtins, RUN)
+
+    # -- rewriting -------------------------------------------------------------------------------------------
+
+    def visit(self, module: ast.Module) -> ast.Module:
+        """Rewrite a cell that carries the marker; IPython calls this for every cell."""
+        if not (module.body and (line := _marked(module.body[0])) is not None):
+            return module
+        marker = module.body[0]
+        try:
+            begin, body = self._rewrite(line, ast.Module(module.body[1:], module.type_ignores))
+        except (NbckptError, UsageError) as error:
+            begin, body = _Refusal(error), []
+        except Exception as error:  # noqa: BLE001 - IPython would drop the transformer and run the cell unprotected
+            begin, body = _Refusal(NbckptError(f"this cell cannot be made resumable ({error!r}); nothing was run")), []
+        self.prepared.append(begin)
+        call = ast.parse(f"{RUN}.begin({len(self.prepared) - 1})").body[0]
+        for node in ast.walk(call):
+            ast.copy_location(node, marker)
+        return ast.Module([call, *body], module.type_ignores)
+
+    def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
+        from ..state.namespace import liveness
+
+        options = vars(parse_argstring(CheckpointMagics.checkpointed, line))
+        settings = Settings.collect(options, self.config.values())
+        source = ast.unparse(module)
+        digest = fingerprint(module)[:8]
+        code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        alive = liveness(module.body, holds_loop)
+        rewritten, plan = instrument(module, self.shell.ast_node_interactivity)
+        return _Beginning(self, settings, plan, source, digest, code, alive), rewritten.body
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def __call__(self, line: str) -> None:
+        raise NbckptError(f"this cell was not rewritten, so {line!r} would not protect it: %reload_ext nbckpt")
+
+    def begin(self, number: int) -> None:
+        """The first statement of a rewritten cell."""
+        beginning, self.prepared[number] = self.prepared[number], None
+        run = beginning.begin()
+        self.running.append((run, self.depth))
+        setattr(builtins, RUN, run)
+
+    def before_cell(self, *_: Any) -> None:
+        self.depth += 1
+
+    def after_cell(self, result: Any) -> None:
+        """Finish the run that this cell began."""
+        depth, self.depth = self.depth, max(0, self.depth - 1)
+        if not self.running or self.running[-1][1] != depth:
+            return
+        run, _ = self.running.pop()
+        setattr(builtins, RUN, self.running[-1][0] if self.running else self)
+        try:
+            if run.reached_end and result.success:
+                run.finish(run.position())
+            else:
+                run.stop()
+        finally:
+            run.close()
+
+
+class _Refusal:
+    """A cell that must not run."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def begin(self) -> CellRun:
+        raise self.error
+
+
+class _Beginning:
+    """A rewritten cell that is about to run."""
+
+    def __init__(
+        self,
+        extension: Extension,
+        settings: Settings,
+        plan: Plan,
+        source: str,
+        digest: str,
+        code: Any,
+        alive: Liveness,
+    ) -> None:
+        self.extension, self.settings, self.plan, self.source = extension, settings, plan, source
+        self.digest, self.code, self.alive = digest, code, alive
+
+    def begin(self) -> CellRun:
+        """Open the checkpoint, and stand at the top of the cell with a way back in or a fresh start."""
+        from ..run.cell import CellRun
+        from ..state.namespace import Selection, names_used
+        from .display import StatusLine
+
+        shell, settings = self.extension.shell, self.settings
+        names = names_used([self.code], shell.user_ns)
+        only = None if settings.vars is None else frozenset(settings.vars)
+        if only and (unknown := sorted(only - names.reads - names.binds - shell.user_ns.keys())):
+            raise OptionError(f"--vars names {', '.join(unknown)}, which neither the notebook nor the cell has")
+        selection = Selection(set(names.reads | names.binds), set(names.binds), only, frozenset(settings.exclude))
+        origin = _origin(shell)
+        run = CellRun(
+            self.plan,
+            self.source,
+            self.extension.begin,
+            settings.name or _default_name(origin, self.digest, settings.store),
+            settings,
+            shell.user_ns,
+            selection,
+            StatusLine(shell, quiet=settings.quiet),
+            spare=frozenset(names.binds) - self.alive.boundaries,
+            shell=shell,
+            origin=origin,
+        )
+        run.open()
+        run.prepare(self.alive.inputs)
+        run.start()
+        return run
+
+
+def mark(lines: list[str]) -> list[str]:
+    """Turn a first line `%%checkpointed ...` into the marker. Pure: IPython calls it several times a cell."""
+    if not lines or lines[0].split(maxsplit=1)[:1] != [MAGIC] or lines[0].rstrip().endswith("?"):
+        return lines
+    marker = f"{RUN}({lines[0].strip()!r})\n"
+    if len(lines) > 1 and lines[1].startswith("%%"):
+        if lines[1].split()[0] in _WRAPPERS:
+            return [lines[1], marker, *lines[2:]]  # the wrapper runs the rest, and finds the marker on top of it
+        return ["get_ipython().run_cell_magic('checkpointed', '', '')\n"]
+    return [marker, *lines[1:]]
+
+
+def _marked(node: ast.stmt) -> str | None:
+    """The options on the marker, if this is one."""
+    match node:
+        case ast.Expr(ast.Call(ast.Name(id=name), [ast.Constant(str(line))])) if name == RUN:
+            return line.removeprefix(MAGIC).strip()
+    return None
+
+
+def _origin(shell: Any) -> dict[str, Any]:
+    """Which notebook and which of its cells this is, where the front end says so."""
+    notebook = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    cell = None
+    if (kernel := getattr(shell, "kernel", None)) is not None:
+        cell = (kernel.get_parent().get("metadata") or {}).get("cellId")
+    return {"notebook": notebook, "cell": cell}
+
+
+def _default_name(origin: dict[str, Any], digest: str, store: str) -> str:
+    """The notebook's name and the cell's hash; or, after an edit, the name that its cell id was saved under."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin["notebook"] or "notebook").stem).strip("-._")[:100] or "notebook"
+    name = check_name(f"{stem}-{digest}")
+    if origin["cell"] is None:
+        return name
+    from ..storage.repository import Repository
+
+    repository = Repository.open(store, create=False)
+    known = [other for other in repository.names() if other.startswith(f"{stem}-")]
+    if name in known:
+        return name
+    for other in known:
+        latest = repository.history(other)[:1]
+        if latest and latest[0].description.get("cell") == origin["cell"]:
+            return other
+    return name
+
+
+def complete(_: Any, event: Any) -> list[str]:
+    """Complete the options of `%%checkpointed`."""
+    words = event.line.split()
+    if len(words) > 1 and words[-2] == "--on-change" and not event.line.endswith(" "):
+        return ["resume", "restart", "error"]
+    parser = CheckpointMagics.checkpointed.parser
+    return sorted(name for action in parser._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001
+
+
+_loaded: dict[int, Extension] = {}
+
+
+def load_extension(shell: Any) -> None:
+    """Put nbckpt into a shell, once."""
+    if id(shell) not in _loaded:
+        extension = Extension(shell)
+        extension.load()
+        _loaded[id(shell)] = extension
+
+
+def unload_extension(shell: Any) -> None:
+    """Take it out again, if it is there."""
+    if (extension := _loaded.pop(id(shell), None)) is not None:
+        extension.unload()

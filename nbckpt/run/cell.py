@@ -1,0 +1,345 @@
+"""A cell's run: what the rewritten code calls, on its way through and on its way back in.
+
+On the way back the code is run from its top. Statements that had completed are skipped, imports and definitions
+run again, and each statement that was in progress is entered as it was; where the saved boundary is reached, the
+run *arrives*, and from there on it is an ordinary run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import CellChangedError, NbckptError, RestoreError
+from ..state import pickling, randomness
+from . import cursors
+from .checkpoint import Run
+from .cursors import NOTHING, Cursor
+from .loops import AsyncTurns, Loop, turns
+from .position import LOOPS, Match, Plan, Position, ancestors, match
+
+_PACKAGE = str(Path(__file__).parent.parent)
+
+
+class CellRun(Run):
+    """The run of one cell, of which `plan` names the statements and `source` is the text."""
+
+    kind = "cell"
+
+    def __init__(self, plan: Plan, source: str, begin: Callable[[int], None], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.plan, self.source = plan, source
+        self.begin = begin
+        """Begins another cell that this one runs, as the front would."""
+        self.frames = Frames()
+        self.reached_end = False
+        self.way: Resume | None = None
+        """The way back to the saved boundary, until it is reached."""
+        self.ways: dict[str, bool] = {}
+        """Which way each `if` went last."""
+        self._random_before: dict[str, dict[str, Any]] = {}
+
+    def prepare(self, inputs: frozenset[str]) -> None:
+        """Find the way back to the snapshot there is, or make sure that a fresh run can be saved.
+
+        Raises:
+            CellChangedError: the snapshot is of other code.
+            UnpicklableError: something that the cell is given cannot be saved.
+        """
+        if self.saved is not None:
+            try:
+                self.way = Resume(self._match())
+            except CellChangedError:
+                if self.settings.on_change != "restart":
+                    raise
+                self.status.notice("the cell was edited where it had run already, so it starts over")
+                self.saved = None
+        if self.saved is None:
+            self.check_inputs(inputs)
+
+    def _match(self) -> Match:
+        description = self._saved().description
+        if description.get("kind") != self.kind:
+            raise CellChangedError(
+                f"checkpoint {self.name!r} was made by a {description.get('kind')}, not by a cell. Nothing was run: "
+                "use another name, or start over with --fresh"
+            )
+        saved = Plan.from_json(description["plan"])
+        position = Position.from_json(description["position"])
+        self._known = {statement.whole for statement in saved.statements.values()}
+        found = match(saved, self.plan, position, self.settings.on_change, (description["source"], self.source))
+        for notice in found.notices:
+            self.status.notice(notice)
+        return found
+
+    # -- statements ------------------------------------------------------------------------------------------
+
+    def step(self, key: str) -> bool:
+        """Stand before a statement; return whether to execute it."""
+        if self.way is not None:
+            return self._approach(self.way, key)
+        if key in self.loops:
+            del self.loops[key]
+        if self.schedule.due:
+            self.boundary(self._position("before", key), turn=False)
+        return True
+
+    def _approach(self, way: Resume, key: str) -> bool:
+        statement = self.plan[key]
+        needed = key in way.entered or way.is_before(key)
+        if not way.built and (needed or way.needs_state(statement.eager, self._saved().parts["state"].info)):
+            self.build()
+            way.built = True
+        if way.is_before(key):
+            self._arrive()
+            return True
+        if key in way.entered:
+            return True
+        if self.plan.comes_after(key, way.position.key):
+            raise RestoreError(
+                f"the cell took another way than before and missed line {self.plan[way.position.key].line}, where it "
+                "was. Nothing was lost: start over with --fresh"
+            )
+        if statement.kind != "always":
+            return False
+        if way.built and statement.binds and statement.whole in self._known:
+            return False  # it came back with the snapshot, and what came with it refers to it
+        way.rebound |= set(statement.binds)
+        return True
+
+    def _arrive(self) -> None:
+        assert self.way is not None  # noqa: S101
+        way, self.way = self.way, None
+        self.arrive(frozenset(way.rebound))
+
+    def end(self, *value: Any) -> Any:
+        """The last statement was executed; `value` is the last expression's."""
+        if self.way is not None:
+            self.ended()
+        self.reached_end = True
+        if self.status.state != "restored":
+            self.result = value[0] if value else NOTHING
+            self.recorder.mark()
+        return value[0] if value else None
+
+    def ended(self) -> Any:
+        """The last statement had been executed already; return its value."""
+        if self.way is not None:
+            if self.way.position.where != "end":
+                raise RestoreError(
+                    "the cell took another way than before and did not come to where it was. Nothing was lost: "
+                    "start over with --fresh"
+                )
+            if not self.way.built:
+                self.build()
+            self._arrive()
+        self.reached_end = True
+        self.recorder.mark()
+        return None if self.result is NOTHING else self.result
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def enters(self, key: str) -> bool:
+        """Whether this is the way back into a statement, whose header is then not evaluated again."""
+        if self.way is None or key not in self.way.entered:
+            return False
+        if self.plan[key].kind not in LOOPS:
+            return True
+        return self._record(key)["kind"] == "iterator" and key not in self.way.match.extended
+
+    def enters_drawing(self, key: str) -> bool:
+        """The same for a header that may draw random numbers: what they were before is kept for a replay."""
+        if self.enters(key):
+            return True
+        if self.way is not None and key in self.way.entered:
+            self._before_replay(self.way, self._record(key))
+        else:
+            held = randomness.capture_held(self.namespace)
+            self._random_before[key] = {"global": randomness.capture(), "held": held}
+        return False
+
+    def branch(self, key: str, way: bool) -> bool:  # noqa: FBT001 - the value of a condition
+        """Remember which way an `if` goes."""
+        self.ways[key] = way
+        return way
+
+    def taken(self, key: str) -> bool:
+        """The way that an `if` went."""
+        assert self.way is not None  # noqa: S101
+        return self.branch(key, self.way.position.taken[key])
+
+    def turn(self, key: str) -> bool:
+        """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
+        loop = self.loops.setdefault(key, Loop(key, nested=self.plan[key].nested))
+        if self.way is not None:
+            loop.count = self._record(key)["count"]
+            if not self.way.is_top(key):
+                return True
+            self._arrive()
+        elif self.schedule.due:
+            self.top(loop)
+        loop.count += 1
+        return False
+
+    def loop(self, key: str, iterable: Any) -> Iterator[Any]:
+        """The items of a `for` loop whose header was evaluated."""
+        loop = Loop(key, nested=self.plan[key].nested)
+        if self.way is None:
+            loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
+            return self._go(loop)
+        record = self._record(key)
+        step = cursors.extend if key in self.way.match.extended else cursors.advance
+        return self._go_on(loop, step(iterable, record, record["count"], self.plan[key].line))
+
+    def again(self, key: str) -> Iterator[Any]:
+        """The items left of a `for` loop whose iterator came back."""
+        return self._go_on(Loop(key, nested=self.plan[key].nested), cursors.reopen(self._record(key)))
+
+    def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
+        self.loops[loop.key] = loop
+        return turns(self, loop, current)
+
+    def _go_on(self, loop: Loop, cursor: Cursor) -> Iterator[Any]:
+        return self._go(loop, self._entered(loop, cursor))
+
+    def _entered(self, loop: Loop, cursor: Cursor) -> Any:
+        """Take a loop up again; return its current item if an iteration had begun."""
+        assert self.way is not None  # noqa: S101
+        if cursor.kind == "replay":
+            self._after_replay(self.way, loop.key)
+        record = self._record(loop.key)
+        loop.cursor, loop.count = cursor, record["count"]
+        if not self.way.is_top(loop.key):
+            return record["item"]
+        self._arrive()
+        return NOTHING
+
+    def async_loop(self, key: str, iterable: Any) -> AsyncIterator[Any]:
+        """The items of an `async for` loop whose header was evaluated."""
+        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        if self.way is None:
+            loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
+            return AsyncTurns(self, loop)
+        record, line = self._record(key), self.plan[key].line
+
+        async def prepare() -> Any:
+            return self._entered(loop, await cursors.advance_async(iterable, record, record["count"], line))
+
+        return AsyncTurns(self, loop, prepare)
+
+    def async_again(self, key: str) -> AsyncIterator[Any]:
+        """The items left of an `async for` loop whose iterator came back."""
+        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        current = self._entered(loop, cursors.reopen(self._record(key)))
+
+        async def prepare() -> Any:
+            return current
+
+        return AsyncTurns(self, loop, prepare)
+
+    # -- replays ---------------------------------------------------------------------------------------------
+
+    def _before_replay(self, way: Resume, record: dict[str, Any]) -> None:
+        """Put random state back to what it was when the loop began; note what drawing might change."""
+        if not (before := record.get("random")):
+            return
+        way.held = randomness.capture_held(self.namespace)
+        way.digests = {name: pickling.digest(value) for name, value in self.root["variables"].items()}
+        randomness.restore(before["global"])
+        randomness.restore_held(self.namespace, before["held"])
+
+    def _after_replay(self, way: Resume, key: str) -> None:
+        """Undo what drawing the finished items did to the variables."""
+        line = self.plan[key].line
+        self.status.notice(f"the loop at line {line} cannot be saved half way: its finished items were drawn again")
+        if not way.digests:
+            return
+        randomness.restore_held(self.namespace, way.held)
+        now = {name: pickling.digest(value) for name, value in self.root["variables"].items()}
+        if changed := [name for name in now if now[name] != way.digests[name]]:
+            self.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
+            self.build()
+            for entered in way.entered[: way.entered.index(key)]:
+                if (loop := self.loops.get(entered)) and loop.cursor and loop.cursor.kind == "iterator":
+                    loop.cursor.iterator = self._record(entered)["iterator"]
+
+    def _record(self, key: str) -> dict[str, Any]:
+        assert self.way is not None  # noqa: S101
+        record: dict[str, Any] = self.root["loops"][self.way.saved_key(key)]
+        return record
+
+    # -- position --------------------------------------------------------------------------------------------
+
+    def top(self, loop: Loop) -> None:
+        """Stand at a boundary: an iteration has ended."""
+        self.boundary(self._position("top", loop.key), turn=not loop.nested)
+
+    def left(self, loop: Loop) -> None:
+        """Forget a loop that was left, so that what it went over can be freed."""
+        if self.loops.get(loop.key) is loop:
+            del self.loops[loop.key]
+
+    def position(self) -> Position:
+        """The end: anywhere else a boundary knows where it is."""
+        return Position("end")
+
+    def _position(self, where: Any, key: str) -> Position:
+        around = ancestors(key)
+        entered = [*around, key] if where == "top" else around
+        turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
+        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways})
+
+    def progress(self, position: Position) -> str:
+        """Say where a position is."""
+        return self.plan.describe(position)
+
+    def plan_json(self) -> dict[str, Any]:
+        """What a later run compares its own cell with."""
+        return {"plan": self.plan.to_json(), "source": self.source}
+
+
+class Resume:
+    """The way back to a saved boundary."""
+
+    def __init__(self, found: Match) -> None:
+        self.match = found
+        self.position = found.position
+        self.entered = found.position.entered
+        self.built = False
+        """Whether the saved objects are in place."""
+        self.rebound: set[str] = set()
+        """Names of definitions that ran again."""
+        self.held: dict[str, Any] = {}
+        self.digests: dict[str, str | None] = {}
+        self._saved_keys = {now: saved for saved, now in found.renamed.items()}
+
+    def is_before(self, key: str) -> bool:
+        return self.position.where == "before" and self.position.key == key
+
+    def is_top(self, key: str) -> bool:
+        return self.position.where == "top" and self.position.key == key
+
+    def saved_key(self, key: str) -> str:
+        return self._saved_keys[key]
+
+    def needs_state(self, eager: tuple[str, ...], info: dict[str, Any]) -> bool:
+        """Whether a definition can only be made from saved values."""
+        return bool(set(eager) & {variable["name"] for variable in info["variables"]})
+
+
+class Frames:
+    """Takes nbckpt's own frames out of the traceback of an exception that passes."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if error is None or isinstance(error, NbckptError):
+            return
+        at = error.__traceback__
+        while at is not None:
+            while at.tb_next is not None and at.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+                at.tb_next = at.tb_next.tb_next
+            at = at.tb_next

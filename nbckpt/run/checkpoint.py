@@ -1,0 +1,406 @@
+"""One run of a checkpoint, in the order in which it happens: find, restore, run, snapshot, finish.
+
+Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their position; all else is here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointConflict, MissingVariableError, RestoreError, UnpicklableError
+from ..settings import OUTPUT_LIMIT, Settings
+from ..state import adapters, namespace as names, pickling, randomness
+from ..storage.repository import Repository
+from ..storage.snapshot import PartData
+from .outputs import Recorder
+from .position import Position
+from .schedule import Schedule
+from .status import Reporter, Status
+
+if TYPE_CHECKING:
+    from ..storage.repository import Loaded
+    from .loops import Loop
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class Run:
+    """One attempt at a checkpoint, from its first statement or from a snapshot until it ends or dies.
+
+    `namespace` is where its variables live, `selection` says which of them are its state, and `spare` names
+    those that are always assigned again before they are read.
+    """
+
+    kind = ""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        namespace: dict[str, Any],
+        selection: names.Selection,
+        reporter: Reporter,
+        *,
+        spare: frozenset[str] = frozenset(),
+        shell: Any = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.settings, self.namespace, self.selection = name, settings, namespace, selection
+        self.spare = spare
+        self.origin = dict(origin or {})
+        """Where it runs: `notebook`, `cell`."""
+        self.reporter = reporter
+        self.status = Status(name, settings.store, str(settings.every))
+        self.schedule = Schedule(settings.every)
+        self.recorder = Recorder(OUTPUT_LIMIT, shell)
+        self.loops: dict[str, Loop] = {}
+        self.attributes: dict[str, Any] = {}
+        """What a script keeps on `ckpt.state`."""
+        self.metrics: dict[str, float] = {}
+        self.result: Any = pickling.NOTHING
+        self.saved: Loaded | None = None
+        """The snapshot that this run goes on from, until its state is in place."""
+        self.root: dict[str, Any] = {}
+        """The graph of that snapshot, once it is built."""
+        self.home = pickling.Home(namespace)
+        self.id = secrets.token_hex(8)
+        self.worked_before = 0.0
+        self.fenced = False
+        self._left_out: dict[str, tuple[type, str]] = {}
+
+    # -- find ------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Find the newest snapshot that verifies, and make sure that new ones can be written.
+
+        Raises:
+            StoreError: the store cannot be read or written: better now than after hours of work.
+            DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat: there is something, and it cannot be used.
+        """
+        self.repository = Repository.open(self.settings.store)
+        found = None if self.settings.fresh else self.repository.load(self.name)
+        if found is not None:
+            for damage in found.damaged:
+                self.status.notice(damage)
+            self._check_python(found.description)
+        self.saved = found
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "run": self.id}
+        self.writer = self.repository.writer(
+            self.name, keep=self.settings.keep, writer_info=who, based_on=found
+        )
+
+    def _check_python(self, description: Mapping[str, Any]) -> None:
+        if description.get("python", PYTHON) != PYTHON:
+            raise RestoreError(
+                f"checkpoint {self.name!r} was saved by Python {description['python']} and this is Python {PYTHON}, "
+                "which may not build the same objects. Nothing was touched: run it with that Python, or start over "
+                "with --fresh"
+            )
+
+    def start(self) -> None:
+        """Start to listen and to watch the clock."""
+        if self.saved is not None:
+            self.worked_before = float(self.saved.description.get("worked", 0.0))
+        self.started_at = time.monotonic()
+        self.selection.start(self.namespace)
+        self.recorder.start()
+        if self.saved is None:
+            self.tell("started")
+        elif self.settings.replay and "output" in self.saved.parts:
+            self.recorder.replay(self.saved.parts["output"].stream)
+        self.schedule.start()
+
+    def check_inputs(self, inputs: frozenset[str]) -> None:
+        """Find out before any compute whether what the cell is given can be saved.
+
+        Raises:
+            UnpicklableError: a variable cannot, with the path to the culprit.
+        """
+        contents = names.sort_names(self.selection.chosen(self.namespace) & inputs, self.namespace)
+        while True:
+            try:
+                pickling.probe(self._keepable(contents.data))
+            except UnpicklableError as error:
+                self._leave_out(contents.data, error)
+            else:
+                return
+
+    # -- restore ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Build the saved objects and bind them, all or nothing.
+
+        Raises:
+            RestoreError: they cannot be built here.
+        """
+        saved = self._saved()
+        description = saved.description
+        self.home.saved = pickle.loads(bytes(saved.parts["definitions"].stream))
+        root = pickling.load(saved.parts["state"].stream, saved.parts["state"].buffers, self.home)
+        found = {
+            alias: _import(module) for alias, module in description["modules"].items() if alias not in self.namespace
+        }
+        with self.home.active():
+            for name in self.home.saved:
+                self.home.definition(name)
+        self.root = root
+        self.namespace.update(found | self.home.made | root["variables"])
+        self.attributes.clear()
+        self.attributes.update(root["attributes"])
+        self.metrics = dict(description.get("metrics", {}))
+
+    def arrive(self, rebound: frozenset[str] = frozenset()) -> None:
+        """Stand at the saved boundary: every variable is what it was there, and so is the random state.
+
+        On the way here loop variables and contexts were bound again; what was saved wins, except for the
+        definitions in `rebound`, which ran again.
+
+        Raises:
+            MissingVariableError: something that could not be saved is needed, and nothing made it again.
+        """
+        saved = self._saved()
+        description = saved.description
+        self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
+        for name in description["deleted"]:
+            self.namespace.pop(name, None)
+        lacking = {
+            name: why["why"]
+            for name, why in description["left_out"].items()
+            if why["alive"] and name not in self.namespace
+        }
+        if lacking:
+            listed = ", ".join(f"{name} ({why})" for name, why in lacking.items())
+            raise MissingVariableError(
+                f"the rest of the cell needs {listed}, which could not be saved. Nothing was lost: make it again in "
+                "a cell before this one, or open it in a `with` block around the loop, and run the cell again",
+                tuple(lacking),
+            )
+        if self.settings.rng and self.root["random"] is not None:
+            randomness.restore(self.root["random"])
+        self.result = self.root["result"]
+        self.status.kept = self.status.worked = self.worked_before
+        self.status.resumed_age = max(0.0, time.time() - float(description.get("saved_at", time.time())))
+        self.status.saved_at = description.get("saved_at")
+        self.status.resumed_at = self.status.saved_progress = str(description.get("progress", ""))
+        self.saved, self.root = None, {}
+        self.started_at = time.monotonic()
+        if description["finished"]:
+            self.status.state = "restored"
+            self.tell("restored")
+        else:
+            self.tell("resumed")
+
+    def _saved(self) -> Loaded:
+        assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
+        return self.saved
+
+    # -- snapshot --------------------------------------------------------------------------------------------
+
+    def position(self) -> Position:
+        """Where the run is."""
+        raise NotImplementedError
+
+    def progress(self, position: Position) -> str:
+        """Say where that is."""
+        raise NotImplementedError
+
+    def plan_json(self) -> dict[str, Any]:
+        """What of the code a later run has to know."""
+        raise NotImplementedError
+
+    def boundary(self, position: Position, *, turn: bool) -> None:
+        """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
+        self.status.progress = self.progress(position)
+        if self.schedule.wants_snapshot(turn=turn) and not self.fenced:
+            self.save(position)
+        else:
+            self.tell("progress")
+
+    def save(self, position: Position, *, finished: bool = False) -> bool:
+        """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""
+        began = time.perf_counter()
+        protected = not self.status.unprotected
+        try:
+            parts, description = self._capture(position, finished=finished)
+            committed = self.writer.commit(description, parts, final=finished)
+        except CheckpointConflict as error:
+            self.fenced = True
+            self.status.unprotect(str(error))
+        except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
+            self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
+        else:
+            self.status.protect()
+            self.status.saved_at, self.status.saved_progress = time.time(), description["progress"]
+            self.status.snapshots += 1
+            self.status.size = committed.total_bytes
+            self.schedule.saved(time.perf_counter() - began)
+            self.tell("saved")
+            return True
+        self.schedule.saved(time.perf_counter() - began)
+        self.tell("unprotected" if protected else "progress")
+        return False
+
+    def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
+        pickled, contents = self._pickle(position)
+        definitions = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        variables = [{"name": name, "type": _type_name(value)} for name, value in contents.data.items()]
+        shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
+        parts = [
+            PartData("state", pickled.stream, pickled.buffers, {"variables": variables}),
+            PartData("definitions", pickle.dumps(definitions), [], {"names": sorted(definitions)}),
+            PartData("output", shown, [], {}),
+        ]
+        description = {
+            "kind": self.kind,
+            "position": position.to_json(),
+            "progress": self.progress(position),
+            "finished": finished,
+            **self.plan_json(),
+            "python": PYTHON,
+            "packages": _packages(contents.data.values()),
+            "modules": contents.modules,
+            "deleted": sorted(set(contents.missing) & self.selection.binds),
+            "left_out": {
+                name: {"why": why, "alive": name not in self.spare} for name, (_, why) in self._left_out.items()
+            },
+            "worked": self.worked(),
+            "saved_at": time.time(),
+            "run": self.id,
+            "every": str(self.settings.every),
+            "metrics": self.metrics,
+            **self.origin,
+        }
+        return parts, description
+
+    def _pickle(self, position: Position) -> tuple[pickling.Pickled, names.Contents]:
+        """Pickle the state as one graph; what it is found to need joins it."""
+        while True:
+            contents = names.sort_names(self.selection.chosen(self.namespace), self.namespace)
+            data = self._keepable(contents.data)
+            root = {
+                "variables": data,
+                "loops": {key: self.loops[key].saved() for key in position.turns},
+                "attributes": self.attributes,
+                "result": self.result,
+                "random": randomness.capture() if self.settings.rng else None,
+            }
+            try:
+                pickled = pickling.dump(root)
+            except UnpicklableError as error:
+                self._leave_out(contents.data, error)
+                continue
+            used = names.names_of_definitions(pickled.definitions.values(), self.namespace)
+            if not self.selection.grow(used):
+                contents = names.Contents(data, contents.modules, contents.definitions, contents.missing)
+                return pickled, contents
+
+    def _keepable(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        self._left_out = {
+            name: (kind, why)
+            for name, (kind, why) in self._left_out.items()
+            if name in self.namespace and type(self.namespace[name]) is kind
+        }
+        return {name: value for name, value in data.items() if name not in self._left_out}
+
+    def _leave_out(self, data: Mapping[str, Any], error: UnpicklableError) -> None:
+        """Leave out what may be left out of a state that cannot be pickled.
+
+        Raises:
+            UnpicklableError: there is something that may not.
+        """
+        found = False
+        for name, value in self._keepable(data).items():
+            try:
+                pickling.probe(value)
+            except UnpicklableError:
+                live = adapters.live_resource(type(value))
+                path, reason = pickling.culprit(value, name)
+                if not live and name not in self.spare:
+                    raise UnpicklableError(
+                        f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
+                        f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
+                        path,
+                    ) from error
+                self._left_out[name] = (type(value), live or reason)
+                if name not in self.spare:
+                    self.status.notice(f"{name} is {live} and is not saved; a resumed run needs it made again")
+                found = True
+        if not found:
+            raise UnpicklableError(f"what a loop goes over or has at hand cannot be saved: {error}") from error
+
+    # -- finish ----------------------------------------------------------------------------------------------
+
+    def worked(self) -> float:
+        """Seconds of work in this run and those that it goes on from."""
+        return self.worked_before + time.monotonic() - self.started_at
+
+    def finish(self, position: Position) -> None:
+        """Save the result, unless it was there already."""
+        if self.status.state == "restored":
+            return
+        self.status.worked = self.worked()
+        self.schedule.stop()
+        if not self.fenced and self.save(position, finished=True):
+            self.status.state = "finished"
+            self.tell("finished")
+        else:
+            self.status.state = "finished"
+            self.tell("unprotected")
+
+    def stop(self) -> None:
+        """The run ended early, by an error or an interrupt: the last snapshot stands."""
+        self.status.worked = self.worked()
+        self.status.state = "stopped"
+        self.tell("stopped")
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.schedule.stop()
+        self.recorder.stop()
+        self.writer.close()
+
+    def tell(self, event: str) -> None:
+        """Show the status; what it shows is not part of the cell's output."""
+        with self.recorder.paused():
+            self.reporter.show(self.status, event=event)
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise RestoreError(
+            f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: "
+            "install it and run the cell again"
+        ) from error
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _packages(values: Any) -> dict[str, str]:
+    """The versions of the packages that the saved variables' classes come from."""
+    found = {}
+    for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
+        if package not in sys.stdlib_module_names and package != "__main__":
+            version: Sequence[str] | str | None = getattr(sys.modules.get(package), "__version__", None)
+            found[package] = str(version or _installed_version(package))
+    return found
+
+
+def _installed_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

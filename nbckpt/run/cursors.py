@@ -1,0 +1,296 @@
+"""Skipping ahead in what a loop goes over.
+
+A cursor is how one loop's iterable is advanced past the iterations that are done. There are four, tried in
+this order:
+
+- an iterator that pickles (over ranges, lists, dicts, sets, `enumerate`, `zip`, `map`, the user's own classes)
+  is itself part of the snapshot: nothing is evaluated again, and the items that were left are the ones left;
+- an object with `state_dict` and `load_state_dict` is told where it was;
+- a progress bar is looked through: what it shows gets the cursor, the bar goes on at the right count;
+- everything else is replayed: evaluated again with the random state it had, its finished items drawn and
+  dropped.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ..errors import CellChangedError, ReplayError
+from ..state import pickling
+
+NOTHING: Any = pickling.NOTHING
+"""Stands for "no item": None is an item like any other."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """A way through one iterable: `iterator` yields the items left, `saved()` is what a snapshot keeps of it.
+
+    `iterable` is what the loop's header evaluated to; `total` how many items there are in all, where known.
+    """
+
+    kind: str
+    iterable: Any
+    iterator: Any
+    total: int | None
+    bar: Any = None
+    """The progress bar that was looked through."""
+    fresh_random: Any = None
+    """For a replay: the random state before the header was evaluated."""
+    first: Any = NOTHING
+    """For a replay: the first item's fingerprint."""
+
+    def saved(self, count: int, item: Any) -> dict[str, Any]:
+        """What a snapshot keeps, after `count` items of which `item` was the last."""
+        record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar}
+        if self.kind == "iterator":
+            record["iterator"] = self.iterator
+        elif self.kind == "state_dict":
+            record["state"] = _stateful(self.iterable, self.iterator).state_dict()
+        else:
+            record |= {"random": self.fresh_random, "first": self.first, "last": _lasting_fingerprint(item)}
+        return record
+
+
+def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
+    """Begin a loop over an iterable.
+
+    Raises whatever `iter(iterable)` raises.
+    """
+    bar, inner = look_through(iterable)
+    iterator = iter(inner)
+    cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, fresh_random)
+    if cursor.kind == "replay":
+        cursor.iterator = _noting_first(cursor, iterator)
+    return cursor
+
+
+def _noting_first(cursor: Cursor, iterator: Iterator[Any]) -> Iterator[Any]:
+    """Remember what the first item was, so that a replay can be told from another sequence."""
+    for item in iterator:
+        cursor.first = item_fingerprint(item)
+        yield item
+        break
+    yield from iterator
+
+
+def open_async_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
+    """Begin an `async for` over an asynchronous iterable."""
+    iterator = type(iterable).__aiter__(iterable)
+    return Cursor(_kind(iterable, iterator), iterable, iterator, _total(iterable), None, fresh_random)
+
+
+def _kind(iterable: Any, iterator: Any) -> str:
+    if _is_sound(iterator):
+        return "iterator"
+    if _has_state_dict(iterator) or _has_state_dict(iterable):
+        return "state_dict"
+    return "iterator" if pickles(iterator) else "replay"
+
+
+def reopen(record: Mapping[str, Any]) -> Cursor:
+    """The cursor of a loop whose iterator came back with the snapshot."""
+    iterator = record["iterator"]
+    return Cursor("iterator", iterator, iterator, record["total"], record["bar"])
+
+
+def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
+    """Bring an iterable that was evaluated again to where it was, `count` items in.
+
+    Raises:
+        ReplayError: it yields other items than it did.
+    """
+    bar, inner = look_through(iterable)
+    if record["kind"] == "state_dict":
+        return _told_its_state(inner, iter, record, bar)
+    iterator = iter(inner)
+    drawn, first, last = 0, NOTHING, NOTHING
+    for item in islice(iterator, count):
+        drawn, first, last = drawn + 1, first if drawn else item, item
+    check_replay(record, count, line, drawn, first, last)
+    return Cursor("replay", inner, iterator, record["total"], bar, record["random"], record["first"])
+
+
+async def advance_async(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
+    """The same for an asynchronous iterable."""
+    begin = type(iterable).__aiter__
+    if record["kind"] == "state_dict":
+        return _told_its_state(iterable, begin, record, None)
+    iterator = begin(iterable)
+    drawn, first, last = 0, NOTHING, NOTHING
+    while drawn < count and (item := await anext(iterator, NOTHING)) is not NOTHING:
+        drawn, first, last = drawn + 1, first if drawn else item, item
+    check_replay(record, count, line, drawn, first, last)
+    return Cursor("replay", iterable, iterator, record["total"], None, record["random"], record["first"])
+
+
+def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: Any) -> Cursor:
+    if _has_state_dict(iterable):
+        iterable.load_state_dict(record["state"])
+        iterator = begin(iterable)
+    else:
+        iterator = begin(iterable)
+        iterator.load_state_dict(record["state"])
+    return Cursor("state_dict", iterable, iterator, record["total"], bar)
+
+
+def check_replay(record: Mapping[str, Any], count: int, line: int, drawn: int, first: Any, last: Any) -> None:
+    """Refuse to go on after items that are not those that were done.
+
+    Raises:
+        ReplayError: there are fewer of them, or the first or last one differs.
+    """
+    if drawn < count:
+        raise ReplayError(
+            f"the loop at line {line} had done {count} iterations, but what it goes over now ends after {drawn}. "
+            "Nothing is lost: bring its items back, or start over with --fresh"
+        )
+    for which, item in (("first", first), ("last", last)):
+        if count and record[which] is not None and item_fingerprint(item) != record[which]:
+            raise ReplayError(
+                f"the loop at line {line} cannot be saved half way, so its {count} finished items were drawn "
+                f"again, and the {which} of them is not the one it was. Nothing is lost: loop over a list "
+                "instead, make it repeatable with a seed, or start over with --fresh"
+            )
+
+
+def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
+    """Go on in an edited header if what is done stands unchanged at its beginning.
+
+    Raises:
+        CellChangedError: it does not.
+    """
+    bar, inner = look_through(iterable)
+    cursor = open_cursor(inner)
+    cursor.bar = bar
+    before = done_items(record, count)
+    after: Any = None
+    if before is not None and cursor.kind == "iterator":
+        head = list(islice(cursor.iterator, count))
+        after = [item_fingerprint(item) for item in (head[:1] + head[-1:])] if len(head) == count else None
+    if before is None or before != after:
+        raise CellChangedError(
+            f"the header of the loop at line {line}, which was in progress, was edited, and its first {count} "
+            "items cannot be shown to be the ones that are done. Nothing was lost: undo the edit, or start over "
+            "with --fresh"
+        )
+    return cursor
+
+
+def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
+    """Fingerprints of the first and last finished item, where the saved iterator still knows them."""
+    if record["kind"] != "iterator":
+        return None
+    with pickling.quiet():
+        source = record["iterator"].__reduce__()
+    if len(source) != 3 or source[0] is not iter or len(source[1]) != 1:
+        return None
+    items = source[1][0]
+    if not hasattr(items, "__getitem__") or len(items) < count or source[2] != count:
+        return None
+    return [item_fingerprint(item) for item in ([items[0], items[count - 1]] if count else [])]
+
+
+def item_fingerprint(item: Any) -> str | None:
+    """A hash of one item, or None where its bytes tell nothing."""
+    return None if item is NOTHING else pickling.digest(item)
+
+
+def _lasting_fingerprint(item: Any) -> str | None:
+    """A hash of an item that the loop's body has had, unless the body may have changed it."""
+    return item_fingerprint(item) if isinstance(item, (str, bytes, int, float, complex)) else None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# which iterators pickle
+
+_SOUND = {type(iter(source)) for source in ((), [], {}, set(), "", "é", b"", bytearray(), range(0), range(1 << 80))}
+_SOUND |= {type(iter(view)) for view in ({}.values(), {}.items())} | {type(reversed([])), type(iter(deque()))}
+_SOUND |= {type(reversed({})), type(reversed({}.values())), type(reversed({}.items()))}
+_MADE_OF_OTHERS = {enumerate, zip, map, filter, reversed}
+
+
+def pickles(iterator: Any) -> bool:
+    """Whether an iterator comes back from a pickle where it was, without drawing from it."""
+    if type(iterator) in _SOUND:
+        return True
+    if type(iterator) in _MADE_OF_OTHERS:
+        return all(pickles(part) for part in iterator.__reduce__()[1] if isinstance(part, Iterator))
+    return pickling.digest(iterator) is not None
+
+
+def _is_sound(iterator: Any) -> bool:
+    return type(iterator) in _SOUND | _MADE_OF_OTHERS and pickles(iterator)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# progress bars
+
+
+def look_through(iterable: Any) -> tuple[Any, Any]:
+    """Return (bar, what it goes over), or (None, the iterable itself)."""
+    if (tqdm := sys.modules.get("tqdm.std")) and isinstance(iterable, tqdm.tqdm):
+        return iterable, iterable.iterable
+    if (progress := sys.modules.get("rich.progress")) and getattr(iterable, "gi_code", None) is progress.track.__code__:
+        arguments = dict(iterable.gi_frame.f_locals) if iterable.gi_frame else {}
+        if "sequence" in arguments:
+            inner = arguments.pop("sequence")
+            return RichTrack(arguments), inner
+    return None, iterable
+
+
+class RichTrack:
+    """The arguments of a `rich.progress.track` that has not begun."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+    def __getstate__(self) -> dict[str, Any]:
+        # consoles and styles belong to the terminal of the process that made them
+        plain = {key: value for key, value in self.arguments.items() if isinstance(value, (str, int, float, bool))}
+        return {"arguments": plain}
+
+
+def through_bar(bar: Any, items: Iterator[Any], done: int, total: int | None) -> Iterator[Any]:
+    """Iterate over items with their progress bar, which stands at `done`."""
+    if isinstance(bar, RichTrack):
+        from rich.progress import track
+
+        arguments = dict(bar.arguments)
+        arguments["total"] = arguments.get("total") or total
+        arguments["completed"] = done
+        return iter(track(items, **arguments))
+    bar.iterable = items
+    return iter(bar)
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _total(iterable: Any) -> int | None:
+    if type(iterable) in (enumerate, zip, map):
+        with pickling.quiet():
+            parts = [part for part in iterable.__reduce__()[1] if isinstance(part, Iterator)]
+        totals = [_total(part) for part in parts]
+        known = [total for total in totals if total is not None]
+        return min(known) if known and len(known) == len(totals) else None
+    try:
+        hint = operator.length_hint(iterable, -1)
+    except Exception:  # noqa: BLE001 - the user's own __len__, asked for a decoration only
+        return None
+    return hint if hint >= 0 else None
+
+
+def _has_state_dict(thing: Any) -> bool:
+    kind = type(thing)
+    return hasattr(kind, "state_dict") and hasattr(kind, "load_state_dict")
+
+
+def _stateful(iterable: Any, iterator: Any) -> Any:
+    return iterable if _has_state_dict(iterable) else iterator

@@ -1,0 +1,133 @@
+"""Going through a loop's iterations, with a boundary at the top of each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import cursors
+from .cursors import NOTHING, Cursor
+
+
+@dataclass(slots=True)
+class Loop:
+    """A loop in progress: `count` iterations were begun, `item` is the current one's."""
+
+    key: str
+    cursor: Cursor | None = None
+    """None for a `while` loop."""
+    count: int = 0
+    item: Any = NOTHING
+    nested: bool = False
+    """Whether there are boundaries inside its body."""
+
+    @property
+    def total(self) -> int | None:
+        return self.cursor.total if self.cursor else None
+
+    def saved(self) -> dict[str, Any]:
+        """What a snapshot keeps of it."""
+        record = self.cursor.saved(self.count, self.item) if self.cursor else {}
+        return {**record, "count": self.count, "item": self.item if self.nested else NOTHING}
+
+
+class Flag(Protocol):
+    """What an iteration tests: whether somebody wants a boundary's attention."""
+
+    due: bool
+
+
+class Keeper(Protocol):
+    """The run that a loop belongs to."""
+
+    @property
+    def schedule(self) -> Flag: ...
+
+    def top(self, loop: Loop) -> None:
+        """Stand at a boundary: an iteration of the loop has ended."""
+
+    def left(self, loop: Loop) -> None:
+        """Forget a loop that was left."""
+
+
+def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
+    """The items of a loop, through its progress bar if it has one; `current` is handed out again first."""
+    cursor = loop.cursor
+    assert cursor is not None  # noqa: S101 - `while` loops have no items
+    items = _nested(keeper, loop, current) if loop.nested else _innermost(keeper, loop)
+    if cursor.bar is None:
+        return items
+    done = loop.count - (current is not NOTHING)
+    return cursors.through_bar(cursor.bar, items, done, cursor.total)
+
+
+def _innermost(keeper: Keeper, loop: Loop) -> Iterator[Any]:
+    assert loop.cursor is not None  # noqa: S101
+    flag = keeper.schedule
+    count = loop.count
+    try:
+        for item in loop.cursor.iterator:
+            count += 1
+            yield item
+            if flag.due:
+                loop.count, loop.item = count, item
+                keeper.top(loop)
+    finally:
+        loop.count = count
+        keeper.left(loop)
+
+
+def _nested(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
+    assert loop.cursor is not None  # noqa: S101
+    flag = keeper.schedule
+    try:
+        if current is not NOTHING:
+            loop.item = current
+            yield current
+            keeper.top(loop)
+        # asked for anew at each turn: a replay inside this loop may have the iterator built a second time
+        while (item := next(loop.cursor.iterator, NOTHING)) is not NOTHING:
+            loop.count += 1
+            loop.item = item
+            yield item
+            if flag.due:
+                keeper.top(loop)
+    finally:
+        keeper.left(loop)
+
+
+class AsyncTurns:
+    """The items of an `async for`; a class, because an async generator that is left early is closed late."""
+
+    def __init__(self, keeper: Keeper, loop: Loop, prepare: Callable[[], Awaitable[Any]] | None = None) -> None:
+        self.keeper, self.loop = keeper, loop
+        self.prepare = prepare
+        """What is still to be awaited before the first item; returns the current item if there is one."""
+        self.begun = False
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        loop = self.loop
+        if self.begun and self.keeper.schedule.due:
+            self.keeper.top(loop)
+        self.begun = True
+        if self.prepare is not None:
+            prepare, self.prepare = self.prepare, None
+            if (current := await prepare()) is not NOTHING:
+                loop.item = current
+                return current
+        cursor = loop.cursor
+        assert cursor is not None  # noqa: S101 - `while` loops have no items
+        try:
+            item = await cursor.iterator.__anext__()
+        except BaseException:  # it ends or fails: either way the loop is over
+            self.keeper.left(loop)
+            raise
+        loop.count += 1
+        loop.item = item
+        if cursor.kind == "replay" and cursor.first is NOTHING:
+            cursor.first = cursors.item_fingerprint(item)
+        return item

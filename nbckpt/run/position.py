@@ -1,0 +1,277 @@
+"""Where we are in a cell, and whether that place still exists after the cell was edited.
+
+A statement is named by its path: `"2"` is the third statement of the cell, `"2.body.0"` the first one in its
+body. Only statements at which a boundary can be are in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from ..errors import CellChangedError
+from ..settings import OnChange
+
+Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try"]
+
+LOOPS = ("for", "async for", "while")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of the plan. `header` and `whole` are fingerprints of its code."""
+
+    key: str
+    kind: Kind
+    header: str
+    whole: str
+    line: int
+    label: str
+    nested: bool = False
+    """For a loop: whether there are boundaries inside its body."""
+    binds: tuple[str, ...] = ()
+    """For a function or class: its name."""
+    eager: tuple[str, ...] = ()
+    """For a function or class: the names that defining it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A boundary: before a statement, at the top of a loop's next iteration, or the end of the cell.
+
+    `turns` says for each loop around it how many iterations were begun (at a loop's own top: completed) and,
+    where known, of how many; `taken` which way each `if` around it went.
+    """
+
+    where: Literal["before", "top", "end"]
+    key: str = ""
+    turns: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    taken: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def entered(self) -> list[str]:
+        """The statements that are in progress, outermost first."""
+        around = ancestors(self.key) if self.key else []
+        return [*around, self.key] if self.where == "top" else around
+
+    def completed(self, loop: str) -> int:
+        """How many iterations of a loop around this position are done."""
+        count = self.turns[loop][0]
+        return count if self.where == "top" and loop == self.key else count - 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"where": self.where, "key": self.key, "turns": dict(self.turns), "taken": dict(self.taken)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Position:
+        turns = {key: (count, total) for key, (count, total) in data["turns"].items()}
+        return cls(data["where"], data["key"], turns, data["taken"])
+
+
+def ancestors(key: str) -> list[str]:
+    """The statements around one, outermost first.
+
+    >>> ancestors("3.body.2.orelse.1")
+    ['3', '3.body.2']
+    """
+    words = key.split(".")
+    return [".".join(words[:end]) for end in range(1, len(words), 2)]
+
+
+def block_of(key: str) -> str:
+    """The path that is common to a statement and its neighbours: `"3.body."` for `"3.body.2"`."""
+    return key[: key.rfind(".") + 1]
+
+
+class Plan:
+    """The statements of one cell, in order."""
+
+    def __init__(self, statements: Mapping[str, Statement]) -> None:
+        self.statements = dict(statements)
+
+    def __getitem__(self, key: str) -> Statement:
+        return self.statements[key]
+
+    def siblings(self, block: str) -> list[Statement]:
+        """The statements of one block, in order."""
+        return [statement for key, statement in self.statements.items() if block_of(key) == block]
+
+    def comes_after(self, key: str, other: str) -> bool:
+        """Whether a statement stands after another one, which may be the end (`""`)."""
+        order = list(self.statements)
+        return other in self.statements and order.index(key) > order.index(other)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(statement) for statement in self.statements.values()]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:
+        rows = [{**row, "binds": tuple(row["binds"]), "eager": tuple(row["eager"])} for row in data]
+        return cls({row["key"]: Statement(**row) for row in rows})
+
+    def same_as(self, other: Plan) -> bool:
+        """Whether two plans are of the same code."""
+        mine, theirs = self.siblings(""), other.siblings("")
+        return [statement.whole for statement in mine] == [statement.whole for statement in theirs]
+
+    def describe(self, position: Position) -> str:
+        """Say where a position is: `epoch 57 of 100, batch 3 of 40`, or the line it stands before."""
+        if position.where == "end":
+            return "the end"
+        loops = [key for key in position.entered if self[key].kind in LOOPS]
+        words = [self._progress(key, position) for key in loops]
+        if position.where == "before" and not loops:
+            words.append(f"line {self[position.key].line}")
+        return ", ".join(words)
+
+    def _progress(self, key: str, position: Position) -> str:
+        total = position.turns[key][1]
+        name = "iteration" if self[key].kind == "while" or self[key].label == "_" else self[key].label
+        return f"{name} {position.completed(key)}" + (f" of {total}" if total is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A saved position found again in today's cell."""
+
+    position: Position
+    renamed: Mapping[str, str]
+    """From the saved path of each statement in progress to today's."""
+    extended: frozenset[str]
+    """Loops in progress whose header changed: they may go on only if what is done is the same."""
+    notices: tuple[str, ...]
+
+
+def match(saved: Plan, now: Plan, position: Position, on_change: OnChange, sources: tuple[str, str]) -> Match:
+    """Find a saved position in today's cell, which may have been edited.
+
+    What was not reached may change freely, and so may the body of a loop in progress. What had completed
+    may not, except for imports and definitions, which run again.
+
+    Raises:
+        CellChangedError: the position cannot be told, or means something else now; shows what changed.
+    """
+    if saved.same_as(now):
+        return Match(position, {key: key for key in position.entered}, frozenset(), ())
+    finder = _Finder(saved, now, position, on_change, sources)
+    if on_change == "error":
+        raise finder.changed("it was edited")
+    return finder.find()
+
+
+class _Finder:
+    def __init__(
+        self, saved: Plan, now: Plan, position: Position, on_change: OnChange, sources: tuple[str, str]
+    ) -> None:
+        self.saved, self.now, self.position = saved, now, position
+        self.forced = on_change == "resume"
+        self.sources = sources
+        self.renamed: dict[str, str] = {}
+        self.extended: set[str] = set()
+        self.notices: list[str] = []
+
+    def find(self) -> Match:
+        if self.position.where == "end":
+            self.check_prefix(self.saved.siblings(""), self.now.siblings(""), in_loop=False)
+            following = self._next_after(self.saved.siblings(""), "")
+            place = replace(self.position, where="before", key=following) if following else self.position
+            return Match(place, {}, frozenset(), tuple(self.notices))
+        block = ""
+        in_loop = False
+        for key in self.position.entered:
+            found = self.find_entered(key, block, in_loop=in_loop)
+            self.renamed[key] = found
+            if self.saved[key].kind in LOOPS:
+                in_loop = True
+                self.note_body(key, found)
+            block = found + key_step(key, self.position.key)
+        key = self.position.key
+        if self.position.where == "before":
+            prefix = self._before(self.saved, key)
+            self.check_prefix(prefix, self.now.siblings(block), in_loop=in_loop)
+            following = self._next_after(prefix, block)
+            if following is None and block:
+                raise self.changed(f"the rest of the block at line {self.saved[key].line} is gone")
+            place = Position("before", following) if following else Position("end")
+        else:
+            place = Position("top", self.renamed[key])
+        place = replace(
+            place,
+            turns={self.renamed[old]: turn for old, turn in self.position.turns.items()},
+            taken={self.renamed[old]: way for old, way in self.position.taken.items()},
+        )
+        return Match(place, self.renamed, frozenset(self.extended), tuple(self.notices))
+
+    def find_entered(self, key: str, block: str, *, in_loop: bool) -> str:
+        """Find a compound statement in progress among today's statements of its block."""
+        old = self.saved[key]
+        prefix = self._before(self.saved, key)
+        today = self.now.siblings(block)
+        self.check_prefix(prefix, today, in_loop=in_loop)
+        rest = _steps(today)[len(_steps(prefix)) :] if not in_loop else _steps(today)
+        candidates = [new for new in rest if new.kind == old.kind and new.header == old.header]
+        if candidates and (in_loop or candidates[0] is rest[0]):
+            index = len(_steps(prefix))
+            return min(candidates, key=lambda new: abs(_steps(today).index(new) - index)).key
+        if rest and (new := rest[min(len(_steps(prefix)), len(rest) - 1)] if in_loop else rest[0]).kind == old.kind:
+            if old.kind in ("for", "async for"):
+                self.extended.add(new.key)
+                return new.key
+            if self.forced:
+                return new.key
+        raise self.changed(f"line {old.line} was in progress: {old.label}")
+
+    def check_prefix(self, done: Sequence[Statement], today: Sequence[Statement], *, in_loop: bool) -> None:
+        """Completed statements must be the same; inside a loop's body, that is the body's own notice."""
+        if in_loop or self.forced:
+            return
+        for index, (old, new) in enumerate(zip(_steps(done), _steps(today), strict=False)):
+            if old.whole != new.whole:
+                raise self.changed(f"line {new.line} had run as line {old.line}: {_steps(done)[index].label}")
+        if len(_steps(today)) < len(_steps(done)):
+            raise self.changed("statements that had run are gone")
+
+    def note_body(self, key: str, found: str) -> None:
+        old, new = self.saved[key], self.now[found]
+        if old.whole != new.whole and old.header == new.header:
+            done = self.position.completed(key)
+            self.notices.append(
+                f"the body of the loop at line {new.line} was edited: {done} iterations ran the old code"
+            )
+
+    def _before(self, plan: Plan, key: str) -> list[Statement]:
+        row = plan.siblings(block_of(key))
+        return row[: [statement.key for statement in row].index(key)]
+
+    def _next_after(self, done: Sequence[Statement], block: str) -> str | None:
+        """The first of today's statements of a block that was not completed."""
+        left = len(_steps(done))
+        for statement in self.now.siblings(block):
+            if left == 0 and statement.kind != "always":
+                return statement.key
+            left -= statement.kind != "always"
+        return None
+
+    def changed(self, what: str) -> CellChangedError:
+        import difflib
+
+        diff = difflib.unified_diff(
+            self.sources[0].splitlines(), self.sources[1].splitlines(), "saved", "now", lineterm="", n=1
+        )
+        return CellChangedError(
+            f"the cell is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
+            "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
+            + "\n".join(diff)
+        )
+
+
+def _steps(statements: Sequence[Statement]) -> list[Statement]:
+    """The statements that must not change once they have run."""
+    return [statement for statement in statements if statement.kind != "always"]
+
+
+def key_step(key: str, inner: str) -> str:
+    """What leads from a statement into the block of it that holds `inner`: `".body."`, or nothing."""
+    rest = inner[len(key) :]
+    return f".{rest.split('.')[1]}." if rest.startswith(".") else ""

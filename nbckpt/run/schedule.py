@@ -1,0 +1,65 @@
+"""When a snapshot is due."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ..settings import Every
+
+SHARE = 0.01
+"""How much of the time the loop may stand still under `auto`."""
+SHORTEST = 1.0
+"""Seconds between snapshots under `auto`, at least."""
+REFRESH = 0.5
+"""Seconds between two looks at the progress."""
+
+
+class Schedule:
+    """Raises `due` when a boundary should stop and look; a loop's iteration pays for that one attribute test.
+
+    The clock is read by a thread of its own, so that a loop of fast iterations never asks the time.
+    """
+
+    def __init__(self, every: Every) -> None:
+        self.every = every
+        self.due = every.iterations is not None
+        self._turns_left = every.iterations or 0
+        self._wait = SHORTEST if every.auto else every.seconds
+        self._next = time.monotonic() + (self._wait or 0)
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch the clock."""
+        self._next = time.monotonic() + (self._wait or 0)
+        threading.Thread(target=self._watch, name="nbckpt schedule", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop for good."""
+        self._stopped.set()
+        self.due = False
+
+    def wants_snapshot(self, *, turn: bool) -> bool:
+        """Say at a boundary whether to save now, and lower `due`; `turn` if an innermost iteration ended."""
+        self.due = self.every.iterations is not None
+        if self.every.iterations is None:
+            return time.monotonic() >= self._next
+        self._turns_left -= turn
+        return self._turns_left <= 0
+
+    def saved(self, cost: float) -> None:
+        """Take note that a save was made or tried, and that the loop stood still for `cost` seconds."""
+        self._turns_left = self.every.iterations or 0
+        if self.every.auto:
+            self._wait = max(SHORTEST, cost / SHARE)
+        self._next = time.monotonic() + (self._wait or 0)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._pause()):
+            self.due = True
+
+    def _pause(self) -> float:
+        """Seconds until there is something to look at: the next snapshot, or progress to show."""
+        if self._wait is None:
+            return REFRESH
+        return max(0.001, min(REFRESH, self._next - time.monotonic()))

@@ -1,0 +1,66 @@
+"""What a run says about itself: one record, which the front renders as it can."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+State = Literal["running", "finished", "restored", "stopped"]
+
+
+@dataclass(slots=True)
+class Status:
+    """The run as a person wants to see it. Times are seconds since 1970 unless said otherwise."""
+
+    name: str
+    store: str
+    every: str
+    state: State = "running"
+    progress: str = ""
+    """Where it is: `epoch 57 of 100`."""
+    resumed_at: str = ""
+    """Where it went on, or empty for a run from the start."""
+    resumed_age: float = 0.0
+    """How old that snapshot was then, in seconds."""
+    kept: float = 0.0
+    """Seconds of work that need not be done again, as of the resume."""
+    worked: float = 0.0
+    """Seconds of work in all runs, as of the end of this one."""
+    saved_at: float | None = None
+    saved_progress: str = ""
+    """Where the newest snapshot stands."""
+    snapshots: int = 0
+    """Saved by this run."""
+    size: int = 0
+    """Bytes that the newest snapshot is made of."""
+    unprotected: str = ""
+    """Why the run is not being saved, or empty if it is."""
+    unprotected_since: float = 0.0
+    notices: list[str] = field(default_factory=list)
+
+    def notice(self, text: str) -> None:
+        """Add something that must be read, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def protect(self) -> None:
+        """Take note that saving works."""
+        self.unprotected, self.unprotected_since = "", 0.0
+
+    def unprotect(self, why: str) -> None:
+        """Take note that saving does not work."""
+        if not self.unprotected:
+            self.unprotected_since = time.time()
+        self.unprotected = why
+
+
+class Reporter(Protocol):
+    """Shows a run's status to somebody."""
+
+    def show(self, status: Status, *, event: str) -> None:
+        """Show it; `event` says what just happened.
+
+        One of `started`, `resumed`, `progress`, `saved`, `unprotected`, `finished`, `restored`, `stopped`.
+        Only `progress` may be passed over to spare the screen.
+        """

@@ -1,0 +1,197 @@
+"""Options: what they are called, what they may be, and where their values come from.
+
+An option given to the cell wins over `%config NbCkpt`, that over the environment
+(`NBCKPT_STORE`, `NBCKPT_EVERY`, ...), that over the default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from .errors import OptionError
+
+DEFAULT_STORE = ".nbckpt"
+OUTPUT_LIMIT = 1 << 20
+"""Bytes of printed and displayed output that a snapshot carries."""
+
+OnChange = Literal["ask", "resume", "restart", "error"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """When a snapshot is due: after some seconds, after some iterations, or as cost allows (`auto`)."""
+
+    seconds: float | None = None
+    iterations: int | None = None
+
+    @classmethod
+    def parse(cls, text: str | float | Every) -> Every:
+        """Read `10m`, `90s`, `1h30m`, `0.5s`, `500it` or `auto`; a bare number means seconds.
+
+        >>> Every.parse("1h30m")
+        Every(seconds=5400.0, iterations=None)
+        >>> Every.parse("500it")
+        Every(seconds=None, iterations=500)
+        """
+        if isinstance(text, Every):
+            return text
+        if isinstance(text, (int, float)) and not isinstance(text, bool):
+            text = f"{text}s"
+        word = str(text).strip()
+        if word == "auto":
+            return cls()
+        if counted := re.fullmatch(r"(\d+)it", word):
+            if int(counted[1]) > 0:
+                return cls(iterations=int(counted[1]))
+        elif (seconds := _seconds(word)) is not None and seconds > 0:
+            return cls(seconds=seconds)
+        raise OptionError(
+            f"--every {word!r} is not a time: write a duration (10m, 90s, 1h30m), "
+            "a number of iterations (500it), or auto"
+        )
+
+    @property
+    def auto(self) -> bool:
+        return self.seconds is None and self.iterations is None
+
+    def __str__(self) -> str:
+        if self.iterations is not None:
+            return f"{self.iterations}it"
+        return "auto" if self.seconds is None else duration(self.seconds)
+
+
+def _seconds(word: str) -> float | None:
+    pairs = _DURATION.findall(word)
+    if not pairs or "".join(number + unit for number, unit in pairs) != word:
+        return None
+    return float(sum(float(number) * _UNITS[unit] for number, unit in pairs))
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would.
+
+    >>> duration(0.25), duration(42), duration(252), duration(11520)
+    ('0.2 s', '42 s', '4 m 12 s', '3 h 12 m')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds < 9.95 and seconds != int(seconds) else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s" if whole % 60 else f"{whole // 60} m"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours < 48:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that one run was asked for."""
+
+    name: str | None = None
+    every: Every = Every()
+    vars: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    store: str = DEFAULT_STORE
+    keep: int = 3
+    fresh: bool = False
+    on_change: OnChange = "ask"
+    rng: bool = True
+    replay: bool = True
+    quiet: bool = False
+
+    @classmethod
+    def collect(cls, *layers: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+        """Merge layers of raw values, the first one that names an option winning; None means unnamed.
+
+        Raises:
+            OptionError: a value makes no sense; the message names the option and what would.
+        """
+        environ = os.environ if environ is None else environ
+        raw: dict[str, Any] = {}
+        for option in (field.name for field in fields(cls)):
+            for layer in layers:
+                if layer.get(option) is not None:
+                    raw[option] = layer[option]
+                    break
+            else:
+                if option in _FROM_ENVIRONMENT and (value := environ.get(f"NBCKPT_{option.upper()}")):
+                    raw[option] = value
+        return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
+
+
+_FROM_ENVIRONMENT = ("every", "store", "keep", "quiet")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def check_name(name: str) -> str:
+    """Return a checkpoint's name if it can be one.
+
+    Raises:
+        OptionError: it holds something else than letters, digits, dots, dashes and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise OptionError(
+            f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '-' and '_', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def _check_keep(value: Any) -> int:
+    try:
+        keep = int(value)
+    except (TypeError, ValueError):
+        keep = 0
+    if keep < 1:
+        raise OptionError(f"--keep {value!r} is not a number of snapshots: give a whole number from 1 up")
+    return keep
+
+
+def _check_names(value: str | Iterable[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else list(value)
+    names = tuple(word.strip() for word in words if word.strip())
+    for name in names:
+        if not name.isidentifier():
+            raise OptionError(f"{name!r} is not a variable's name: give names separated by commas, as in a,b")
+    return names
+
+
+def _check_on_change(value: str) -> str:
+    if value not in ("ask", "resume", "restart", "error"):
+        raise OptionError(f"--on-change {value!r} is unknown: use resume, restart or error")
+    return value
+
+
+def _check_flag(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "0", "no", "false", "off")
+    return bool(value)
+
+
+_CHECK: dict[str, Any] = {
+    "name": check_name,
+    "every": Every.parse,
+    "vars": _check_names,
+    "exclude": _check_names,
+    "store": str,
+    "keep": _check_keep,
+    "fresh": _check_flag,
+    "on_change": _check_on_change,
+    "rng": _check_flag,
+    "replay": _check_flag,
+    "quiet": _check_flag,
+}

@@ -1,0 +1,108 @@
+"""What libraries and live things need beyond pickle: one rule a type.
+
+An adapter module has `KINDS`, names of classes as `module.qualname`, and `reduce(thing)`, which returns what
+`object.__reduce__` may return or raises `pickle.PicklingError`. It is imported when a class of that name (or
+one derived from it) is met, so never before its library is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import OptionError, RestoreError
+
+Reduce = Callable[[Any], Any]
+
+_MODULES = {"tqdm.std.tqdm": "tqdm_bar"}
+"""Which adapter takes care of a class and what is derived from it."""
+
+_registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
+
+
+def register(cls: type, save: Callable[[Any], Any], load: Callable[[Any], Any]) -> None:
+    """Teach nbckpt to save objects of a class that does not pickle.
+
+    `save(thing)` returns something that does; `load` makes the object again from it. Both hold for derived
+    classes that have no rule of their own.
+
+    >>> import threading
+    >>> register(type(threading.Lock()), save=lambda lock: None, load=lambda _: threading.Lock())
+    """
+    if not isinstance(cls, type) or not callable(save) or not callable(load):
+        raise OptionError("nbckpt.register takes a class and two functions: register(cls, save=..., load=...)")
+    _registered[cls] = (save, load)
+
+
+def rule_for(kind: type) -> Reduce | None:
+    """The rule for objects of a class, or None where pickle's own way is right."""
+    for base in kind.__mro__:
+        if base in _registered:
+            save = _registered[base][0]
+            return lambda thing: (_load_registered, (base, save(thing)))
+        if module := _MODULES.get(f"{base.__module__}.{base.__qualname__}"):
+            reduce: Reduce = importlib.import_module(f"{__name__}.{module}").reduce
+            return reduce
+    if name := live_resource(kind):
+        return _refuse(name)
+    return None
+
+
+def _load_registered(cls: type, saved: Any) -> Any:
+    if cls not in _registered:
+        raise RestoreError(
+            f"the snapshot holds a {cls.__qualname__} saved through nbckpt.register, which was not called here. "
+            "Nothing was touched: register it, then run the cell again"
+        )
+    return _registered[cls][1](saved)
+
+
+def _refuse(name: str) -> Reduce:
+    def reduce(_: Any) -> Any:
+        raise pickle.PicklingError(f"{name} belongs to this process and cannot be saved")
+
+    return reduce
+
+
+_LIVE = {
+    "_io.TextIOWrapper": "an open file",
+    "_io._IOBase": "an open file",
+    "tempfile._TemporaryFileWrapper": "an open file",
+    "tempfile.TemporaryDirectory": "a temporary directory",
+    "_socket.socket": "a socket",
+    "_thread.lock": "a lock",
+    "_thread.RLock": "a lock",
+    "threading.Condition": "a lock",
+    "threading.Event": "a lock",
+    "threading.Semaphore": "a lock",
+    "threading.Barrier": "a lock",
+    "threading.Thread": "a thread",
+    "logging.Handler": "a logging handler",
+    "concurrent.futures._base.Executor": "an executor",
+    "concurrent.futures._base.Future": "a future",
+    "multiprocessing.pool.Pool": "a process pool",
+    "multiprocessing.process.BaseProcess": "a process",
+    "subprocess.Popen": "a process",
+    "asyncio.events.AbstractEventLoop": "an event loop",
+    "_asyncio.Task": "a task",
+    "_asyncio.Future": "a future",
+    "sqlite3.Connection": "a database connection",
+    "sqlite3.Cursor": "a database cursor",
+    "sqlalchemy.engine.base.Connection": "a database connection",
+    "sqlalchemy.engine.base.Engine": "a database connection",
+    "mmap.mmap": "a memory map",
+}
+_IN_MEMORY = {"_io.BytesIO", "_io.StringIO"}
+
+
+def live_resource(kind: type) -> str | None:
+    """Say what kind of live thing objects of a class are ("an open file"), or None if they are data."""
+    for base in kind.__mro__:
+        name = f"{base.__module__}.{base.__qualname__}"
+        if name in _IN_MEMORY:
+            return None
+        if name in _LIVE:
+            return _LIVE[name]
+    return None

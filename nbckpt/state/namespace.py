@@ -1,0 +1,299 @@
+"""Which names a cell's state is made of: what it reads and binds, through the functions that it calls."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .pickling import is_definition
+
+_IPYTHONS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__")
+
+_READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
+_BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
+_BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The global names that some code reads and binds."""
+
+    reads: frozenset[str] = frozenset()
+    binds: frozenset[str] = frozenset()
+
+    def __or__(self, other: Names) -> Names:
+        return Names(self.reads | other.reads, self.binds | other.binds)
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType, *, module: bool = False) -> Names:
+    """The global names in a code object and those inside it; `module`: its own names are global too."""
+    instructions = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+    binding = _BINDS if module else _BINDS_GLOBAL
+    names = Names(
+        frozenset(name for operation, name in instructions if operation in _READS),
+        frozenset(name for operation, name in instructions if operation in binding),
+    )
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= names_in(inner)
+    return names
+
+
+def names_used(codes: Iterable[types.CodeType], namespace: Mapping[str, Any]) -> Names:
+    """The global names of a cell's code and, transitively, of the notebook's functions that it names."""
+    found = Names()
+    for code in codes:
+        found |= names_in(code, module=True)
+    return found | names_of_definitions((namespace.get(name) for name in found.reads), namespace)
+
+
+def names_of_definitions(values: Iterable[Any], namespace: Mapping[str, Any]) -> Names:
+    """The global names that the notebook's functions among some values use, transitively."""
+    found, seen = Names(), set[str]()
+    waiting = list(values)
+    while waiting:
+        for function in _functions_of(waiting.pop(), namespace):
+            names = names_in(function.__code__)
+            found |= names
+            waiting += [namespace.get(name) for name in names.reads - seen]
+            seen |= names.reads
+    return found
+
+
+def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> Iterator[types.FunctionType]:
+    """The notebook's functions that using a value may call."""
+    if depth == 0:
+        return
+    parts: list[Any] = []
+    if isinstance(value, types.FunctionType):
+        if value.__globals__ is namespace:
+            yield value
+        parts = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        parts.append(getattr(value, "__wrapped__", None))
+    elif isinstance(value, types.MethodType):
+        parts = [value.__func__, value.__self__]
+    elif isinstance(value, functools.partial):
+        parts = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, (staticmethod, classmethod)):
+        parts = [value.__func__]
+    elif isinstance(value, property):
+        parts = [value.fget, value.fset, value.fdel]
+    elif isinstance(value, type):
+        if any(getattr(base, "__module__", None) == "__main__" for base in value.__mro__):
+            parts = [part for base in value.__mro__ for part in vars(base).values()]
+            parts = [part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))]
+    elif type(value).__module__ == "__main__":
+        parts = [type(value)]
+    for part in parts:
+        yield from _functions_of(part, namespace, depth - 1)
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - asking raises when there is nothing
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Selection:
+    """The names that belong to a run's state; it only grows while the run goes on.
+
+    `only` narrows what the analysis found, `exclude` is never saved.
+    """
+
+    names: set[str]
+    binds: set[str]
+    only: frozenset[str] | None = None
+    exclude: frozenset[str] = frozenset()
+    before: dict[str, int] = field(default_factory=dict)
+    """What each user name was bound to when the run began, by identity."""
+
+    def start(self, namespace: Mapping[str, Any]) -> None:
+        self.before = {name: id(value) for name, value in list(namespace.items())}
+
+    def grow(self, names: Names) -> bool:
+        """Add what else was found to be used; return whether that was anything."""
+        known = len(self.names)
+        self.names |= names.reads | names.binds
+        self.binds |= names.binds
+        return len(self.names) > known
+
+    def chosen(self, namespace: Mapping[str, Any]) -> set[str]:
+        """The names to save now: what the analysis found, and what was bound since the run began."""
+        if self.only is not None:
+            names = set(self.only)
+        else:
+            rebound = {name for name, value in list(namespace.items()) if self.before.get(name) != id(value)}
+            names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
+        return names - self.exclude
+
+
+def is_ipythons(name: str) -> bool:
+    """Whether a name belongs to IPython or the interpreter rather than to the user."""
+    return _IPYTHONS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A namespace's chosen names, by what a snapshot does with each."""
+
+    data: dict[str, Any]
+    modules: dict[str, str]
+    definitions: dict[str, Any]
+    missing: list[str]
+
+
+def sort_names(names: Iterable[str], namespace: Mapping[str, Any]) -> Contents:
+    """Tell data from modules and from the notebook's own functions and classes."""
+    contents = Contents({}, {}, {}, [])
+    for name in sorted(names):
+        if name not in namespace:
+            contents.missing.append(name)
+        elif isinstance(value := namespace[name], types.ModuleType):
+            contents.modules[name] = value.__name__
+        elif isinstance(value, (types.FunctionType, type)) and value.__qualname__ == name and is_definition(value):
+            contents.definitions[name] = value
+        elif value is not namespace:
+            contents.data[name] = value
+    return contents
+
+
+# ---------------------------------------------------------------------------------------------------------
+# what is alive at a boundary
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """`inputs`: names that the cell may read before it binds them.
+
+    `boundaries`: names whose value at some boundary may still be read. What is in neither is always assigned
+    again before it is read, so nothing is lost if it cannot be saved.
+    """
+
+    inputs: frozenset[str]
+    boundaries: frozenset[str]
+
+
+def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) -> Liveness:
+    """Find what is alive, backwards through the code; where in doubt, a name is alive.
+
+    `is_compound` says which statements have boundaries inside them.
+    """
+    flow = _Flow(is_compound)
+    inputs = flow.block(body, frozenset(), _Exits(), guarded=True)
+    return Liveness(inputs, frozenset(flow.boundaries))
+
+
+@dataclass(frozen=True, slots=True)
+class _Exits:
+    """What is alive where `break`, `continue` and an exception lead."""
+
+    on_break: frozenset[str] = frozenset()
+    on_continue: frozenset[str] = frozenset()
+    on_error: frozenset[str] = frozenset()
+
+
+class _Flow:
+    def __init__(self, is_compound: Callable[[ast.stmt], bool]) -> None:
+        self.is_compound = is_compound
+        self.boundaries: set[str] = set()
+
+    def block(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+        for node in reversed(body):
+            after = self.statement(node, after, exits, guarded=guarded) | exits.on_error
+            if guarded:
+                self.boundaries |= after
+        return after
+
+    def inner(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+        guarded = guarded and any(self.is_compound(node) for node in body)
+        return self.block(body, after, exits, guarded=guarded)
+
+    def statement(self, node: Any, after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+        match node:
+            case ast.If():
+                body = self.inner(node.body, after, exits, guarded=guarded)
+                orelse = self.inner(node.orelse, after, exits, guarded=guarded)
+                return _reads(node.test) | body | orelse
+            case ast.For() | ast.AsyncFor():
+                return _reads(node.iter) | self.loop(node, after, exits, _stores(node.target), guarded=guarded)
+            case ast.While():
+                return self.loop(node, after, exits, frozenset(), guarded=guarded)
+            case ast.With() | ast.AsyncWith():
+                # a context may swallow an exception, so what is alive after it is alive all through it
+                exits = _Exits(exits.on_break, exits.on_continue, exits.on_error | after)
+                body = self.inner(node.body, after, exits, guarded=guarded)
+                targets = [item.optional_vars for item in node.items if item.optional_vars]
+                bound = frozenset().union(*map(_stores, targets))
+                return (body - bound) | frozenset().union(*(_reads(item.context_expr) for item in node.items))
+            case ast.Break():
+                return exits.on_break
+            case ast.Continue():
+                return exits.on_continue
+            case ast.Raise() | ast.Return():
+                return _reads(node) | exits.on_error
+            case ast.Assign() | ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                return (after - _stores(node)) | _reads(node)
+            case ast.AnnAssign():
+                return (after - (_stores(node.target) if node.value else frozenset())) | _reads(node)
+            case ast.Try() | ast.Match():
+                return self.anything(node, after, exits, guarded=guarded)
+            case _ if hasattr(ast, "TryStar") and isinstance(node, ast.TryStar):
+                return self.anything(node, after, exits, guarded=guarded)
+        return after | _reads(node)
+
+    def loop(
+        self, node: Any, after: frozenset[str], exits: _Exits, targets: frozenset[str], *, guarded: bool
+    ) -> frozenset[str]:
+        orelse = self.inner(node.orelse, after, exits, guarded=False)
+        test = _reads(node.test) if isinstance(node, ast.While) else frozenset()
+        top = orelse | test
+        while True:  # what is alive at the top depends on itself, one iteration later
+            inside = _Exits(after, top, exits.on_error)
+            body = self.inner(node.body, top, inside, guarded=guarded)
+            wider = top | (body - targets)
+            if wider == top:
+                break
+            top = wider
+        if guarded:
+            self.boundaries |= top
+        return top
+
+    def anything(self, node: Any, after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+        """Statements with ways in and out that are not worth following: all they read is alive throughout."""
+        alive = after | _reads(node) | exits.on_break | exits.on_continue | exits.on_error
+        if guarded and self.is_compound(node):
+            self.boundaries |= alive
+        return alive
+
+
+def _names(node: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:
+    return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, context))
+
+
+def _reads(node: ast.AST) -> frozenset[str]:
+    reads = _names(node, ast.Load) | _names(node, ast.Del)
+    if isinstance(node, ast.AugAssign):
+        reads |= _names(node.target, ast.Store)
+    return reads
+
+
+def _stores(node: ast.AST) -> frozenset[str]:
+    """The names that a statement or target surely binds."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return frozenset({node.name})
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return frozenset((alias.asname or alias.name).split(".")[0] for alias in node.names)
+    if isinstance(node, ast.Assign):
+        return frozenset().union(*map(_stores, node.targets))
+    return _names(node, ast.Store)

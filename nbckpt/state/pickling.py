@@ -1,0 +1,345 @@
+"""Objects to bytes and back: one graph, big buffers out of band, the notebook's own classes and functions.
+
+What is defined in the notebook (in `__main__`, under its own name) is a *definition*. The graph refers to a
+definition by name only; its code is kept apart. On the way back the live definition of that name is used,
+so that `isinstance` holds and an edited method takes effect, and the saved one only where there is none.
+Functions without such a name (lambdas, closures) are data: they travel in the graph, and their globals are
+the namespace itself, not a copy of it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cloudpickle
+
+from ..errors import RestoreError, UnpicklableError
+from . import adapters
+
+OUT_OF_BAND = 1 << 14
+"""Buffers of at least this many bytes leave the pickle stream."""
+
+
+class _Nothing:
+    def __reduce__(self) -> str:
+        return "NOTHING"
+
+    def __repr__(self) -> str:
+        return "<nothing>"
+
+
+NOTHING: Any = _Nothing()
+"""Stands for "no value" where None is a value like any other."""
+
+
+class _Writable(Protocol):
+    def write(self, data: Any, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """One pickled graph. `buffers` are views of live memory: write or copy them before the loop goes on."""
+
+    stream: memoryview
+    buffers: list[memoryview]
+    definitions: dict[str, Any]
+    """The notebook's functions and classes that the graph refers to, by name."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.stream.nbytes + sum(buffer.nbytes for buffer in self.buffers)
+
+
+def dump(root: Any) -> Pickled:
+    """Pickle a graph.
+
+    Raises:
+        UnpicklableError: something in it cannot be pickled; `culprit` finds out where.
+    """
+    stream, buffers = io.BytesIO(), list[memoryview]()
+    definitions = _pickle_into(stream, root, buffers.append)
+    return Pickled(stream.getbuffer(), buffers, definitions)
+
+
+def digest(root: Any, *, strict: bool = False) -> str | None:
+    """A hash of a graph's pickle, for telling whether it changed within one process.
+
+    What cannot be pickled has none: that is None, or an UnpicklableError if `strict`.
+    """
+    import xxhash
+
+    hasher = xxhash.xxh3_128()
+    try:
+        _pickle_into(_Sink(hasher.update), root, hasher.update)
+    except UnpicklableError:
+        if strict:
+            raise
+        return None
+    return str(hasher.hexdigest())
+
+
+def probe(root: Any) -> set[str]:
+    """Pickle a graph into nothing; return the definitions that it refers to.
+
+    Raises:
+        UnpicklableError: as `dump`.
+    """
+    return set(_pickle_into(_Sink(_discard), root, _discard))
+
+
+def load(stream: Any, buffers: Iterable[Any], home: Home) -> Any:
+    """Build the graph again. Nothing outside `home` is touched.
+
+    Raises:
+        RestoreError: a module, class or attribute that it needs is not here, or is another than it was.
+    """
+    with home.active():
+        try:
+            return pickle.loads(stream, buffers=buffers)
+        except RestoreError:
+            raise
+        except ModuleNotFoundError as error:
+            raise RestoreError(
+                f"the snapshot needs the package {error.name!r}, which is not installed here. "
+                "Nothing was touched: install it and run the cell again"
+            ) from error
+        except Exception as error:  # noqa: BLE001 - whatever the classes' own code raises while it is rebuilt
+            raise RestoreError(
+                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: "
+                "use the packages and definitions it was saved with, or start over with --fresh"
+            ) from error
+
+
+@dataclass(slots=True)
+class Home:
+    """Where restored functions and classes live: their namespace, and the saved definitions for what it lacks."""
+
+    namespace: dict[str, Any]
+    saved: Mapping[str, bytes] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    """Definitions that had to be built from the snapshot, by name."""
+
+    def definition(self, qualname: str) -> Any:
+        """The live definition of that name, or the saved one.
+
+        Raises:
+            RestoreError: there is neither.
+        """
+        live = _resolve(self.namespace, qualname)
+        if isinstance(live, (types.FunctionType, type)):
+            return live
+        if qualname in self.made:
+            return self.made[qualname]
+        if qualname not in self.saved:
+            raise RestoreError(
+                f"the snapshot needs {qualname!r} as the notebook defined it, and it is not defined now. "
+                "Nothing was touched: run the cell that defines it, then this one"
+            )
+        outer, _, inner = qualname.rpartition(".")
+        self.made[qualname] = (
+            getattr(self.definition(outer), inner) if outer else load(self.saved[qualname], (), self)
+        )
+        return self.made[qualname]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        token = _home.set(self)
+        try:
+            yield
+        finally:
+            _home.reset(token)
+
+
+_home: ContextVar[Home] = ContextVar("nbckpt home")
+
+
+def pickle_definitions(definitions: Mapping[str, Any]) -> dict[str, bytes]:
+    """Pickle the code of definitions, and of those they refer to in turn, each by itself."""
+    result: dict[str, bytes] = {}
+    waiting = dict(definitions)
+    while waiting:
+        name, definition = waiting.popitem()
+        stream = io.BytesIO()
+        found = _pickle_into(stream, definition, None, by_value=name)
+        result[name] = stream.getvalue()
+        waiting |= {other: found[other] for other in found.keys() - result.keys()}
+    return result
+
+
+def is_definition(thing: Any) -> bool:
+    """Whether this function or class can be found in the notebook under its own name."""
+    if getattr(thing, "__module__", None) != "__main__":
+        return False
+    return _resolve(vars(sys.modules["__main__"]), thing.__qualname__) is thing
+
+
+def culprit(value: Any, path: str) -> tuple[str, str]:
+    """Find what in a value cannot be pickled: its path, like `trainer.logger.lock`, and the reason.
+
+    Walks down from a value that is known to fail, to a part that fails though all of its own parts do not.
+    """
+    seen: set[int] = set()
+    reason = ""
+    while id(value) not in seen:
+        seen.add(id(value))
+        try:
+            probe(value)
+        except UnpicklableError as error:
+            reason = str(error)
+        for name, part in _parts(value):
+            try:
+                probe(part)
+            except UnpicklableError as error:
+                value, path, reason = part, path + name, str(error)
+                break
+    return path, reason
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((f"[{key!r}]", part) for key, part in list(value.items()))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    if isinstance(value, types.FunctionType):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if (contents := _contents(cell)) is not NOTHING:
+                yield f".<{name}>", contents
+    if isinstance(value, types.MethodType):
+        yield ".__self__", value.__self__
+    yield from ((f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()))
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield f".{name}", getattr(value, name)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# pickling
+
+
+def _pickle_into(
+    stream: _Writable, root: Any, take: Callable[[memoryview], Any] | None, by_value: str = ""
+) -> dict[str, Any]:
+    """Pickle, and return the definitions met; `by_value` names one whose code is wanted, not its name."""
+    pickler = _Pickler(stream, take, by_value)
+    try:
+        with quiet():
+            pickler.dump(root)
+    except RecursionError as error:
+        raise UnpicklableError("it is nested too deeply to be pickled") from error
+    except Exception as error:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
+        raise UnpicklableError(f"{error}" or type(error).__name__) from error
+    return pickler.definitions
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, stream: _Writable, take: Callable[[memoryview], Any] | None, by_value: str) -> None:
+        def callback(buffer: pickle.PickleBuffer) -> bool:
+            """Tell the pickler whether to keep a buffer in its stream."""
+            raw = buffer.raw()
+            if raw.nbytes < OUT_OF_BAND:
+                return True
+            assert take is not None  # noqa: S101
+            take(raw)
+            return False
+
+        super().__init__(stream, protocol=5, buffer_callback=callback if take else None)
+        self.definitions: dict[str, Any] = {}
+        self._by_value = by_value
+        self._rules: dict[type, adapters.Reduce | None] = {}
+
+    def reducer_override(self, thing: Any) -> Any:
+        kind = type(thing)
+        if kind is types.FunctionType or issubclass(kind, type):
+            return self._reduce_code(thing)
+        if kind is types.CellType:
+            # its contents follow with the function that it belongs to, which they may refer to
+            return types.CellType, ()
+        try:
+            rule = self._rules[kind]
+        except KeyError:
+            rule = self._rules[kind] = adapters.rule_for(kind)
+        return rule(thing) if rule else NotImplemented
+
+    def _reduce_code(self, thing: Any) -> Any:
+        if is_definition(thing):
+            outermost = thing.__qualname__.partition(".")[0]
+            if outermost != self._by_value:
+                self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
+                return _definition, (thing.__qualname__,)
+        if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
+            return _reduce_function(thing)
+        return super().reducer_override(thing)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Python 3.12 and 3.13 from saying that 3.14 pickles no itertools; there they are replayed instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
+        yield
+
+
+class _Sink:
+    def __init__(self, take: Callable[[Any], Any]) -> None:
+        self.write = take
+
+
+def _discard(_: Any) -> None:
+    pass
+
+
+def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:
+    first, *rest = qualname.split(".")
+    found = namespace.get(first)
+    for name in rest:
+        found = getattr(found, name, None)
+    return found
+
+
+def _definition(qualname: str) -> Any:
+    return _home.get().definition(qualname)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return NOTHING
+
+
+def _reduce_function(function: types.FunctionType) -> Any:
+    cells = function.__closure__ or ()
+    state = {
+        "cells": [(cell, _contents(cell)) for cell in cells],
+        "attributes": {
+            name: getattr(function, name)
+            for name in ("__defaults__", "__kwdefaults__", "__qualname__", "__module__", "__doc__", "__annotations__")
+        },
+        "dict": function.__dict__,
+    }
+    made = (function.__code__, function.__name__, cells)
+    return _make_function, made, state, None, None, _fill_function
+
+
+def _make_function(code: types.CodeType, name: str, cells: tuple[types.CellType, ...]) -> types.FunctionType:
+    return types.FunctionType(code, _home.get().namespace, name, None, cells)
+
+
+def _fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
+    for cell, contents in state["cells"]:
+        if contents is not NOTHING:
+            cell.cell_contents = contents
+    for name, value in state["attributes"].items():
+        setattr(function, name, value)
+    function.__dict__.update(state["dict"])

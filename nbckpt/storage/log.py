@@ -1,0 +1,199 @@
+"""The log of a checkpoint: one small signed file a commit, numbered without gaps, each naming the one before.
+
+A snapshot exists if and only if the newest entry keeps it. Entries are only ever created, never changed; the
+store lets exactly one writer create the next number. That is all the locking there is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nbckpt.errors import DamagedSnapshot, NotFound, StoreError, UnsupportedFormat, UntrustedSnapshot
+from nbckpt.storage.records import digest, seal, unseal
+from nbckpt.storage.signing import Key, signed, verify
+from nbckpt.storage.snapshot import FORMAT, check_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbckpt.storage.stores import Store
+
+_FILE = re.compile(r"([0-9]{8,18})\.json")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 1024 * 1024  # bytes of an entry that a reader accepts
+
+
+class Kept(NamedTuple):
+    """A snapshot that an entry keeps: its number, its manifest's name, that file's bytes."""
+
+    seq: int
+    manifest: str
+    manifest_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """What one commit says.
+
+    `keep` lists the snapshots that exist from then on, newest first, its own included. Number 0 keeps none: it
+    begins the log. `previous` is the digest of the entry before.
+    """
+
+    store: str
+    checkpoint: str
+    seq: int
+    previous: str
+    write_id: str
+    writer: dict[str, Any]
+    time: float
+    keep: tuple[Kept, ...]
+
+    @property
+    def author(self) -> str:
+        """Who wrote it and when, in words."""
+        when = datetime.fromtimestamp(self.time, tz=timezone.utc).astimezone().isoformat(" ", "seconds")
+        return f"host {self.writer.get('host', '?')}, pid {self.writer.get('pid', '?')}, at {when}"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a log: the newest number and that file's digest, and the newest entry that holds.
+
+    `damage` says what is wrong with each entry that is newer.
+    """
+
+    seq: int
+    digest: str
+    entry: LogEntry | None
+    damage: dict[int, str]
+
+
+def log_key(name: str, seq: int) -> str:
+    """Return the key of an entry."""
+    return f"{name}/log/{seq:08d}.json"
+
+
+def log_seqs(store: Store, name: str) -> list[int]:
+    """Return the numbers in a log, oldest first."""
+    prefix = f"{name}/log/"
+    matches = (_FILE.fullmatch(entry.key[len(prefix) :]) for entry in store.list(prefix))
+    return sorted(
+        int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0])
+    )
+
+
+def encode_entry(entry: LogEntry, key: Key) -> bytes:
+    """Return the signed file."""
+    record = {
+        "format": FORMAT,
+        "store": entry.store,
+        "checkpoint": entry.checkpoint,
+        "seq": entry.seq,
+        "previous": entry.previous,
+        "write_id": entry.write_id,
+        "writer": entry.writer,
+        "time": entry.time,
+        "keep": [list(kept) for kept in entry.keep],
+    }
+    return seal(signed(record, key))
+
+
+def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq: int) -> LogEntry:
+    """Return the entry in a file that was found as number `seq` of `name`.
+
+    Raises `DamagedSnapshot` if it is not what was written, `UntrustedSnapshot` if none of `keys` signed it for
+    this very place, `UnsupportedFormat` if it is newer than we are.
+    """
+    record = unseal(raw)
+    what = f"Snapshot {seq} of {name!r}"
+    try:
+        check_format(record.get("format"), what)
+        verify(record, keys, what)
+        entry = LogEntry(
+            record["store"],
+            record["checkpoint"],
+            record["seq"],
+            str(record["previous"]),
+            str(record["write_id"]),
+            dict(record["writer"]),
+            float(record["time"]),
+            tuple(_kept(item) for item in record["keep"]),
+        )
+        entry.author  # noqa: B018 - a time that is none shows here, not in the middle of a message
+    except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
+        if isinstance(error, (UntrustedSnapshot, UnsupportedFormat)):
+            raise
+        msg = "its log entry makes no sense"
+        raise DamagedSnapshot(msg) from error
+    if (entry.store, entry.checkpoint, entry.seq) != (store_id, name, seq):
+        msg = (
+            f"{what} was signed as snapshot {entry.seq} of {entry.checkpoint!r} in the store {entry.store}: it "
+            "was moved here from there, so nothing of it was read. Put it back, or copy the whole store."
+        )
+        raise UntrustedSnapshot(msg)
+    return entry
+
+
+def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Head | None:
+    """Return the end of the log of `name`, None if there is no log.
+
+    Raises `UntrustedSnapshot` if the newest entry that is undamaged is not signed by one of `keys`.
+    """
+    for _ in range(10):  # entries may be pruned between listing and reading
+        seqs = log_seqs(store, name)
+        if not seqs:
+            return None
+        try:
+            return _walk(store, store_id, name, keys, seqs)
+        except NotFound:
+            continue
+    msg = f"The log of {name!r} changes faster than it can be read; nothing was touched. Try again."
+    raise StoreError(msg)
+
+
+def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Sequence[int]) -> Head:
+    top = read_entry(store, name, seqs[-1])
+    damage: dict[int, str] = {}
+    for seq in reversed(seqs):
+        raw = top if seq == seqs[-1] else read_entry(store, name, seq)
+        try:
+            entry = decode_entry(raw, keys, store_id, name, seq)
+            if seq - 1 in seqs:
+                check_succession(entry, read_entry(store, name, seq - 1), keys)
+        except DamagedSnapshot as error:
+            damage[seq] = str(error)
+        else:
+            return Head(seqs[-1], digest(top), entry, damage)
+    return Head(seqs[-1], digest(top), None, damage)
+
+
+def check_succession(entry: LogEntry, before: bytes, keys: dict[str, Key]) -> None:
+    """Raise `DamagedSnapshot` if the file `before` is intact and not the one that `entry` names.
+
+    That happens when a kernel stalls in the middle of a save, the checkpoint is removed and begun anew, and
+    the kernel wakes up. If `before` is damaged itself, nothing can be said, and nothing needs to be.
+    """
+    if digest(before) == entry.previous:
+        return
+    try:
+        decode_entry(before, keys, entry.store, entry.checkpoint, entry.seq - 1)
+    except (DamagedSnapshot, UntrustedSnapshot):
+        return
+    msg = "it does not follow the snapshot before it"
+    raise DamagedSnapshot(msg)
+
+
+def read_entry(store: Store, name: str, seq: int) -> bytes:
+    """Return the file of an entry; raises `NotFound`."""
+    return store.get(log_key(name, seq), 0, _LARGEST)
+
+
+def _kept(item: Any) -> Kept:
+    seq, manifest, size = item
+    if type(seq) is not int or type(size) is not int or size < 0 or not _HEX.fullmatch(manifest):
+        msg = "not a snapshot"
+        raise ValueError(msg)
+    return Kept(seq, manifest, size)

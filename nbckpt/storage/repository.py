@@ -1,0 +1,387 @@
+"""Snapshots kept in a store: list, load, verify, remove, and open a writer that adds to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nbckpt.errors import (
+    AlreadyExists,
+    DamagedSnapshot,
+    NotFound,
+    OptionError,
+    StoreError,
+    UnknownCheckpoint,
+    UnsupportedFormat,
+    UntrustedSnapshot,
+)
+from nbckpt.storage.fetch import read_parts
+from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
+from nbckpt.storage.records import digest, seal, unseal
+from nbckpt.storage.signing import known_keys, signing_key
+from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format, decode_manifest
+from nbckpt.storage.stores import Store, open_store
+from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.storage.writer import Base, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nbckpt.storage.chunks import Chunk
+
+_CONFIG = "nbckpt.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot without its bytes. If `damage` says something, it cannot be loaded; the rest may be empty.
+
+    `time` is seconds since 1970, `size` bytes before compression, `parts` maps each part's name to its info.
+    """
+
+    seq: int
+    manifest_id: str = ""
+    time: float = 0.0
+    writer: dict[str, Any] = field(default_factory=dict)
+    final: bool = False
+    size: int = 0
+    description: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A snapshot with its bytes, all verified. `damaged` names each newer one that was skipped, and why."""
+
+    seq: int
+    manifest: Manifest
+    parts: dict[str, PartData]
+    damaged: list[str]
+    head: Head = field(repr=False)
+    chunks: dict[bytes, Chunk] = field(repr=False)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the run said about the snapshot when it was saved."""
+        return self.manifest.description
+
+
+class Repository:
+    """The checkpoints in one store.
+
+    Open it with `Repository.open`. Operations on the store are retried, then raise `StoreError`: a store that
+    fails is never taken for an empty one.
+    """
+
+    def __init__(self, store: Store, store_id: str) -> None:
+        self._store = store
+        self.store_id = store_id
+
+    @classmethod
+    def open(cls, url: str | Store, *, create: bool = True) -> Repository:
+        """Open the store at `url`; with `create`, prepare it and prove that it can be written to safely.
+
+        Without `create` nothing is written, and a store that does not exist is an empty one. Raises `StoreError`,
+        `UnsupportedFormat` for a store of a newer nbckpt, `DamagedSnapshot` if its identity is damaged.
+        """
+        store = Retrying(open_store(url) if isinstance(url, str) else url)
+        store_id = _identity(store)
+        if create:
+            _probe(store)
+            store_id = store_id or _found(store)
+        return cls(store, store_id)
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._store.url
+
+    def names(self) -> list[str]:
+        """Return the names of all checkpoints, sorted."""
+        found, after = [], ""
+        while (entry := next(self._store.list("", after), None)) is not None:
+            name, slash, _ = entry.key.partition("/")
+            if slash and _NAME.fullmatch(name) and next(self._store.list(f"{name}/log/"), None) is not None:
+                found.append(name)
+            after = f"{name}/~" if slash else name  # "~" sorts after all that a key may contain
+        return sorted(found)
+
+    def history(self, name: str) -> list[SnapshotInfo]:
+        """Return the snapshots of a checkpoint, newest first, damaged ones included."""
+        _check_name(name)
+        try:
+            head = self._head(name)
+        except UntrustedSnapshot as error:
+            return [SnapshotInfo(log_seqs(self._store, name)[-1], damage=str(error))]
+        if head is None:
+            return []
+        broken = [SnapshotInfo(seq, damage=_sentence(name, seq, why)) for seq, why in head.damage.items()]
+        return broken + [self._info(name, kept) for kept in _kept(head)]
+
+    def peek(self, name: str) -> SnapshotInfo | None:
+        """Return the newest snapshot whose signature and manifest hold, without reading its bytes.
+
+        None only if the checkpoint has no snapshot. Raises as `load` does.
+        """
+        return self._newest(name, None, lambda _head, kept, manifest, _damaged: _describe(kept, manifest))
+
+    def load(self, name: str, *, seq: int | None = None) -> Loaded | None:
+        """Return the newest snapshot of which every byte verifies, or number `seq`.
+
+        None only if the checkpoint has no snapshot. Raises `DamagedSnapshot` if every one is damaged,
+        `UntrustedSnapshot` if the newest is not signed by a key of ours, `UnknownCheckpoint` if there is no
+        number `seq`, `StoreError`.
+        """
+
+        def read(head: Head, kept: Kept, manifest: Manifest, damaged: list[str]) -> Loaded:
+            parts, chunks = read_parts(self._store, name, manifest)
+            return Loaded(kept.seq, manifest, parts, damaged, head, chunks)
+
+        return self._newest(name, seq, read)
+
+    def verify(self, name: str) -> list[str]:
+        """Read every byte of every snapshot and return a sentence for each that is damaged."""
+        problems = []
+        for info in self.history(name):
+            if info.damage:
+                problems.append(info.damage)
+                continue
+            try:
+                self.load(name, seq=info.seq)
+            except DamagedSnapshot as error:
+                problems.append(str(error))
+        return problems
+
+    def writer(
+        self,
+        name: str,
+        *,
+        keep: int = 3,
+        writer_info: dict[str, Any] | None = None,
+        based_on: Loaded | None = None,
+    ) -> Writer:
+        """Return a writer for one run.
+
+        `based_on` is the snapshot that the run resumed from: only its bytes are used again, since only they
+        were verified. `keep` snapshots stay after each commit. Of a new name the log begins here, so that a store
+        that refuses does it before any compute. Raises `UntrustedSnapshot` if the newest snapshot is signed with
+        a key that is not here: such a log is not ours to continue.
+        """
+        _check_name(name)
+        if keep < 1:
+            msg = f"keep={keep} makes no sense: at least the newest snapshot has to stay."
+            raise OptionError(msg)
+        key = signing_key()
+        head = based_on.head if based_on is not None else self._head(name)
+        if head is None:
+            first = LogEntry(self.store_id, name, 0, "", secrets.token_hex(16), {}, 0.0, ())
+            with contextlib.suppress(AlreadyExists):
+                self._store.put(log_key(name, 0), [encode_entry(first, key)], if_absent=True)
+            head = self._head(name)
+        if head is None:
+            msg = f"Checkpoint {name!r} was removed while a run began to save to it: run the cell again."
+            raise StoreError(msg)
+        base = self._base(name, head, based_on)
+        return Writer(self._store, self.store_id, name, key, base, keep, writer_info or {})
+
+    def remove(self, name: str) -> None:
+        """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""
+        _check_name(name)
+        log = [log_key(name, seq) for seq in log_seqs(self._store, name)]
+        if not log:
+            msg = f"There is no checkpoint {name!r} in the store {self.url}."
+            raise UnknownCheckpoint(msg)
+        while log:  # a run may save meanwhile; once no entry is left, its next one succeeds nothing
+            self._store.delete(log)
+            log = [log_key(name, seq) for seq in log_seqs(self._store, name)]
+        for kind in ("manifests", "packs", ""):
+            self._store.delete([entry.key for entry in self._store.list(f"{name}/{kind}")])
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """Return what a run last reported with `write_status`, None if there is nothing readable."""
+        key = f"{_check_name(name)}/status.json"
+        try:
+            status = json.loads(self._store.get(key, 0, 1024 * 1024))
+        except (NotFound, ValueError, RecursionError):
+            return None
+        return status if isinstance(status, dict) else None
+
+    def write_status(self, name: str, status: dict[str, Any]) -> None:
+        """Replace the progress that people see; never read for recovery. Raises `StoreError`."""
+        self._store.put(f"{_check_name(name)}/status.json", [json.dumps(status).encode("ascii")])
+
+    def _head(self, name: str) -> Head | None:
+        return read_head(self._store, self.store_id, name, known_keys())
+
+    def _newest(
+        self, name: str, seq: int | None, read: Callable[[Head, Kept, Manifest, list[str]], _T]
+    ) -> _T | None:
+        """Apply `read` to the newest snapshot on which it does not raise `DamagedSnapshot`."""
+        _check_name(name)
+        head = self._head(name)
+        while head is not None:
+            damaged = [_sentence(name, broken, why) for broken, why in head.damage.items()]
+            wanted = [kept for kept in _kept(head) if seq in {None, kept.seq}]
+            if seq is not None and not wanted:
+                have = ", ".join(str(kept.seq) for kept in _kept(head)) or "none"
+                msg = f"Checkpoint {name!r} has no snapshot {seq}; it has {have}."
+                raise UnknownCheckpoint(msg)
+            for kept in wanted:
+                try:
+                    return read(head, kept, self._manifest(name, kept), damaged)
+                except DamagedSnapshot as error:  # noqa: PERF203 - the loop is there to catch
+                    if log_seqs(self._store, name)[-1:] != [head.seq]:
+                        break  # a run saved while we read, and dropped what we were reading
+                    damaged.append(_sentence(name, kept.seq, str(error)))
+            else:
+                if not damaged:
+                    return None
+                damaged.append(
+                    "Nothing was changed: restore the files from a copy, or start over with --fresh."
+                )
+                raise DamagedSnapshot(" ".join(damaged))
+            head = self._head(name)
+        if self.store_id:
+            self._check_alive()
+        return None
+
+    def _check_alive(self) -> None:
+        """Raise `StoreError` if the store itself is gone: an unmounted disk is not an empty store."""
+        try:
+            self._store.get(_CONFIG)
+        except NotFound as error:
+            msg = f"The store {self.url} is not there any more: is its disk mounted? Nothing was changed."
+            raise StoreError(msg) from error
+
+    def _manifest(self, name: str, kept: Kept) -> Manifest:
+        try:
+            raw = self._store.get(f"{name}/manifests/{kept.manifest}", 0, kept.manifest_bytes + 1)
+        except NotFound as error:
+            msg = "its manifest is missing"
+            raise DamagedSnapshot(msg) from error
+        if digest(raw) != kept.manifest:
+            msg = "its manifest is not what was saved"
+            raise DamagedSnapshot(msg)
+        return decode_manifest(raw)
+
+    def _info(self, name: str, kept: Kept) -> SnapshotInfo:
+        try:
+            return _describe(kept, self._manifest(name, kept))
+        except DamagedSnapshot as error:
+            return SnapshotInfo(kept.seq, kept.manifest, damage=_sentence(name, kept.seq, str(error)))
+
+    def _base(self, name: str, head: Head, based_on: Loaded | None) -> Base:
+        """Return what a writer may build on; snapshots newer than `based_on` are known to be damaged."""
+        kept, packs = [], {}
+        for candidate in _kept(head):
+            if based_on is not None and candidate.seq > based_on.seq:
+                continue
+            try:
+                packs[candidate.seq] = frozenset(self._manifest(name, candidate).packs)
+            except DamagedSnapshot:
+                continue  # listed no longer; without its manifest nobody can say which packs were its own
+            kept.append(candidate)
+        chunks = based_on.chunks if based_on is not None else {}
+        sizes = based_on.manifest.packs if based_on is not None else {}
+        return Base(head.seq, head.digest, tuple(kept), packs, chunks, sizes)
+
+
+def _identity(store: Store) -> str:
+    """Return the id in the store's own file, empty if there is no store."""
+    try:
+        raw = store.get(_CONFIG, 0, 64 * 1024)
+    except NotFound:
+        if any(entry.key.partition("/")[2].startswith("log/") for entry in store.list("")):
+            msg = (
+                f"{_CONFIG} is missing in the store {store.url} although snapshots are there: put it back from a "
+                "copy. Nothing was changed."
+            )
+            raise DamagedSnapshot(msg) from None
+        return ""
+    try:
+        config = unseal(raw)
+        check_format(config.get("format"), f"The store {store.url}")
+        return str(config["store"])
+    except (DamagedSnapshot, KeyError, ValueError) as error:
+        if isinstance(error, UnsupportedFormat):
+            raise
+        msg = f"{_CONFIG} in the store {store.url} is damaged: put it back from a copy. Nothing was changed."
+        raise DamagedSnapshot(msg) from error
+
+
+def _found(store: Store) -> str:
+    """Make a store where there was none, and return its id; of several that do so at once, one does."""
+    config = {
+        "format": FORMAT,
+        "store": uuid.uuid4().hex,
+        "hash": "blake3-256",
+        "can": ["if_absent", "list", "range"],
+    }
+    with contextlib.suppress(AlreadyExists):
+        store.put(_CONFIG, [seal(config)], if_absent=True)
+    return _identity(store)
+
+
+def _probe(store: Store) -> None:
+    """Prove that the store does what snapshots rely on; raises `StoreError`.
+
+    Some servers accept "only if absent" and overwrite all the same: there, two kernels would lose each other's work.
+    """
+    key, content = f"probe-{secrets.token_hex(8)}", b"nbckpt looks whether it can save here"
+    try:
+        with contextlib.suppress(AlreadyExists):  # our own, when its first response was lost
+            store.put(key, [content], if_absent=True)
+        refused = False
+        try:
+            store.put(key, [b"overwritten"], if_absent=True)
+        except AlreadyExists:
+            refused = True
+        piece = memoryview(bytearray(4))
+        ranged = store.get_into(key, 3, piece) == 4 and bytes(piece) == content[3:7] == store.get(key, 3, 7)
+        listed = [entry.key for entry in store.list(key)] == [key]
+        if not (refused and ranged and listed and store.get(key) == content):
+            lacks = (
+                "creating only what is absent" if not refused else "reading and listing what was just written"
+            )
+            msg = f"The store {store.url} does not support {lacks}: nothing would be safe in it, so choose another."
+            raise StoreError(msg)
+    finally:
+        with contextlib.suppress(StoreError):
+            store.delete([key])
+
+
+def _kept(head: Head) -> tuple[Kept, ...]:
+    return head.entry.keep if head.entry is not None else ()
+
+
+def _describe(kept: Kept, manifest: Manifest) -> SnapshotInfo:
+    return SnapshotInfo(
+        kept.seq,
+        kept.manifest,
+        manifest.time,
+        manifest.writer,
+        manifest.final,
+        manifest.total_bytes,
+        manifest.description,
+        {part.name: part.info for part in manifest.parts},
+    )
+
+
+def _sentence(name: str, seq: int, why: str) -> str:
+    return f"Snapshot {seq} of {name!r} is damaged: {why}."
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name) or name.lower() == _CONFIG:
+        msg = f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '_' and '-', a letter or digit first."
+        raise OptionError(msg)
+    return name

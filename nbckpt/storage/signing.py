@@ -1,0 +1,214 @@
+"""Who may be trusted: the keys on this machine, and signatures made with them.
+
+Unpickling runs code, so a snapshot is read only if someone who holds one of our keys wrote it. Keys never stand
+in a store. They come from `NBCKPT_KEY` (base64url of 32 bytes), the file that `NBCKPT_KEY_FILE` names, or the
+folder `keys` in the user's data folder (`NBCKPT_DATA_DIR` moves it), where the first save makes one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbckpt.errors import OptionError, UntrustedSnapshot
+from nbckpt.storage.records import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CONTEXT = b"nbckpt log entry 1\0"
+_ALGORITHM = "hmac-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A secret of 32 bytes; `id` names it in messages and log entries without giving it away."""
+
+    secret: bytes = field(repr=False)
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        from blake3 import blake3
+
+        hashed: str = blake3(self.secret, derive_key_context="nbckpt key id").hexdigest()
+        object.__setattr__(self, "id", hashed[:16])
+
+
+def signing_key() -> Key:
+    """Return the key that new snapshots are signed with; makes one where there is none.
+
+    Raises `OptionError` for a key that is malformed or that others can read, or if none can be made.
+    """
+    given = _key_from_environment()
+    if given is not None:
+        return given
+    folder = key_folder()
+    try:
+        current = _current_key(folder)
+        return current if current is not None else _make_key(folder)
+    except OSError as error:
+        if isinstance(error, OptionError):
+            raise
+        msg = (
+            f"No signing key could be read or made in {folder} ({error.strerror or error}), and nothing is saved "
+            "unsigned: set NBCKPT_DATA_DIR to a folder that is writable, or NBCKPT_KEY."
+        )
+        raise OptionError(msg) from error
+
+
+def known_keys() -> dict[str, Key]:
+    """Return every key that signatures may be verified with, by id; makes none."""
+    found = list(_keys_in_folder(key_folder()))
+    given = _key_from_environment()
+    return {key.id: key for key in (*found, *([given] if given else []))}
+
+
+def key_folder() -> Path:
+    """Return the folder of this user's keys, which need not exist."""
+    data = os.environ.get("NBCKPT_DATA_DIR")
+    if not data:
+        import platformdirs
+
+        data = platformdirs.user_data_dir("nbckpt")
+    return Path(data).expanduser() / "keys"
+
+
+def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:
+    """Return `record` with the key's id and a signature over all of it."""
+    claimed = {**record, "algorithm": _ALGORITHM, "key": key.id}
+    return {**claimed, "signature": _signature(claimed, key)}
+
+
+def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
+    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record.
+
+    `what` says in the message which snapshot it is about.
+    """
+    claimed = {name: value for name, value in record.items() if name != "signature"}
+    key_id, signature = claimed.get("key"), record.get("signature")
+    author = _author(record.get("writer"))
+    if (
+        not isinstance(key_id, str)
+        or not isinstance(signature, str)
+        or claimed.get("algorithm") != _ALGORITHM
+    ):
+        msg = f"{what} ({author}) is not signed, so nothing of it was read: whoever can write there could have made it."
+        raise UntrustedSnapshot(msg)
+    key = keys.get(key_id)
+    if key is None:
+        msg = (
+            f"{what} ({author}) is signed with the key {key_id!r:.40}, which this machine does not have, so nothing of "
+            f"it was read and nothing was changed: copy {key_id:.40}.key from that machine into {key_folder()}, or set "
+            "NBCKPT_KEY to the key."
+        )
+        raise UntrustedSnapshot(msg)
+    if not hmac.compare_digest(_signature(claimed, key).encode(), signature.encode("utf-8", "replace")):
+        msg = f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read."
+        raise UntrustedSnapshot(msg)
+
+
+def _signature(claimed: dict[str, Any], key: Key) -> str:
+    return hmac.digest(key.secret, _CONTEXT + canonical(claimed), "sha256").hex()
+
+
+def _author(writer: object) -> str:
+    if not isinstance(writer, dict):
+        return "writer unknown"
+    host, pid = str(writer.get("host", "?")), str(writer.get("pid", "?"))
+    return f"written on {host!r:.80}, pid {pid:.20}"
+
+
+def _key_from_environment() -> Key | None:
+    text = os.environ.get("NBCKPT_KEY")
+    if text:
+        return _parse(text, "NBCKPT_KEY")
+    path = os.environ.get("NBCKPT_KEY_FILE")
+    if not path:
+        return None
+    try:
+        return _read(Path(path).expanduser())
+    except OSError as error:
+        if isinstance(error, OptionError):
+            raise
+        msg = f"NBCKPT_KEY_FILE names {path}, which cannot be read: {error.strerror or error}."
+        raise OptionError(msg) from error
+
+
+def _parse(text: str, where: str) -> Key:
+    text = text.strip()
+    try:
+        secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        secret = b""
+    if len(secret) != 32:
+        msg = f"{where} holds no key: it must be 32 random bytes in base64url (43 characters)."
+        raise OptionError(msg)
+    return Key(secret)
+
+
+def _read(path: Path) -> Key:
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if os.name != "nt" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            msg = f"The key in {path} can be read by others than you and was not used: run chmod 600 {path}."
+            raise OptionError(msg)
+        text = file.read(1024).decode("ascii", "replace")
+    return _parse(text, str(path))
+
+
+def _keys_in_folder(folder: Path) -> Iterator[Key]:
+    try:
+        paths = sorted(folder.glob("*.key"))
+    except OSError:
+        return
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # a lost race for the first key takes its own away again
+            yield _read(path)
+
+
+def _current_key(folder: Path) -> Key | None:
+    try:
+        name = (folder / "current").read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not name.isalnum():
+        msg = f"{folder / 'current'} does not name a key: write the id of one of the keys beside it there."
+        raise OptionError(msg)
+    return _read(folder / f"{name}.key")
+
+
+def _make_key(folder: Path) -> Key:
+    """Make the first key; of several processes that do so at once, all get the one whose `current` came first."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    key = Key(secrets.token_bytes(32))
+    path = folder / f"{key.id}.key"
+    _create(path, base64.urlsafe_b64encode(key.secret).rstrip(b"=") + b"\n")
+    try:
+        _create(folder / "current", key.id.encode() + b"\n")
+    except FileExistsError:
+        path.unlink()
+    current = _current_key(folder)
+    return current if current is not None else _make_key(folder)
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Create a private file that is never seen half-written; raises `FileExistsError`."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123 - the descriptor carries the mode
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

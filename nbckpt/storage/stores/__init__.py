@@ -1,0 +1,93 @@
+"""Stores: places that keep blobs by key, behind one small protocol."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+from nbckpt.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Entry(NamedTuple):
+    """One blob in a listing: its key, its size in bytes, and when it was written by the store's clock."""
+
+    key: str
+    size: int
+    mtime: float
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What a snapshot needs of a place to be safe there: no rename, no lock, one atomic create.
+
+    Keys are relative and `/`-separated; each segment is letters, digits, `.`, `_`, `-` and starts with a letter
+    or digit. A blob is seen whole or not at all. Every method raises `StoreError` when the store cannot be
+    reached or refuses; only `NotFound` means that something is not there.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the store is, as a person would write it."""
+
+    def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
+        """Keep the concatenation of `bufs` under `key`; it is durable when this returns.
+
+        With `if_absent`, exactly one of several callers succeeds; the others get `AlreadyExists`.
+        """
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        """Return the bytes from `start` up to `end`, fewer where the blob ends sooner; raises `NotFound`."""
+
+    def get_into(self, key: str, start: int, target: memoryview) -> int:
+        """Fill `target` from `start` and return how many bytes there were; raises `NotFound`."""
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        """Yield what is kept under keys that begin with `prefix` and sort after `start_after`, sorted."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Forget these keys; one that is not there is fine."""
+
+    def now(self) -> float:
+        """Return the store's own clock, in seconds since 1970, comparable with `Entry.mtime`."""
+
+
+def check_key(key: str) -> str:
+    """Return `key` if a store may use it; raises `OptionError` for one that could lead out of the store."""
+    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        msg = f"{key!r} cannot be a key in a store: only letters, digits, '.', '_' and '-' between slashes."
+        raise OptionError(msg)
+    return key
+
+
+def open_store(url: str) -> Store:
+    """Return the store at `url`: a folder's path (`~` is the home folder) or a `file://` URL.
+
+    Nothing is read or created yet. Raises `OptionError` for any other kind of URL.
+    """
+    from nbckpt.storage.stores.local import LocalStore
+
+    # One letter before the colon is a Windows drive, not a scheme.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url) is None:
+        path = url
+    else:
+        parts = urlsplit(url)
+        if parts.scheme.lower() != "file" or parts.netloc not in {"", "localhost"}:
+            msg = (
+                f"The store {url!r} cannot be opened: a folder's path or a file:///… URL works; "
+                f"{parts.scheme}:// with {parts.netloc!r} does not."
+            )
+            raise OptionError(msg)
+        path = unquote(parts.path)
+    if not path or "\0" in path:
+        msg = f"The store {url!r} names no folder: give a path like '.nbckpt' or '~/checkpoints'."
+        raise OptionError(msg)
+    return LocalStore(Path(path).expanduser())

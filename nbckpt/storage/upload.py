@@ -1,0 +1,116 @@
+"""The way of a snapshot's bytes into packs: what is in the store already is not written again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from nbckpt.errors import StoreError
+from nbckpt.storage.chunks import PACK_SIZE, Chunk, PackBuilder, chunk_id, cut, flat
+from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbckpt.storage.stores import Buffer, Store
+
+_IN_FLIGHT = 4  # packs being written while the next is filled
+_SMALL = 1024 * 1024  # bytes in use that make a pack a small one
+_CROWD = 64  # small packs, before they are merged
+
+
+class Upload:
+    """The bytes of one attempt to save, on their way into packs.
+
+    `chunks` is what the snapshot consists of, `packs` gives the size of every pack that may hold them, `written`
+    the size of all that this attempt wrote, by key. `reusable` are chunks known to be good, in packs of
+    `pack_sizes`.
+    """
+
+    def __init__(
+        self, store: Store, folder: str, reusable: dict[bytes, Chunk], pack_sizes: dict[str, int]
+    ) -> None:
+        self.chunks: dict[bytes, Chunk] = {}
+        self.packs = dict(pack_sizes)
+        self.written: dict[str, int] = {}
+        self._store = store
+        self._folder = folder
+        self._reusable = _worth_keeping(reusable, pack_sizes)
+        self._builder = PackBuilder()
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: set[Future[None]] = set()
+
+    def part(self, part: PartData) -> Part:
+        """Store a part."""
+        return Part(part.name, part.info, self._blob(part.stream), tuple(map(self._blob, part.buffers)))
+
+    def finish(self) -> None:
+        """Write the last pack and wait until all are durable."""
+        if self._builder.size:
+            self._put_pack(self._builder)
+        if self._pool is not None:
+            for task in self._running:
+                task.result()
+            self._pool.shutdown()
+
+    def put(self, key: str, bufs: Sequence[Buffer]) -> None:
+        """Write one blob, and remember that this attempt did."""
+        self.written[key] = sum(map(len, bufs))
+        self._store.put(key, bufs)
+
+    def discard(self) -> None:
+        """Remove what was written: no entry leads to it, and the disk may be full of it."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        with contextlib.suppress(StoreError):
+            self._store.delete(list(self.written))
+
+    def _blob(self, buffer: Buffer) -> Blob:
+        view = flat(buffer)
+        chunks = [self._chunk(plain, compress=compress) for plain, compress in cut(view)]
+        if len(chunks) <= INLINE:
+            return Blob(len(view), tuple(chunks))
+        segments = (encode_segment(chunks[at : at + SEGMENT]) for at in range(0, len(chunks), SEGMENT))
+        return Blob(len(view), tuple(self._chunk(raw, compress=False) for raw in segments), table=True)
+
+    def _chunk(self, plain: bytes, *, compress: bool) -> Chunk:
+        id_ = chunk_id(plain)
+        chunk = self.chunks.get(id_) or self._reusable.get(id_)
+        if chunk is None:
+            chunk = self._builder.add(id_, plain, compress=compress)
+            if self._builder.size >= PACK_SIZE:
+                full, self._builder = self._builder, PackBuilder()
+                self._submit(full)
+        self.chunks[id_] = chunk
+        return chunk
+
+    def _submit(self, builder: PackBuilder) -> None:
+        """Write a full pack while the next one is being filled."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_IN_FLIGHT)
+        if len(self._running) >= _IN_FLIGHT:
+            done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        self._running.add(self._pool.submit(self._put_pack, builder))
+
+    def _put_pack(self, builder: PackBuilder) -> None:
+        pieces = builder.finish()
+        self.packs[builder.id] = builder.size
+        self.put(f"{self._folder}/packs/{builder.id}", pieces)
+
+
+def _worth_keeping(chunks: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> dict[bytes, Chunk]:
+    """Return the chunks to use again: not those in packs that are mostly dead, nor in crowds of small packs.
+
+    Writing these anew bounds the disk at about twice the state, and the number of files that a restore opens.
+    """
+    used: Counter[str] = Counter()
+    for chunk in chunks.values():
+        used[chunk.pack] += chunk.length
+    small = {pack for pack, size in used.items() if size < _SMALL}
+    crowd = small if len(small) > _CROWD else set()
+    good = {pack for pack, size in used.items() if 2 * size >= pack_sizes[pack] and pack not in crowd}
+    return {id_: chunk for id_, chunk in chunks.items() if chunk.pack in good}

@@ -1,0 +1,237 @@
+"""Writing snapshots: packs, the manifest, then the log entry that makes it exist, each durable before the next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nbckpt.errors import (
+    AlreadyExists,
+    CheckpointConflict,
+    DamagedSnapshot,
+    NotFound,
+    StoreError,
+    UntrustedSnapshot,
+)
+from nbckpt.storage.log import (
+    Kept,
+    LogEntry,
+    check_succession,
+    decode_entry,
+    encode_entry,
+    log_key,
+    log_seqs,
+    read_entry,
+)
+from nbckpt.storage.records import digest
+from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
+from nbckpt.storage.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.signing import Key
+    from nbckpt.storage.stores import Store
+
+# Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
+_LOG_KEEPS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A snapshot that is durable: what it added to the store, the bytes of its state, and how long it took."""
+
+    seq: int
+    manifest_id: str
+    bytes_written: int
+    total_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a writer goes on from.
+
+    The number of the entry that its own succeeds and that file's digest; the snapshots that exist, newest first,
+    with the packs that each of them needs; chunks that are known to be good, with the sizes of their packs.
+    """
+
+    seq: int
+    digest: str
+    kept: tuple[Kept, ...]
+    packs: dict[int, frozenset[str]]
+    chunks: dict[bytes, Chunk]
+    pack_sizes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A log entry that we asked for, what we go on from if it exists, and the keys written for it."""
+
+    entry: LogEntry
+    base: Base
+    keys: tuple[str, ...]
+
+
+class Writer:
+    """Saves the snapshots of one run, one after another, each as the successor of the one before.
+
+    Not for several threads at once. If another writer saves under the name, this one's next `commit` raises
+    `CheckpointConflict`, and so do all after it: two runs never mix.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        store_id: str,
+        name: str,
+        key: Key,
+        base: Base,
+        keep: int,
+        writer_info: dict[str, Any],
+    ) -> None:
+        self._store = store
+        self._store_id = store_id
+        self._name = name
+        self._keep = keep
+        self._keys = {key.id: key}
+        self._key = key
+        self._writer = {"host": socket.gethostname(), "pid": os.getpid(), **writer_info}
+        self._base = base
+        self._attempts: dict[str, _Attempt] = {}  # by write id: entries that exist, for all we know
+        self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
+        self._conflict: str | None = None
+
+    def commit(
+        self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False
+    ) -> Committed:
+        """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
+
+        `final` keeps this snapshot only. Raises `CheckpointConflict`, or `StoreError` if the store fails: then
+        the snapshot before stands, and a later `commit` may succeed.
+        """
+        started = time.perf_counter()
+        if self._conflict:
+            raise CheckpointConflict(self._conflict)
+        upload = Upload(self._store, self._name, self._base.chunks, self._base.pack_sizes)
+        try:
+            stored = tuple(upload.part(part) for part in parts)
+            upload.finish()
+            now, write_id = time.time(), secrets.token_hex(16)
+            needed = dict.fromkeys(chunk.pack for chunk in upload.chunks.values())
+            packs = {pack: upload.packs[pack] for pack in needed}
+            manifest = Manifest(write_id, now, self._writer, final, description, stored, packs)
+            raw = encode_manifest(manifest)
+            manifest_id = digest(raw)
+            upload.put(f"{self._name}/manifests/{manifest_id}", [raw])
+        except BaseException:
+            upload.discard()
+            raise
+        while True:
+            seq = self._base.seq + 1
+            new = Kept(seq, manifest_id, len(raw))
+            keep = (new,) if final else (new, *self._base.kept)[: self._keep]
+            entry = LogEntry(
+                self._store_id, self._name, seq, self._base.digest, write_id, self._writer, now, keep
+            )
+            entry_raw = encode_entry(entry, self._key)
+            needs = {**self._base.packs, seq: frozenset(packs)}
+            base = Base(seq, digest(entry_raw), keep, needs, upload.chunks, packs)
+            self._attempts[write_id] = _Attempt(entry, base, tuple(upload.written))
+            if self._append(entry, entry_raw):
+                break
+        self._delete_doomed()
+        written = sum(upload.written.values()) + len(entry_raw)
+        return Committed(seq, manifest_id, written, manifest.total_bytes, time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
+        if self._conflict is None:
+            self._delete_doomed()
+
+    def _append(self, entry: LogEntry, raw: bytes) -> bool:
+        """Create the log entry; False if an earlier attempt of ours turns out to have that place already."""
+        try:
+            self._store.put(log_key(self._name, entry.seq), [raw], if_absent=True)
+            found = raw
+        except AlreadyExists:
+            try:
+                found = read_entry(self._store, self._name, entry.seq)
+            except NotFound:
+                found = b""  # taken and gone: somebody else's, and pruned already
+        # An entry of ours that we did not hear about was a lost response, which is success.
+        ours = [a for a in self._attempts.values() if a.base.digest == digest(found)]
+        if not ours:
+            # The place is taken, so no attempt of ours can ever have it.
+            self._doomed.update(key for attempt in self._attempts.values() for key in attempt.keys)
+            self._delete_doomed()
+            self._refuse(entry.seq, found)
+        (winner,) = ours
+        log = log_seqs(self._store, self._name)
+        if not self._on_chain(winner.entry, found, log):
+            self._store.delete([log_key(self._name, entry.seq)])
+            self._refuse(entry.seq, b"")
+        self._adopt(winner, entry)
+        self._doomed.update(log_key(self._name, seq) for seq in log if seq <= entry.seq - _LOG_KEEPS)
+        return winner.entry is entry
+
+    def _on_chain(self, entry: LogEntry, raw: bytes, log: Sequence[int]) -> bool:
+        """Tell whether the log leads to our entry: whether we were awake enough to be the one that goes on.
+
+        The number may have been free because the checkpoint was removed, or because the log is long past it.
+        """
+        try:
+            if entry.previous:
+                check_succession(entry, read_entry(self._store, self._name, entry.seq - 1), self._keys)
+            if log and log[-1] > entry.seq:
+                after = read_entry(self._store, self._name, entry.seq + 1)
+                successor = decode_entry(after, self._keys, self._store_id, self._name, entry.seq + 1)
+                return successor.previous == digest(raw)
+        except (NotFound, DamagedSnapshot):
+            return False
+        except UntrustedSnapshot:
+            return True  # somebody with another key went on; our next save will meet that entry
+        return True
+
+    def _adopt(self, winner: _Attempt, current: LogEntry) -> None:
+        """Go on from a snapshot of ours that now exists.
+
+        Doomed are what it does not keep, and our failed attempts: not the current one, which may come next.
+        """
+        base = winner.base
+        packs = {kept.seq: base.packs[kept.seq] for kept in base.kept}
+        folder = f"{self._name}/"
+        needed = {f"{folder}packs/{pack}" for pack in frozenset().union(*packs.values())}
+        needed |= {f"{folder}manifests/{kept.manifest}" for kept in base.kept}
+        dropped = {f"{folder}packs/{pack}" for pack in frozenset().union(*base.packs.values())}
+        dropped |= {f"{folder}manifests/{kept.manifest}" for kept in self._base.kept}
+        others = (attempt for attempt in self._attempts.values() if attempt.entry is not current)
+        failed = {key for attempt in others for key in attempt.keys}
+        self._doomed |= (dropped | failed) - needed
+        self._base = replace(base, packs=packs)
+        self._attempts.clear()
+
+    def _delete_doomed(self) -> None:
+        # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
+        # a reader never meets a manifest whose packs are being deleted.
+        with contextlib.suppress(StoreError):
+            self._store.delete(sorted(self._doomed))
+            self._doomed.clear()
+
+    def _refuse(self, seq: int, found: bytes) -> NoReturn:
+        try:
+            author = decode_entry(found, self._keys, self._store_id, self._name, seq).author
+            who = f"was saved by another kernel ({author})"
+        except (DamagedSnapshot, UntrustedSnapshot):
+            who = "was saved or removed by another kernel"
+        self._conflict = (
+            f"Checkpoint {self._name!r} {who} while this run used it: the saves of this run stop here, its "
+            "computation may go on, and nothing that was saved is lost. Give one of the two another name."
+        )
+        raise CheckpointConflict(self._conflict)

@@ -1,0 +1,21 @@
+"""Every test has keys of its own and a store that does not pause between attempts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nbckpt.storage.stores import retrying
+
+
+@pytest.fixture(autouse=True)
+def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("NBCKPT_KEY", raising=False)
+    monkeypatch.delenv("NBCKPT_KEY_FILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "PAUSES", (0, 0, 0))
