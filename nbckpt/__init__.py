@@ -1,10 +1,10 @@
 """Resumable notebook cells: kill the kernel, run the cell again, and it goes on where it was.
 
-    %load_ext nbckpt
+%load_ext nbckpt
 
-    %%checkpointed train --every 10m
-    for epoch in range(100):
-        train_one_epoch(model, optimizer)
+%%checkpointed train --every 10m
+for epoch in range(100):
+    train_one_epoch(model, optimizer)
 """
 
 from __future__ import annotations

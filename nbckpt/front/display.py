@@ -146,15 +146,16 @@ class _Line:
     tone: Literal["plain", "alarm", "notice"] = "plain"
 
 
-def _headline(status: Status, event: str) -> _Line:
-    say = {"finished": _finished, "restored": _restored, "stopped": _stopped}.get(status.state, _running)
+def _headline(status: Status, event: str, fresh: str = "--fresh") -> _Line:
+    if status.state == "restored":
+        saved = age(status.resumed_age)
+        return _Line(f"restored the finished result, saved {saved}; {fresh} runs it anew")
+    say = {"finished": _finished, "stopped": _stopped}.get(status.state, _running)
     if event == "resumed":
         say = _resumed
     if status.state == "finished" and status.unprotected:
         why = _phrase(status.unprotected)
-        return _Line(
-            f"finished after {duration(status.worked)} of work, but the result is NOT SAVED: {why}", "alarm"
-        )
+        return _Line(f"finished after {duration(status.worked)} of work, but the result is NOT SAVED: {why}", "alarm")
     return _Line(say(status))
 
 
@@ -188,13 +189,9 @@ def _finished(status: Status) -> str:
     return f"finished after {duration(status.worked)} of work{resumed}"
 
 
-def _restored(status: Status) -> str:
-    return f"restored the finished result, saved {age(status.resumed_age)}; --fresh runs it anew"
-
-
 def _stopped(status: Status) -> str:
     if status.saved_progress:
-        return f"stopped; run the cell again to go on at {status.saved_progress}"
+        return f"stopped; run it again to go on at {status.saved_progress}"
     return "stopped before anything was saved"
 
 
@@ -237,6 +234,7 @@ class StatusLine:
     def __init__(self, shell: Any = None, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._in_kernel = getattr(shell, "kernel", None) is not None
+        self._fresh = "--fresh" if shell is not None else "fresh=True"
         self._handle: Any = None
         self._alarm = ""
         self._noticed = 0
@@ -259,7 +257,7 @@ class StatusLine:
         self._alarm, self._noticed = status.unprotected, len(status.notices)
 
     def _display(self, status: Status, event: str, *, quiet: bool) -> None:
-        lines = [_headline(status, event)]
+        lines = [_headline(status, event, self._fresh)]
         if status.unprotected and lines[0].tone != "alarm":
             lines.insert(0, _alarm(status))
         lines += [_Line(text, "notice") for text in status.notices]
@@ -267,9 +265,7 @@ class StatusLine:
         share = _share(status.progress) if status.state == "running" else None
         text = "\n".join(_plain(status.name, line) for line in lines)
         view = View(text, "".join(_html(status.name, line, share) for line in lines))
-        marks = {
-            "nbckpt": {"name": status.name}
-        }  # so that a reader of the notebook can tell whose output it is
+        marks = {"nbckpt": {"name": status.name}}  # so that a reader of the notebook can tell whose output it is
         if self._handle is None:
             from IPython.display import display
 
@@ -278,7 +274,7 @@ class StatusLine:
             self._handle.update(view, metadata=marks)
 
     def _print(self, status: Status, event: str, *, recovered: bool) -> None:
-        headline = _headline(status, event)
+        headline = _headline(status, event, self._fresh)
         lines = []
         if recovered:
             lines.append(_Line("saving works again"))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import linecache
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from ..state.namespace import Liveness
 
 MAGIC = "%%checkpointed"
-_WRAPPERS = ("%%time", "%%capture", "%%prun")
+_WRAPPERS = ("%%time", "%%capture")
 """Cell magics that may stand on the line after ours: they run the rest inside themselves."""
 
 
@@ -132,12 +134,17 @@ class Extension:
         if not (module.body and (line := _marked(module.body[0])) is not None):
             return module
         marker = module.body[0]
+        begin: _Beginning | _Refusal
+        body: list[ast.stmt]
         try:
             begin, body = self._rewrite(line, ast.Module(module.body[1:], module.type_ignores))
         except (NbckptError, UsageError) as error:
             begin, body = _Refusal(error), []
         except Exception as error:  # noqa: BLE001 - IPython would drop the transformer and run the cell unprotected
-            begin, body = _Refusal(NbckptError(f"this cell cannot be made resumable ({error!r}); nothing was run")), []
+            begin, body = (
+                _Refusal(NbckptError(f"this cell cannot be made resumable ({error!r}); nothing was run")),
+                [],
+            )
         self.prepared.append(begin)
         call = ast.parse(f"{RUN}.begin({len(self.prepared) - 1})").body[0]
         for node in ast.walk(call):
@@ -159,11 +166,15 @@ class Extension:
     # -- running ---------------------------------------------------------------------------------------------
 
     def __call__(self, line: str) -> None:
-        raise NbckptError(f"this cell was not rewritten, so {line!r} would not protect it: %reload_ext nbckpt")
+        raise NbckptError(
+            f"{line!r} was not seen by nbckpt here, so nothing would be saved and nothing was run: put it on the first "
+            "line of the cell, alone or above %%time"
+        )
 
     def begin(self, number: int) -> None:
         """The first statement of a rewritten cell."""
         beginning, self.prepared[number] = self.prepared[number], None
+        _show_as_comment(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - the cell that calls this
         run = beginning.begin()
         self.running.append((run, self.depth))
         setattr(builtins, RUN, run)
@@ -252,9 +263,21 @@ def mark(lines: list[str]) -> list[str]:
     marker = f"{RUN}({lines[0].strip()!r})\n"
     if len(lines) > 1 and lines[1].startswith("%%"):
         if lines[1].split()[0] in _WRAPPERS:
-            return [lines[1], marker, *lines[2:]]  # the wrapper runs the rest, and finds the marker on top of it
+            return [
+                lines[1],
+                marker,
+                *lines[2:],
+            ]  # the wrapper runs the rest, and finds the marker on top of it
         return ["get_ipython().run_cell_magic('checkpointed', '', '')\n"]
     return [marker, *lines[1:]]
+
+
+def _show_as_comment(filename: str) -> None:
+    """Let tracebacks quote the magic's line rather than the marker that stands for it."""
+    lines = linecache.getlines(filename)
+    for index, line in enumerate(lines[:2]):
+        if line.startswith(f"{RUN}("):
+            lines[index] = f"# {ast.literal_eval(line.removeprefix(RUN).strip())}\n"
 
 
 def _marked(node: ast.stmt) -> str | None:
@@ -276,7 +299,9 @@ def _origin(shell: Any) -> dict[str, Any]:
 
 def _default_name(origin: dict[str, Any], digest: str, store: str) -> str:
     """The notebook's name and the cell's hash; or, after an edit, the name that its cell id was saved under."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin["notebook"] or "notebook").stem).strip("-._")[:100] or "notebook"
+    stem = (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin["notebook"] or "notebook").stem).strip("-._")[:100] or "notebook"
+    )
     name = check_name(f"{stem}-{digest}")
     if origin["cell"] is None:
         return name

@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +92,7 @@ class Run:
             for damage in found.damaged:
                 self.status.notice(damage)
             self._check_python(found.description)
-        self.saved = found
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "run": self.id}
-        self.writer = self.repository.writer(
-            self.name, keep=self.settings.keep, writer_info=who, based_on=found
-        )
+        self.saved = self._found = found
 
     def _check_python(self, description: Mapping[str, Any]) -> None:
         if description.get("python", PYTHON) != PYTHON:
@@ -107,10 +103,13 @@ class Run:
             )
 
     def start(self) -> None:
-        """Start to listen and to watch the clock."""
+        """Make sure that saving will work; start to listen and to watch the clock."""
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "run": self.id}
+        self.writer = self.repository.writer(self.name, keep=self.settings.keep, writer_info=who, based_on=self._found)
+        self._found = None
         self.selection.start(self.namespace)
         self.recorder.start()
         if self.saved is None:
@@ -143,20 +142,18 @@ class Run:
             RestoreError: they cannot be built here.
         """
         saved = self._saved()
-        description = saved.description
-        self.home.saved = pickle.loads(bytes(saved.parts["definitions"].stream))
-        root = pickling.load(saved.parts["state"].stream, saved.parts["state"].buffers, self.home)
-        found = {
-            alias: _import(module) for alias, module in description["modules"].items() if alias not in self.namespace
-        }
-        with self.home.active():
-            for name in self.home.saved:
-                self.home.definition(name)
+        modules = saved.description["modules"]
+        root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
+        found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         self.root = root
-        self.namespace.update(found | self.home.made | root["variables"])
+        self.home.namespace.update(self.home.made)
+        self.namespace.update(found | root["variables"])
+        self._put_attributes()
+        self.metrics = dict(saved.description.get("metrics", {}))
+
+    def _put_attributes(self) -> None:
         self.attributes.clear()
-        self.attributes.update(root["attributes"])
-        self.metrics = dict(description.get("metrics", {}))
+        self.attributes.update(self.root["attributes"])
 
     def arrive(self, rebound: frozenset[str] = frozenset()) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
@@ -170,6 +167,7 @@ class Run:
         saved = self._saved()
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
+        self._put_attributes()
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         lacking = {
@@ -288,7 +286,10 @@ class Run:
             data = self._keepable(contents.data)
             root = {
                 "variables": data,
-                "loops": {key: self.loops[key].saved() for key in position.turns},
+                "loops": {
+                    key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
+                    for key in position.turns
+                },
                 "attributes": self.attributes,
                 "result": self.result,
                 "random": randomness.capture() if self.settings.rng else None,
@@ -349,6 +350,8 @@ class Run:
             return
         self.status.worked = self.worked()
         self.schedule.stop()
+        if pickling.digest(self.result) is None:
+            self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save(position, finished=True):
             self.status.state = "finished"
             self.tell("finished")
@@ -386,7 +389,9 @@ def _import(module: str) -> Any:
 
 def _type_name(value: Any) -> str:
     kind = type(value)
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _packages(values: Any) -> dict[str, str]:
@@ -394,7 +399,7 @@ def _packages(values: Any) -> dict[str, str]:
     found = {}
     for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
         if package not in sys.stdlib_module_names and package != "__main__":
-            version: Sequence[str] | str | None = getattr(sys.modules.get(package), "__version__", None)
+            version = getattr(sys.modules.get(package), "__version__", None)
             found[package] = str(version or _installed_version(package))
     return found
 

@@ -46,8 +46,8 @@ class Cursor:
     first: Any = NOTHING
     """For a replay: the first item's fingerprint."""
 
-    def saved(self, count: int, item: Any) -> dict[str, Any]:
-        """What a snapshot keeps, after `count` items of which `item` was the last."""
+    def saved(self, item: Any) -> dict[str, Any]:
+        """What a snapshot keeps of it; `item` is the last one that was drawn."""
         record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar}
         if self.kind == "iterator":
             record["iterator"] = self.iterator
@@ -94,10 +94,11 @@ def _kind(iterable: Any, iterator: Any) -> str:
     return "iterator" if pickles(iterator) else "replay"
 
 
-def reopen(record: Mapping[str, Any]) -> Cursor:
-    """The cursor of a loop whose iterator came back with the snapshot."""
+def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
+    """The cursor of a loop whose iterator came back with the snapshot; a live bar is used where there is one."""
     iterator = record["iterator"]
-    return Cursor("iterator", iterator, iterator, record["total"], record["bar"])
+    bar, _ = look_through(iterable)
+    return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"])
 
 
 def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
@@ -210,9 +211,25 @@ def _lasting_fingerprint(item: Any) -> str | None:
 # ---------------------------------------------------------------------------------------------------------
 # which iterators pickle
 
-_SOUND = {type(iter(source)) for source in ((), [], {}, set(), "", "é", b"", bytearray(), range(0), range(1 << 80))}
-_SOUND |= {type(iter(view)) for view in ({}.values(), {}.items())} | {type(reversed([])), type(iter(deque()))}
+_SOURCES: tuple[Any, ...] = (
+    (),
+    [],
+    {},
+    set(),
+    "",
+    "é",
+    b"",
+    bytearray(),
+    range(0),
+    range(1 << 80),
+    {}.values(),
+    {}.items(),
+)
+_SOUND: set[type] = {type(iter(source)) for source in _SOURCES} | {type(iter(deque())), type(reversed([]))}
 _SOUND |= {type(reversed({})), type(reversed({}.values())), type(reversed({}.items()))}
+PLACED: set[type] = {type(iter(source)) for source in _SOURCES if isinstance(source, (tuple, list, range))}
+"""Iterators that tell where they are."""
+
 _MADE_OF_OTHERS = {enumerate, zip, map, filter, reversed}
 
 
@@ -223,6 +240,18 @@ def pickles(iterator: Any) -> bool:
     if type(iterator) in _MADE_OF_OTHERS:
         return all(pickles(part) for part in iterator.__reduce__()[1] if isinstance(part, Iterator))
     return pickling.digest(iterator) is not None
+
+
+def place(iterator: Any) -> int | None:
+    """Where one of `PLACED` is, as a number that grows by one an item; None once it has ended and forgot."""
+    if type(iterator) is not _LIST:
+        return -int(iterator.__length_hint__())
+    # a list's length may change under way, the index of its iterator does not
+    source = iterator.__reduce__()
+    return int(source[2]) if len(source) == 3 else None
+
+
+_LIST: type = type(iter([]))
 
 
 def _is_sound(iterator: Any) -> bool:
@@ -271,6 +300,11 @@ def through_bar(bar: Any, items: Iterator[Any], done: int, total: int | None) ->
 
 
 # ---------------------------------------------------------------------------------------------------------
+
+
+def total_of(iterable: Any) -> int | None:
+    """How many items there are to go over, where that is known."""
+    return _total(look_through(iterable)[1])
 
 
 def _total(iterable: Any) -> int | None:

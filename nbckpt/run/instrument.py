@@ -29,8 +29,7 @@ RUN = "__nbckpt__"
 """The name under which the running cell finds its run; it lives in `builtins`, never in the namespace."""
 
 CONFIGURING = frozenset(
-    "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab "
-    "reload_ext set_env".split()
+    "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()
 )
 """Line magics that set up the kernel: they run again on resume, as imports do."""
 
@@ -45,6 +44,7 @@ _KINDS: dict[type[ast.stmt], Kind] = {
     ast.AsyncWith: "with",
     **dict.fromkeys(_TRY, "try"),
 }
+_WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
 _LOOPS: tuple[type[ast.stmt], ...] = (ast.For, ast.AsyncFor, ast.While)
 
 # A header made of these only looks things up: evaluating it again draws no random numbers, so the state that
@@ -102,7 +102,8 @@ class _Rewriter:
         if top and kind not in ("plain", "always"):
             frames = ast.withitem(ast.Attribute(_run(), "frames", ast.Load()))
             rewritten = _at(ast.With([frames], [rewritten]), node)
-        return _at(ast.If(_call("step", ast.Constant(key)), [rewritten], []), node)
+        guarded: ast.stmt = _at(ast.If(_call("step", ast.Constant(key)), [rewritten], []), node)
+        return guarded
 
     def inside(self, node: Any, key: str, kind: Kind) -> ast.stmt:
         """Rewrite the header of a compound statement and descend into its blocks."""
@@ -123,7 +124,8 @@ class _Rewriter:
             self.descend(node, "body", key)
         if kind == "if":
             self.descend(node, "orelse", key)
-        return node  # type: ignore[no-any-return]
+        rewritten: ast.stmt = node
+        return rewritten
 
     def descend(self, node: Any, block: str, key: str) -> None:
         if any(holds_loop(child) for child in getattr(node, block)):
@@ -142,7 +144,7 @@ def holds_loop(node: Any) -> bool:
         return True
     if isinstance(node, ast.If):
         return any(holds_loop(child) for child in [*node.body, *node.orelse])
-    if isinstance(node, (ast.With, ast.AsyncWith, *_TRY)):
+    if isinstance(node, _WITH_OR_TRY):
         return any(holds_loop(child) for child in node.body)
     return False
 
@@ -191,11 +193,17 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
 def _read_to_define(node: Any) -> set[str]:
     """The names that executing a definition reads, as opposed to calling what it defines."""
     if isinstance(node, ast.ClassDef):
-        now = [*node.decorator_list, *node.bases, *node.keywords]
+        now: list[Any] = [*node.decorator_list, *node.bases, *node.keywords]
         names = set().union(*(_read_to_define(child) for child in node.body))
     elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         arguments = node.args
-        parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        parameters = [
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ]
         annotations = [parameter.annotation for parameter in parameters if parameter]
         now = [*node.decorator_list, *arguments.defaults, *arguments.kw_defaults, *annotations, node.returns]
         names = set()
@@ -232,6 +240,6 @@ def _at(node: Any, place: ast.AST) -> Any:
     """Give a new node, and what is new in it, the place of the code that it stands for."""
     ast.copy_location(node, place)
     for part in ast.walk(node):
-        if "lineno" in part._attributes and not hasattr(part, "lineno"):
+        if isinstance(part, (ast.expr, ast.stmt)) and not hasattr(part, "lineno"):
             ast.copy_location(part, place)
     return node

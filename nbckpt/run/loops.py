@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 from . import cursors
@@ -26,23 +27,26 @@ class Loop:
     def total(self) -> int | None:
         return self.cursor.total if self.cursor else None
 
-    def saved(self) -> dict[str, Any]:
-        """What a snapshot keeps of it."""
-        record = self.cursor.saved(self.count, self.item) if self.cursor else {}
-        return {**record, "count": self.count, "item": self.item if self.nested else NOTHING}
+    def saved(self, *, at_top: bool) -> dict[str, Any]:
+        """What a snapshot keeps of it; `at_top`, no item is current."""
+        record = self.cursor.saved(self.item) if self.cursor else {}
+        return {**record, "count": self.count, "item": NOTHING if at_top else self.item}
 
 
-class Flag(Protocol):
-    """What an iteration tests: whether somebody wants a boundary's attention."""
+class Clock(Protocol):
+    """Says when somebody wants a boundary's attention."""
 
     due: bool
+
+    def stretch(self, length: int) -> list[None]:
+        """As many tokens as iterations may run before the next look; the list is emptied to end them early."""
 
 
 class Keeper(Protocol):
     """The run that a loop belongs to."""
 
     @property
-    def schedule(self) -> Flag: ...
+    def schedule(self) -> Clock: ...
 
     def top(self, loop: Loop) -> None:
         """Stand at a boundary: an iteration of the loop has ended."""
@@ -55,11 +59,41 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     """The items of a loop, through its progress bar if it has one; `current` is handed out again first."""
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101 - `while` loops have no items
-    items = _nested(keeper, loop, current) if loop.nested else _innermost(keeper, loop)
+    items: Iterator[Any]
+    if loop.nested:
+        items = _nested(keeper, loop, current)
+    elif type(cursor.iterator) in cursors.PLACED:
+        items = chain.from_iterable(_stretches(keeper, loop))
+    else:
+        items = _innermost(keeper, loop)
     if cursor.bar is None:
         return items
     done = loop.count - (current is not NOTHING)
     return cursors.through_bar(cursor.bar, items, done, cursor.total)
+
+
+# Called for each item as `get(token, item)`: a function in C that gives back its second argument.
+_second: Callable[[None, Any], Any] = {}.get  # type: ignore[assignment]
+
+
+def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
+    """The items of a tight loop, in stretches that run at C speed and end when the clock wants a look.
+
+    `map` draws a token before it draws an item, so a stretch whose tokens are taken away ends between two
+    iterations, and no item is lost. How far it came is read off the iterator.
+    """
+    assert loop.cursor is not None  # noqa: S101
+    iterator = loop.cursor.iterator
+    clock = keeper.schedule
+    begun = loop.count - (cursors.place(iterator) or 0)
+    try:
+        while left := iterator.__length_hint__():
+            yield map(_second, clock.stretch(left), iterator)
+            if clock.due and (place := cursors.place(iterator)) is not None:
+                loop.count = begun + place
+                keeper.top(loop)
+    finally:
+        keeper.left(loop)
 
 
 def _innermost(keeper: Keeper, loop: Loop) -> Iterator[Any]:

@@ -110,13 +110,13 @@ class Recorder:
 
     def _publish(self, data: Any, metadata: Any = None, *_: Any, **options: Any) -> None:
         key = (options.get("transient") or {}).get("display_id")
-        entry = {"data": dict(data), "metadata": dict(metadata or {}), "id": key}
+        entry: Entry = {"data": dict(data), "metadata": dict(metadata or {}), "id": key}
         if options.get("update"):
             for shown in self.entries:
                 if key is not None and shown.get("id") == key:
                     shown.update(entry)
             return
-        self._add(entry, sum(len(value) for value in entry["data"].values() if isinstance(value, (str, bytes))))
+        self._add(entry, _size(entry))
         self._shorten()
 
     def _clear(self) -> None:
@@ -130,15 +130,17 @@ class Recorder:
     def _shorten(self) -> None:
         if self._size <= self.limit:
             return
-        while self.entries and self._size > self.limit // 2:
-            oldest = self.entries[0]
-            if len(self.entries) == 1 and "stream" in oldest:
-                oldest["text"] = oldest["text"][-self.limit // 2 :]
-                break
-            self._size -= sum(len(value) for value in (oldest.get("data") or oldest).values() if isinstance(value, (str, bytes)))
-            del self.entries[0]
-        self._size = sum(len(entry.get("text", "")) for entry in self.entries) or 0
+        while len(self.entries) > 1 and self._size > self.limit // 2:
+            self._size -= _size(self.entries.pop(0))
+        if self.entries and "stream" in self.entries[0]:
+            self.entries[0]["text"] = self.entries[0]["text"][-self.limit // 2 :]
         self.entries.insert(0, {"stream": "stdout", "text": LEFT_OUT})
+        self._size = sum(map(_size, self.entries))
+
+
+def _size(entry: Entry) -> int:
+    values = entry["data"].values() if "data" in entry else [entry["text"]]
+    return sum(len(value) for value in values if isinstance(value, (str, bytes)))
 
 
 def _fold(shown: str, text: str) -> str:

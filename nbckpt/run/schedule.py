@@ -11,6 +11,8 @@ SHARE = 0.01
 """How much of the time the loop may stand still under `auto`."""
 SHORTEST = 1.0
 """Seconds between snapshots under `auto`, at least."""
+STRETCH = 4096
+"""Iterations of a tight loop between two looks at the flag, unless it is raised."""
 REFRESH = 0.5
 """Seconds between two looks at the progress."""
 
@@ -25,6 +27,8 @@ class Schedule:
         self.every = every
         self.due = every.iterations is not None
         self._turns_left = every.iterations or 0
+        self._asked = False
+        self._tokens: list[None] = []
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
         self._stopped = threading.Event()
@@ -42,21 +46,40 @@ class Schedule:
     def wants_snapshot(self, *, turn: bool) -> bool:
         """Say at a boundary whether to save now, and lower `due`; `turn` if an innermost iteration ended."""
         self.due = self.every.iterations is not None
+        self._turns_left -= turn
+        if self._asked:
+            return True
         if self.every.iterations is None:
             return time.monotonic() >= self._next
-        self._turns_left -= turn
         return self._turns_left <= 0
+
+    def ask(self) -> None:
+        """Want a snapshot at the next boundary, whatever the time."""
+        self._asked = True
+        self._raise()
+
+    def stretch(self, length: int) -> list[None]:
+        """Tokens for the iterations of a tight loop until its next boundary, `length` at most."""
+        self._tokens = tokens = [None] * (1 if self.due else min(length, STRETCH))
+        if self.due:  # raised while the tokens were made
+            del tokens[1:]
+        return tokens
+
+    def _raise(self) -> None:
+        self.due = True
+        self._tokens.clear()
 
     def saved(self, cost: float) -> None:
         """Take note that a save was made or tried, and that the loop stood still for `cost` seconds."""
         self._turns_left = self.every.iterations or 0
+        self._asked = False
         if self.every.auto:
             self._wait = max(SHORTEST, cost / SHARE)
         self._next = time.monotonic() + (self._wait or 0)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._pause()):
-            self.due = True
+            self._raise()
 
     def _pause(self) -> float:
         """Seconds until there is something to look at: the next snapshot, or progress to show."""

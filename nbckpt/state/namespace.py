@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dis
 import functools
-import inspect
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,7 +88,9 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
     elif isinstance(value, type):
         if any(getattr(base, "__module__", None) == "__main__" for base in value.__mro__):
             parts = [part for base in value.__mro__ for part in vars(base).values()]
-            parts = [part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))]
+            parts = [
+                part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
+            ]
     elif type(value).__module__ == "__main__":
         parts = [type(value)]
     for part in parts:
@@ -242,7 +243,14 @@ class _Flow:
                 return exits.on_continue
             case ast.Raise() | ast.Return():
                 return _reads(node) | exits.on_error
-            case ast.Assign() | ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            case (
+                ast.Assign()
+                | ast.Import()
+                | ast.ImportFrom()
+                | ast.FunctionDef()
+                | ast.AsyncFunctionDef()
+                | ast.ClassDef()
+            ):
                 return (after - _stores(node)) | _reads(node)
             case ast.AnnAssign():
                 return (after - (_stores(node.target) if node.value else frozenset())) | _reads(node)

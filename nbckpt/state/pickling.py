@@ -112,11 +112,35 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> Any:
                 f"the snapshot needs the package {error.name!r}, which is not installed here. "
                 "Nothing was touched: install it and run the cell again"
             ) from error
-        except Exception as error:  # noqa: BLE001 - whatever the classes' own code raises while it is rebuilt
+        except Exception as error:
             raise RestoreError(
                 f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: "
                 "use the packages and definitions it was saved with, or start over with --fresh"
             ) from error
+
+
+def build(state: Stored, definitions: Stored, home: Home) -> Any:
+    """Build a saved graph, and the saved definitions that `home` lacks.
+
+    Raises:
+        RestoreError: as `load`.
+    """
+    home.saved = pickle.loads(definitions.stream)
+    root = load(state.stream, state.buffers, home)
+    with home.active():
+        for name in home.saved:
+            home.definition(name)
+    return root
+
+
+class Stored(Protocol):
+    """A part of a snapshot as it comes out of a store."""
+
+    @property
+    def stream(self) -> Any: ...
+
+    @property
+    def buffers(self) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -145,9 +169,7 @@ class Home:
                 "Nothing was touched: run the cell that defines it, then this one"
             )
         outer, _, inner = qualname.rpartition(".")
-        self.made[qualname] = (
-            getattr(self.definition(outer), inner) if outer else load(self.saved[qualname], (), self)
-        )
+        self.made[qualname] = getattr(self.definition(outer), inner) if outer else load(self.saved[qualname], (), self)
         return self.made[qualname]
 
     @contextmanager
@@ -237,7 +259,7 @@ def _pickle_into(
             pickler.dump(root)
     except RecursionError as error:
         raise UnpicklableError("it is nested too deeply to be pickled") from error
-    except Exception as error:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
+    except Exception as error:
         raise UnpicklableError(f"{error}" or type(error).__name__) from error
     return pickler.definitions
 
@@ -324,7 +346,14 @@ def _reduce_function(function: types.FunctionType) -> Any:
         "cells": [(cell, _contents(cell)) for cell in cells],
         "attributes": {
             name: getattr(function, name)
-            for name in ("__defaults__", "__kwdefaults__", "__qualname__", "__module__", "__doc__", "__annotations__")
+            for name in (
+                "__defaults__",
+                "__kwdefaults__",
+                "__qualname__",
+                "__module__",
+                "__doc__",
+                "__annotations__",
+            )
         },
         "dict": function.__dict__,
     }

@@ -33,7 +33,7 @@ def capture_held(namespace: Mapping[str, Any]) -> dict[str, Any]:
 def restore_held(namespace: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     """Put such states back into the generators themselves, which others may hold too."""
     for name, state in states.items():
-        generator = namespace.get(name)
+        generator: Any = namespace.get(name)
         if isinstance(generator, random.Random):
             generator.setstate(state)
         elif _is_numpy(generator, "Generator"):

@@ -52,6 +52,11 @@ class Chunk(NamedTuple):
     codec: int
     crc: int
 
+    @property
+    def footprint(self) -> int:
+        """Bytes of the pack that are there for this chunk, its line in the index included."""
+        return self.length + _RECORD.size
+
 
 def chunk_size(size: int) -> int:
     """Return how long the chunks of a buffer of `size` bytes are; readers take what was recorded instead."""
@@ -106,9 +111,7 @@ def decode(chunk: Chunk, stored: Buffer) -> bytes | memoryview:
         import zstandard
 
         try:
-            intact = (
-                zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(bytes(stored)) == chunk.plain
-            )
+            intact = zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(bytes(stored)) == chunk.plain
             plain = zstandard.ZstdDecompressor().decompress(bytes(stored)) if intact else b""
         except zstandard.ZstdError:
             plain = b""

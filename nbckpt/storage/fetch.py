@@ -33,9 +33,7 @@ class Piece(NamedTuple):
         return self.target[self.at : self.at + self.chunk.plain]
 
 
-def read_parts(
-    store: Store, folder: str, manifest: Manifest
-) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:
+def read_parts(store: Store, folder: str, manifest: Manifest) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:
     """Return the parts of a snapshot and all its chunks by id, every one of them verified.
 
     `folder` is the checkpoint's. Buffers are writable, each in memory of its own. Raises `DamagedSnapshot`.
@@ -52,10 +50,7 @@ def read_parts(
             at += chunk.plain
         return target
 
-    parts = {
-        p.name: PartData(p.name, place(p.stream), [place(b) for b in p.buffers], p.info)
-        for p in manifest.parts
-    }
+    parts = {p.name: PartData(p.name, place(p.stream), [place(b) for b in p.buffers], p.info) for p in manifest.parts}
     fetch(store, folder, pieces)
     chunks = {piece.chunk.id: piece.chunk for piece in pieces}
     chunks.update((chunk.id, chunk) for blob in tables for chunk in blob.chunks)
@@ -81,9 +76,7 @@ def fetch(store: Store, folder: str, pieces: Iterable[Piece]) -> None:
         copy.place[:] = first[copy.chunk].place
 
 
-def _read_tables(
-    store: Store, folder: str, tables: Sequence[Blob], packs: dict[str, int]
-) -> list[list[Chunk]]:
+def _read_tables(store: Store, folder: str, tables: Sequence[Blob], packs: dict[str, int]) -> list[list[Chunk]]:
     targets = [[memoryview(bytearray(chunk.plain)) for chunk in blob.chunks] for blob in tables]
     fetch(
         store,

@@ -80,9 +80,7 @@ def log_seqs(store: Store, name: str) -> list[int]:
     """Return the numbers in a log, oldest first."""
     prefix = f"{name}/log/"
     matches = (_FILE.fullmatch(entry.key[len(prefix) :]) for entry in store.list(prefix))
-    return sorted(
-        int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0])
-    )
+    return sorted(int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0]))
 
 
 def encode_entry(entry: LogEntry, key: Key) -> bytes:
@@ -142,14 +140,17 @@ def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> H
 
     Raises `UntrustedSnapshot` if the newest entry that is undamaged is not signed by one of `keys`.
     """
-    for _ in range(10):  # entries may be pruned between listing and reading
+    for _ in range(10):
         seqs = log_seqs(store, name)
         if not seqs:
             return None
         try:
-            return _walk(store, store_id, name, keys, seqs)
-        except NotFound:
+            head = _walk(store, store_id, name, keys, seqs)
+        except NotFound:  # pruned between listing and reading
             continue
+        # What seems damaged may have been pruned meanwhile, and its place taken by a writer that woke up late.
+        if not head.damage or log_seqs(store, name)[-1:] == [head.seq]:
+            return head
     msg = f"The log of {name!r} changes faster than it can be read; nothing was touched. Try again."
     raise StoreError(msg)
 

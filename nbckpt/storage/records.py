@@ -44,7 +44,5 @@ def unseal(raw: bytes) -> dict[str, Any]:
                 return record
     except (ValueError, RecursionError):
         pass
-    msg = (
-        "it is not what was written there" if raw else "it is empty, as after a kill in the middle of a save"
-    )
+    msg = "it is not what was written there" if raw else "it is empty, as after a kill in the middle of a save"
     raise DamagedSnapshot(msg)

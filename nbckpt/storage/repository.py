@@ -222,9 +222,7 @@ class Repository:
     def _head(self, name: str) -> Head | None:
         return read_head(self._store, self.store_id, name, known_keys())
 
-    def _newest(
-        self, name: str, seq: int | None, read: Callable[[Head, Kept, Manifest, list[str]], _T]
-    ) -> _T | None:
+    def _newest(self, name: str, seq: int | None, read: Callable[[Head, Kept, Manifest, list[str]], _T]) -> _T | None:
         """Apply `read` to the newest snapshot on which it does not raise `DamagedSnapshot`."""
         _check_name(name)
         head = self._head(name)
@@ -238,16 +236,14 @@ class Repository:
             for kept in wanted:
                 try:
                     return read(head, kept, self._manifest(name, kept), damaged)
-                except DamagedSnapshot as error:  # noqa: PERF203 - the loop is there to catch
+                except DamagedSnapshot as error:
                     if log_seqs(self._store, name)[-1:] != [head.seq]:
                         break  # a run saved while we read, and dropped what we were reading
                     damaged.append(_sentence(name, kept.seq, str(error)))
             else:
                 if not damaged:
                     return None
-                damaged.append(
-                    "Nothing was changed: restore the files from a copy, or start over with --fresh."
-                )
+                damaged.append("Nothing was changed: restore the files from a copy, or start over with --fresh.")
                 raise DamagedSnapshot(" ".join(damaged))
             head = self._head(name)
         if self.store_id:
@@ -349,9 +345,7 @@ def _probe(store: Store) -> None:
         ranged = store.get_into(key, 3, piece) == 4 and bytes(piece) == content[3:7] == store.get(key, 3, 7)
         listed = [entry.key for entry in store.list(key)] == [key]
         if not (refused and ranged and listed and store.get(key) == content):
-            lacks = (
-                "creating only what is absent" if not refused else "reading and listing what was just written"
-            )
+            lacks = "creating only what is absent" if not refused else "reading and listing what was just written"
             msg = f"The store {store.url} does not support {lacks}: nothing would be safe in it, so choose another."
             raise StoreError(msg)
     finally:
@@ -382,6 +376,9 @@ def _sentence(name: str, seq: int, why: str) -> str:
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name.lower() == _CONFIG:
-        msg = f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '_' and '-', a letter or digit first."
+        msg = (
+            f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit."
+        )
         raise OptionError(msg)
     return name

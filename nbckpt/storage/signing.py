@@ -95,11 +95,7 @@ def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
     claimed = {name: value for name, value in record.items() if name != "signature"}
     key_id, signature = claimed.get("key"), record.get("signature")
     author = _author(record.get("writer"))
-    if (
-        not isinstance(key_id, str)
-        or not isinstance(signature, str)
-        or claimed.get("algorithm") != _ALGORITHM
-    ):
+    if not isinstance(key_id, str) or not isinstance(signature, str) or claimed.get("algorithm") != _ALGORITHM:
         msg = f"{what} ({author}) is not signed, so nothing of it was read: whoever can write there could have made it."
         raise UntrustedSnapshot(msg)
     key = keys.get(key_id)

@@ -170,17 +170,18 @@ def decode_segment(raw: Buffer, packs: dict[str, int]) -> list[Chunk]:
     try:
         count, pack_count = _HEAD.unpack_from(raw)
         rows = _HEAD.size + 16 * pack_count
-        if len(raw) != rows + count * _ROW.size:
-            msg = "a table of chunks is not as long as it says"
-            raise ValueError(msg)
-        ids = [bytes(raw[at : at + 16]).hex() for at in range(_HEAD.size, rows, 16)]
-        return [
+        ids = [bytes(raw[at : at + 16]).hex() for at in range(_HEAD.size, min(rows, len(raw)), 16)]
+        chunks = [
             _placed(Chunk(row[0], ids[row[1]], *row[2:]), packs[ids[row[1]]])
             for row in _ROW.iter_unpack(memoryview(raw)[rows:])
         ]
     except (LookupError, ValueError, struct.error) as error:
         msg = "a table of its chunks makes no sense"
         raise DamagedSnapshot(msg) from error
+    if len(chunks) != count:
+        msg = "a table of its chunks is not as long as it says"
+        raise DamagedSnapshot(msg)
+    return chunks
 
 
 def _blob(item: Any, places: list[tuple[str, int]]) -> Blob:

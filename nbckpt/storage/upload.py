@@ -29,9 +29,7 @@ class Upload:
     `pack_sizes`.
     """
 
-    def __init__(
-        self, store: Store, folder: str, reusable: dict[bytes, Chunk], pack_sizes: dict[str, int]
-    ) -> None:
+    def __init__(self, store: Store, folder: str, reusable: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> None:
         self.chunks: dict[bytes, Chunk] = {}
         self.packs = dict(pack_sizes)
         self.written: dict[str, int] = {}
@@ -109,7 +107,7 @@ def _worth_keeping(chunks: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> di
     """
     used: Counter[str] = Counter()
     for chunk in chunks.values():
-        used[chunk.pack] += chunk.length
+        used[chunk.pack] += chunk.footprint
     small = {pack for pack, size in used.items() if size < _SMALL}
     crowd = small if len(small) > _CROWD else set()
     good = {pack for pack, size in used.items() if 2 * size >= pack_sizes[pack] and pack not in crowd}

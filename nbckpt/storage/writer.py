@@ -108,9 +108,7 @@ class Writer:
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
         self._conflict: str | None = None
 
-    def commit(
-        self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False
-    ) -> Committed:
+    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
         `final` keeps this snapshot only. Raises `CheckpointConflict`, or `StoreError` if the store fails: then
@@ -137,23 +135,21 @@ class Writer:
             seq = self._base.seq + 1
             new = Kept(seq, manifest_id, len(raw))
             keep = (new,) if final else (new, *self._base.kept)[: self._keep]
-            entry = LogEntry(
-                self._store_id, self._name, seq, self._base.digest, write_id, self._writer, now, keep
-            )
+            entry = LogEntry(self._store_id, self._name, seq, self._base.digest, write_id, self._writer, now, keep)
             entry_raw = encode_entry(entry, self._key)
             needs = {**self._base.packs, seq: frozenset(packs)}
             base = Base(seq, digest(entry_raw), keep, needs, upload.chunks, packs)
             self._attempts[write_id] = _Attempt(entry, base, tuple(upload.written))
             if self._append(entry, entry_raw):
                 break
-        self._delete_doomed()
+        self._tidy()
         written = sum(upload.written.values()) + len(entry_raw)
         return Committed(seq, manifest_id, written, manifest.total_bytes, time.perf_counter() - started)
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
         if self._conflict is None:
-            self._delete_doomed()
+            self._tidy()
 
     def _append(self, entry: LogEntry, raw: bytes) -> bool:
         """Create the log entry; False if an earlier attempt of ours turns out to have that place already."""
@@ -163,41 +159,49 @@ class Writer:
         except AlreadyExists:
             try:
                 found = read_entry(self._store, self._name, entry.seq)
-            except NotFound:
-                found = b""  # taken and gone: somebody else's, and pruned already
+            except NotFound:  # taken, and pruned since: by runs that are far ahead, perhaps on top of our entry
+                self._refuse(entry.seq, b"")
         # An entry of ours that we did not hear about was a lost response, which is success.
-        ours = [a for a in self._attempts.values() if a.base.digest == digest(found)]
+        ours = [attempt for attempt in self._attempts.values() if attempt.base.digest == digest(found)]
         if not ours:
-            # The place is taken, so no attempt of ours can ever have it.
-            self._doomed.update(key for attempt in self._attempts.values() for key in attempt.keys)
-            self._delete_doomed()
+            self._discard_attempts(entry.seq)
             self._refuse(entry.seq, found)
         (winner,) = ours
-        log = log_seqs(self._store, self._name)
-        if not self._on_chain(winner.entry, found, log):
+        if not self._on_chain(winner.entry, found):
             self._store.delete([log_key(self._name, entry.seq)])
             self._refuse(entry.seq, b"")
         self._adopt(winner, entry)
-        self._doomed.update(log_key(self._name, seq) for seq in log if seq <= entry.seq - _LOG_KEEPS)
         return winner.entry is entry
 
-    def _on_chain(self, entry: LogEntry, raw: bytes, log: Sequence[int]) -> bool:
+    def _on_chain(self, entry: LogEntry, raw: bytes) -> bool:
         """Tell whether the log leads to our entry: whether we were awake enough to be the one that goes on.
 
-        The number may have been free because the checkpoint was removed, or because the log is long past it.
+        Its place may have been free because the log is long past it, or because the checkpoint was removed. An
+        entry that is not on the chain may be deleted, any other never: its place would be free once more.
         """
-        try:
-            if entry.previous:
-                check_succession(entry, read_entry(self._store, self._name, entry.seq - 1), self._keys)
-            if log and log[-1] > entry.seq:
+        log = log_seqs(self._store, self._name)
+        if log and log[-1] > entry.seq:
+            try:
                 after = read_entry(self._store, self._name, entry.seq + 1)
                 successor = decode_entry(after, self._keys, self._store_id, self._name, entry.seq + 1)
-                return successor.previous == digest(raw)
-        except (NotFound, DamagedSnapshot):
+            except NotFound:  # so far behind that ours is being pruned too, if it is on the chain
+                return False
+            except (DamagedSnapshot, UntrustedSnapshot):  # somebody went on; our next save will tell
+                return True
+            return successor.previous == digest(raw)
+        try:
+            check_succession(entry, read_entry(self._store, self._name, entry.seq - 1), self._keys)
+        except NotFound:  # removed with all the checkpoint, unless it was pruned just now
+            return log_seqs(self._store, self._name)[-1:] != log[-1:] and self._on_chain(entry, raw)
+        except DamagedSnapshot:
             return False
-        except UntrustedSnapshot:
-            return True  # somebody with another key went on; our next save will meet that entry
         return True
+
+    def _discard_attempts(self, seq: int) -> None:
+        """Delete what we wrote for a place that somebody else has, if ours can never have been there before."""
+        with contextlib.suppress(StoreError):
+            if log_seqs(self._store, self._name)[-1:] == [seq]:
+                self._store.delete(sorted({key for a in self._attempts.values() for key in a.keys}))
 
     def _adopt(self, winner: _Attempt, current: LogEntry) -> None:
         """Go on from a snapshot of ours that now exists.
@@ -217,10 +221,13 @@ class Writer:
         self._base = replace(base, packs=packs)
         self._attempts.clear()
 
-    def _delete_doomed(self) -> None:
+    def _tidy(self) -> None:
+        """Delete what retention dropped, and old log entries."""
         # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
         # a reader never meets a manifest whose packs are being deleted.
         with contextlib.suppress(StoreError):
+            log = log_seqs(self._store, self._name)
+            self._doomed.update(log_key(self._name, seq) for seq in log if seq <= self._base.seq - _LOG_KEEPS)
             self._store.delete(sorted(self._doomed))
             self._doomed.clear()
 

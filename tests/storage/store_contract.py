@@ -45,9 +45,12 @@ class StoreContract:
     def test_one_racer_wins(self, store: Store) -> None:
         """Of many that create one key at the same time exactly one does, and its bytes are the blob."""
         for round_ in range(20):
-            start, won = threading.Barrier(8), []
+            start = threading.Barrier(8)
+            won: list[int] = []
 
-            def race(me: int, key: str = f"race/{round_}", start: threading.Barrier = start, won: list[int] = won) -> None:
+            def race(
+                me: int, key: str = f"race/{round_}", start: threading.Barrier = start, won: list[int] = won
+            ) -> None:
                 start.wait()
                 try:
                     store.put(key, [b"%d" % me], if_absent=True)

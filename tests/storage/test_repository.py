@@ -62,7 +62,9 @@ def test_layout(tmp_path: Path) -> None:
     repository = Repository.open(str(tmp_path / "store"))
     save(repository, 1)
     repository.write_status("train", {"iteration": 1})
-    files = sorted(str(path.relative_to(tmp_path / "store")) for path in (tmp_path / "store").rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path / "store")) for path in (tmp_path / "store").rglob("*") if path.is_file()
+    )
     kinds = [file.rpartition("/")[0] or file for file in files]
     assert kinds == [".gitignore", "nbckpt.json", "train/log", "train/log", "train/manifests", "train/packs", "train"]
     assert files[2:4] == ["train/log/00000000.json", "train/log/00000001.json"]
@@ -166,11 +168,10 @@ def test_retention_spans_runs(store: MemoryStore, repository: Repository) -> Non
 def test_only_verified_chunks_are_used_again(store: MemoryStore, repository: Repository) -> None:
     """A run that was not based on a verified snapshot writes all its bytes; one that was writes what is new."""
     save(repository, 1)
-    total = state(1)[1]
     fresh = repository.writer("train").commit(*state(2)).bytes_written
     resumed = repository.writer("train", based_on=repository.load("train")).commit(*state(3)).bytes_written
-    assert fresh > 400_000 > 150_000 > resumed
-    assert total
+    assert fresh > 400_000
+    assert resumed < 150_000
 
 
 def test_packs_that_are_mostly_dead_are_left_behind(store: MemoryStore, repository: Repository) -> None:

@@ -13,7 +13,7 @@ from store_contract import StoreContract
 from unreliable import Faulty, MemoryStore
 
 from nbckpt.errors import AlreadyExists, NotFound, OptionError, StoreError
-from nbckpt.storage.stores import Store, local, open_store
+from nbckpt.storage.stores import Store, open_store
 from nbckpt.storage.stores.local import LocalStore
 from nbckpt.storage.stores.retrying import Retrying
 
@@ -94,7 +94,7 @@ def test_error_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(local.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StoreError, match=r"disk is full.*untouched") as caught:
         store.put("a/k", [b"new"])
     assert caught.value.errno == errno.ENOSPC
@@ -115,9 +115,7 @@ def test_file_size_limit(tmp_path: Path) -> None:
         "try: store.put('large', [b'x' * 65536] * 4)\n"
         "except StoreError as error: print(error)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "store"], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", script, tmp_path / "store"], capture_output=True, text=True, check=True)
     assert "large" in run.stdout
     assert leftovers(tmp_path) == []
     assert [entry.key for entry in LocalStore(tmp_path / "store").list("")] == ["small"]
@@ -148,9 +146,7 @@ def test_unwritable_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "says"), [(errno.EROFS, "read-only"), (errno.EACCES, "permission"), (errno.EIO, "Input/output")]
 )
-def test_every_refusal_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
-) -> None:
+def test_every_refusal_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
     """What the operating system says becomes one sentence that names the file."""
     store = LocalStore(tmp_path / "store")
     store.put("a/k", [b"old"])

@@ -99,7 +99,9 @@ class Faulty(Gate):
     process is gone: every later operation is refused as well.
     """
 
-    def __init__(self, store: Store, at: int = 0, mode: str = "fails", times: int = 1, errno: int | None = None) -> None:
+    def __init__(
+        self, store: Store, at: int = 0, mode: str = "fails", times: int = 1, errno: int | None = None
+    ) -> None:
         super().__init__(store)
         self.count = 0
         self._at, self._mode, self._times, self._errno = at, mode, times, errno

@@ -61,7 +61,7 @@ def _load_registered(cls: type, saved: Any) -> Any:
 
 def _refuse(name: str) -> Reduce:
     def reduce(_: Any) -> Any:
-        raise pickle.PicklingError(f"{name} belongs to this process and cannot be saved")
+        raise pickle.PicklingError(f"{name} belongs to this process")
 
     return reduce
 

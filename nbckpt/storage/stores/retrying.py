@@ -87,7 +87,7 @@ def _patiently(operation: Callable[[], T]) -> T:
     for pause in PAUSES:
         try:
             return operation()
-        except (NotFound, AlreadyExists):  # noqa: PERF203 - the loop is there to catch
+        except (NotFound, AlreadyExists):
             raise
         except StoreError as error:
             if error.errno in _HOPELESS:

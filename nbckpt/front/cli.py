@@ -1,0 +1,149 @@
+"""The `nbckpt` command: what a store holds, from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import NbckptError
+from ..settings import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 if all is well, 1 if not, 2 for wrong use."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+    except NbckptError as error:
+        print(f"nbckpt: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nbckpt: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    store = argparse.ArgumentParser(add_help=False)
+    default = os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
+    store.add_argument(
+        "--store", metavar="URL", default=default, help="where the snapshots are: NBCKPT_STORE, else .nbckpt"
+    )
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    parser = argparse.ArgumentParser(prog="nbckpt", description="Look after the snapshots of resumable cells.")
+    parser.add_argument("--version", action="version", version=f"nbckpt {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", parents=[store, machine], help="list the checkpoints in a store")
+    listing.set_defaults(command=_list)
+
+    show = commands.add_parser("show", parents=[store, machine], help="show one checkpoint in full")
+    show.add_argument("name", metavar="NAME")
+    show.set_defaults(command=_show)
+
+    verify = commands.add_parser("verify", parents=[store], help="read every byte and name what is damaged")
+    verify.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
+    verify.set_defaults(command=_verify)
+
+    remove = commands.add_parser("remove", parents=[store], help="delete checkpoints for good")
+    remove.add_argument("names", metavar="NAME", nargs="+")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    remove.set_defaults(command=_remove)
+
+    demo = commands.add_parser("demo", help="kill a training half way and see it go on, in under a minute")
+    demo.set_defaults(command=_demo)
+
+    key = commands.add_parser("key", help="show the key that this machine signs snapshots with")
+    key.add_argument("--export", action="store_true", help="print the secret itself, for NBCKPT_KEY elsewhere")
+    key.set_defaults(command=_key)
+    return parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .listing import overview, summaries
+
+    repository = Repository.open(arguments.store, create=False)
+    print(_json(summaries(repository)) if arguments.json else overview(repository))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .listing import description, details
+
+    repository = Repository.open(arguments.store, create=False)
+    name = arguments.name
+    print(_json(description(repository, name)) if arguments.json else details(repository, name))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .listing import verified
+
+    found, intact = verified(Repository.open(arguments.store, create=False), arguments.names)
+    print(found)
+    return 0 if intact else 1
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .listing import removed
+
+    repository = Repository.open(arguments.store, create=False)
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            print("nbckpt: nobody is there to ask: add --yes to remove for good", file=sys.stderr)
+            return 2
+        answer = input(f"Remove {', '.join(arguments.names)} from {repository.url} for good? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 1
+    print(removed(repository, arguments.names))
+    return 0
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from .demo import demo
+
+    return demo()
+
+
+def _key(arguments: argparse.Namespace) -> int:
+    from ..storage.signing import key_folder, signing_key
+
+    folder = key_folder()
+    place = next((name for name in ("NBCKPT_KEY", "NBCKPT_KEY_FILE") if os.environ.get(name)), "")
+    if not (place or arguments.export or (folder / "current").exists()):
+        print(f"no key yet: the first save makes one in {folder}")
+        return 0
+    key = signing_key()
+    if arguments.export:
+        import base64
+
+        print(
+            "nbckpt: keep this secret: whoever has it can make snapshots that your machines run code from",
+            file=sys.stderr,
+        )
+        print(base64.urlsafe_b64encode(key.secret).rstrip(b"=").decode())
+        return 0
+    print(f"{key.id} from {place or folder / f'{key.id}.key'}")
+    return 0
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""What a store holds, for people: the list of checkpoints, one of them in detail, and whether all is intact.
+
+A description is what some version of nbckpt wrote down, so anything in it may be missing or odd.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DamagedSnapshot, OptionError, UnknownCheckpoint, UnsupportedFormat, UntrustedSnapshot
+from ..settings import duration
+from .display import View, age, code, says, size, table, titled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..storage.repository import Repository, SnapshotInfo
+
+USAGE = "%checkpoints [list | show NAME | verify [NAME] | remove NAME ...] [--store URL]"
+
+
+def summaries(repository: Repository) -> list[dict[str, Any]]:
+    """Return for each checkpoint its name, state, progress, size, when it was saved, and how many snapshots.
+
+    `state` is `running`, `unfinished`, `finished`, `empty`, `damaged`, `foreign` (signed by a key that is not
+    here) or `newer` (written by a newer nbckpt); `problems` says what is wrong, a sentence each.
+    """
+    return [_summary(repository, name) for name in repository.names()]
+
+
+def description(repository: Repository, name: str) -> dict[str, Any]:
+    """Return all there is to know about one checkpoint, as JSON can hold it.
+
+    Raises:
+        UnknownCheckpoint: there is none of that name.
+    """
+    if name not in repository.names():
+        there = ", ".join(repository.names()) or "none"
+        raise UnknownCheckpoint(f"there is no checkpoint {name!r} in {repository.url}; there is {there}")
+    history, _ = _read(repository, name)
+    newest = _newest(history)
+    told = newest.description if newest else {}
+    state = _mapping(newest.parts.get("state")) if newest else {}
+    writer = newest.writer if newest else {}
+    return {
+        **_summary(repository, name),
+        "store": repository.url,
+        "history": [_snapshot(info) for info in history],
+        "variables": [
+            {"name": _text(row.get("name")), "type": _text(row.get("type"))}
+            for row in map(_mapping, _list(state.get("variables")))
+        ],
+        "left_out": [
+            {
+                "name": _text(left),
+                "why": _text(_mapping(why).get("why")),
+                "needed": bool(_mapping(why).get("alive")),
+            }
+            for left, why in _mapping(told.get("left_out")).items()
+        ],
+        "worked": _number(told.get("worked")),
+        "every": _text(told.get("every")),
+        "kind": _text(told.get("kind")),
+        "notebook": _text(told.get("notebook")),
+        "python": _text(told.get("python")),
+        "packages": {_text(package): _text(version) for package, version in _mapping(told.get("packages")).items()},
+        "metrics": _mapping(told.get("metrics")),
+        "host": _text(writer.get("host")),
+        "pid": _text(writer.get("pid")),
+        "source": _text(told.get("source")),
+    }
+
+
+def overview(repository: Repository) -> View:
+    """Return the table of all checkpoints, or a sentence where there is none."""
+    rows = summaries(repository)
+    if not rows:
+        there = "holds no checkpoint" if repository.store_id else "does not exist yet; the first saved cell makes it"
+        return says(f"The store {repository.url} {there}.")
+    now = time.time()
+    columns = ["name", "state", "progress", "saved", "size"]
+    listed = [[row["name"], row["state"], row["progress"], _when(row["saved_at"], now), _size(row)] for row in rows]
+    parts = {"": table(columns, listed)}
+    if problems := [problem for row in rows for problem in row["problems"]]:
+        parts["problems"] = says("\n".join(problems))
+    return titled(parts)
+
+
+def details(repository: Repository, name: str) -> View:
+    """Return one checkpoint in full.
+
+    Raises:
+        UnknownCheckpoint: there is none of that name.
+    """
+    known = description(repository, name)
+    now = time.time()
+    head = [f"{name} in {known['store']}: {known['state']}"]
+    if known["worked"] is not None:
+        head.append(f"{duration(known['worked'])} of work")
+    if known["host"]:
+        head.append(f"saved by process {known['pid']} on {known['host']}")
+    if known["notebook"]:
+        head.append(f"from {known['notebook']}")
+    parts = {"": says(", ".join(head))}
+    if known["problems"]:
+        parts["problems"] = says("\n".join(known["problems"]))
+    if known["history"]:
+        rows = [[str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one)] for one in known["history"]]
+        parts["snapshots"] = table(["number", "progress", "saved", "size"], rows)
+    if known["variables"]:
+        parts["variables"] = table(["name", "type"], [[row["name"], row["type"]] for row in known["variables"]])
+    if known["left_out"]:
+        rows = [
+            [row["name"], row["why"], "must be made again" if row["needed"] else "not needed"]
+            for row in known["left_out"]
+        ]
+        parts["left out"] = table(["name", "why", "on resume"], rows)
+    if known["metrics"]:
+        parts["metrics"] = table(["name", "value"], [[str(key), str(value)] for key, value in known["metrics"].items()])
+    if known["python"]:
+        versions = [
+            ["Python", known["python"]],
+            *([one, version] for one, version in known["packages"].items()),
+        ]
+        parts["versions"] = table(["package", "version"], versions)
+    if known["source"]:
+        parts["code"] = code(known["source"])
+    return titled(parts)
+
+
+def verified(repository: Repository, names: Sequence[str]) -> tuple[View, bool]:
+    """Read every byte of these checkpoints, or of all; return what was found, and whether all is well.
+
+    Raises:
+        UnknownCheckpoint: there is none of that name.
+    """
+    known = repository.names()
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownCheckpoint(f"there is no checkpoint {unknown[0]!r} in {repository.url}")
+    found, intact = [], True
+    for name in names or known:
+        problems = repository.verify(name)
+        count = len(repository.history(name))
+        intact = intact and not problems
+        found += problems or [f"{name}: {_several(count)}, every byte as it was saved"]
+    return says("\n".join(found) or f"The store {repository.url} holds no checkpoint."), intact
+
+
+def removed(repository: Repository, names: Sequence[str]) -> View:
+    """Delete checkpoints for good.
+
+    Raises:
+        UnknownCheckpoint: there is none of that name; nothing was removed then.
+    """
+    known = repository.names()
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownCheckpoint(f"there is no checkpoint {unknown[0]!r} in {repository.url}, and nothing was removed")
+    for name in names:
+        repository.remove(name)
+    return says(f"removed {', '.join(names)} from {repository.url}")
+
+
+def checkpoints(line: str, store: str) -> View:
+    """Do what `%checkpoints` is asked for; `store` is where, unless the line says otherwise.
+
+    Raises:
+        OptionError: the line makes no sense.
+        UnknownCheckpoint: there is no checkpoint of the name.
+    """
+    from ..storage.repository import Repository
+
+    words, store = _split(line, store)
+    verb, *names = words or ["list"]
+    repository = Repository.open(store, create=False)
+    match verb, names:
+        case "list", []:
+            return overview(repository)
+        case "show", [name]:
+            return details(repository, name)
+        case "verify", ([] | [_]):
+            return verified(repository, names)[0]
+        case "remove", [_, *_]:
+            return removed(repository, names)
+    raise OptionError(f"%checkpoints {line.strip()} makes no sense: write {USAGE}")
+
+
+def _split(line: str, store: str) -> tuple[list[str], str]:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise OptionError(f"%checkpoints {line.strip()} has an open quote: write {USAGE}") from error
+    rest = []
+    while words:
+        word = words.pop(0)
+        if word == "--store" and words:
+            store = words.pop(0)
+        elif word.startswith("--store="):
+            store = word.removeprefix("--store=")
+        elif word.startswith("-"):
+            raise OptionError(f"%checkpoints does not know {word}, or it lacks a value: write {USAGE}")
+        else:
+            rest.append(word)
+    return rest, store
+
+
+# -- reading what may be odd ---------------------------------------------------------------------------------
+
+
+def _summary(repository: Repository, name: str) -> dict[str, Any]:
+    history, trouble = _read(repository, name)
+    newest = _newest(history)
+    problems = [info.damage for info in history if info.damage]
+    state = trouble or ("damaged" if problems else _state(repository, name, newest))
+    return {
+        "name": name,
+        "state": state,
+        "progress": _text(newest.description.get("progress")) if newest else "",
+        "saved_at": newest.time if newest else None,
+        "size": newest.size if newest else None,
+        "snapshots": len(history),
+        "problems": problems,
+    }
+
+
+def _read(repository: Repository, name: str) -> tuple[list[SnapshotInfo], str]:
+    """Return the snapshots, newest first, and the state that follows from not being able to read them."""
+    from ..storage.repository import SnapshotInfo
+
+    try:
+        history = repository.history(name)
+        repository.peek(name)
+    except UntrustedSnapshot:
+        return history, "foreign"
+    except UnsupportedFormat as error:
+        return [SnapshotInfo(0, damage=str(error))], "newer"
+    except DamagedSnapshot:
+        return history, "damaged"
+    return history, ""
+
+
+def _newest(history: Sequence[SnapshotInfo]) -> SnapshotInfo | None:
+    return next((info for info in history if not info.damage), None)
+
+
+def _state(repository: Repository, name: str, newest: SnapshotInfo | None) -> str:
+    if newest is None:
+        return "empty"
+    if newest.final:
+        return "finished"
+    return "running" if _is_running(repository, name, newest) else "unfinished"
+
+
+def _is_running(repository: Repository, name: str, newest: SnapshotInfo) -> bool:
+    """Whether the process that saved last still computes, as far as can be known: not on another machine."""
+    told = repository.status(name) or {}
+    if told.get("run") == newest.writer.get("run") and told.get("state", "running") != "running":
+        return False
+    pid = newest.writer.get("pid")
+    if newest.writer.get("host") != socket.gethostname() or type(pid) is not int or pid in (0, os.getpid()):
+        return False  # this very process is busy with the question, not with the cell
+    if os.name == "nt":
+        return False  # there signal 0 is not a question
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
+    known = not info.damage
+    return {
+        "seq": info.seq,
+        "progress": _text(info.description.get("progress")) if known else "damaged",
+        "saved_at": info.time if known else None,
+        "size": info.size if known else None,
+        "problem": info.damage,
+    }
+
+
+def _when(moment: float | None, now: float) -> str:
+    return "" if moment is None else age(max(0.0, now - moment))
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return "" if row["size"] is None else size(row["size"])
+
+
+def _several(count: int) -> str:
+    return f"{count} snapshot{'s' * (count != 1)}"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < float("inf") else None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,25 @@
+"""What every test gets: signing keys of its own, a folder of its own to work in, and disks that need no waiting."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
+    for name in [name for name in os.environ if name.startswith("NBCKPT_") and name != "NBCKPT_DATA_DIR"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run cells in; nothing waits for the disk, because no test cuts the power."""
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    return place

@@ -1,0 +1,157 @@
+"""A namespace in a form that can be compared: its values, and which of them are one and the same object.
+
+Objects that can change are numbered in the order in which a walk over the sorted names meets them. Two
+namespaces have equal forms if and only if they hold equal values that share their parts in the same way.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import io
+import itertools
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+_LEAVES = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
+_SEQUENCES = (list, tuple)
+_SETS = (set, frozenset)
+
+
+def canonical(names: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The form of some names; functions are asked whether their globals are `namespace`."""
+    walk = _Walk(namespace)
+    return {name: walk.form(names[name]) for name in sorted(names)}
+
+
+class _Walk:
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        self.namespace = namespace
+        self.numbers: dict[int, int] = {}
+        self.alive: list[Any] = []
+
+    def form(self, thing: Any) -> Any:
+        kind = type(thing)
+        if kind in _LEAVES:
+            return (kind.__name__, repr(thing))
+        if isinstance(thing, types.ModuleType):
+            return ("module", thing.__name__)
+        if kind is tuple:  # made anew at will by the compiler and by itertools: who shares one means nothing
+            return ("tuple", [self.form(part) for part in thing])
+        if kind is frozenset:
+            return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
+        if isinstance(thing, enum.Enum):
+            return ("enum", repr(thing), thing is type(thing)[thing.name], self.form(type(thing)))
+        if id(thing) in self.numbers:
+            return ("again", self.numbers[id(thing)])
+        number = self.numbers[id(thing)] = len(self.numbers)
+        self.alive.append(thing)
+        return (number, *self._contents(thing, kind))
+
+    def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
+        if isinstance(thing, type):
+            return self._class(thing)
+        if kind is types.FunctionType:
+            return self._function(thing)
+        if kind is types.MethodType:
+            return ("method", self.form(thing.__func__), self.form(thing.__self__))
+        if kind is types.CellType:
+            return ("cell", self._cell(thing))
+        if kind in (types.BuiltinFunctionType, types.GeneratorType, types.AsyncGeneratorType, types.CodeType):
+            return (kind.__name__, thing.__name__ if hasattr(thing, "__name__") else thing.co_name)
+        if isinstance(thing, io.IOBase) and hasattr(thing, "name"):
+            return ("file", str(thing.name), thing.closed)
+        if kind.__module__.startswith("tqdm"):
+            return (kind.__name__, thing.n, thing.total, thing.desc)
+        if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
+            return self._array(thing)
+        if kind.__module__.partition(".")[0] == "pandas":
+            return (kind.__name__, self.form(thing.to_dict()), self.form(list(thing.index)))
+        if kind.__module__.partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
+            return (kind.__name__, repr(thing), self._reduced(thing) if "Generator" in kind.__name__ else ())
+        return (self.form(kind), *self._inside(thing))
+
+    def _inside(self, thing: Any) -> tuple[Any, ...]:
+        found: list[Any] = []
+        if isinstance(thing, dict):
+            found.append([(self.form(key), self.form(value)) for key, value in thing.items()])
+        elif isinstance(thing, _SEQUENCES):
+            found.append([self.form(part) for part in thing])
+        elif isinstance(thing, _SETS):
+            found.append(sorted((self.form(part) for part in thing), key=repr))
+        elif isinstance(thing, (functools.partial, bytearray)) or type(thing).__module__ != "__main__":
+            found.append(self._reduced(thing))
+            return tuple(found)
+        attributes = dict(getattr(thing, "__dict__", {}))
+        for base in type(thing).__mro__:
+            slots = vars(base).get("__slots__", ())
+            for slot in (slots,) if isinstance(slots, str) else slots:
+                if slot not in ("__dict__", "__weakref__") and hasattr(thing, slot):
+                    attributes[slot] = getattr(thing, slot)
+        found.append([(name, self.form(attributes[name])) for name in sorted(attributes)])
+        return tuple(found)
+
+    def _reduced(self, thing: Any) -> Any:
+        if isinstance(thing, (itertools.count, itertools.cycle)) or type(thing).__module__ == "itertools":
+            return repr(thing) if isinstance(thing, itertools.count) else type(thing).__name__
+        try:
+            reduced = thing.__reduce_ex__(4)
+        except TypeError:
+            return "unpicklable"
+        if isinstance(reduced, str):
+            return reduced
+        parts = [list(part) if hasattr(part, "__next__") and part is not thing else part for part in reduced[1:]]
+        return (getattr(reduced[0], "__name__", "?"), [self.form(part) for part in parts])
+
+    def _class(self, kind: type) -> tuple[Any, ...]:
+        if kind.__module__ != "__main__":
+            return ("class", f"{kind.__module__}.{kind.__qualname__}")
+        own = {
+            name: value
+            for name, value in vars(kind).items()
+            if not (name.startswith("__") and name.endswith("__")) and not isinstance(value, types.MemberDescriptorType)
+        }
+        at_home = self.namespace.get(kind.__qualname__) is kind
+        inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]
+        return ("class", kind.__qualname__, at_home, [self.form(base) for base in kind.__bases__], inside)
+
+    def _attribute(self, value: Any) -> Any:
+        if isinstance(value, (staticmethod, classmethod)):
+            return (type(value).__name__, self.form(value.__func__))
+        if isinstance(value, property):
+            return ("property", self.form(value.fget), self.form(value.fset))
+        if type(value).__module__ == "builtins" or type(value).__module__ == "__main__":
+            return self.form(value)
+        return type(value).__name__
+
+    def _function(self, function: types.FunctionType) -> tuple[Any, ...]:
+        if function.__module__ != "__main__":
+            return ("function", f"{function.__module__}.{function.__qualname__}")
+        return (
+            "function",
+            function.__qualname__,
+            function.__code__.co_code,
+            function.__globals__ is self.namespace,
+            [self.form(cell) for cell in function.__closure__ or ()],
+            self.form(function.__defaults__),
+            self.form(function.__kwdefaults__),
+            [(name, self.form(value)) for name, value in sorted(function.__dict__.items())],
+        )
+
+    def _cell(self, cell: types.CellType) -> Any:
+        try:
+            return self.form(cell.cell_contents)
+        except ValueError:
+            return "empty"
+
+    def _array(self, array: Any) -> tuple[Any, ...]:
+        numpy = sys.modules["numpy"]
+        owner = array
+        while isinstance(owner.base, numpy.ndarray):
+            owner = owner.base
+        values = self.form(array.tolist()) if array.dtype == object else array.tobytes()
+        place = "own" if owner is array else self.form(owner)
+        offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+        return ("ndarray", str(array.dtype), array.shape, values, place, offset if array.size else 0)
