@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 if all is well, 1 if not, 2 for wrong use."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
     except NbckptError as error:
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
     store = argparse.ArgumentParser(add_help=False)
     default = os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
     store.add_argument(
@@ -39,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    parser = argparse.ArgumentParser(prog="nbckpt", description="Look after the snapshots of resumable cells.")
-    parser.add_argument("--version", action="version", version=f"nbckpt {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    whole = argparse.ArgumentParser(prog="nbckpt", description="Look after the snapshots of resumable cells.")
+    whole.add_argument("--version", action="version", version=f"nbckpt {__version__}")
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
 
     listing = commands.add_parser("list", parents=[store, machine], help="list the checkpoints in a store")
     listing.set_defaults(command=_list)
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     key = commands.add_parser("key", help="show the key that this machine signs snapshots with")
     key.add_argument("--export", action="store_true", help="print the secret itself, for NBCKPT_KEY elsewhere")
     key.set_defaults(command=_key)
-    return parser
+    return whole
 
 
 def _list(arguments: argparse.Namespace) -> int:

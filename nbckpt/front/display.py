@@ -180,13 +180,14 @@ def _running(status: Status) -> str:
 
 
 def _resumed(status: Status) -> str:
-    kept = f", {duration(status.kept)} of work kept" if status.kept else ""
+    kept = f", {duration(status.kept)} of work kept" if status.kept >= 0.1 else ""
     return f"resumed at {status.resumed_at}, saved {age(status.resumed_age)}{kept}"
 
 
 def _finished(status: Status) -> str:
     resumed = f" (resumed at {status.resumed_at})" if status.resumed_at else ""
-    return f"finished after {duration(status.worked)} of work{resumed}"
+    worked = f" after {duration(status.worked)} of work" if status.worked >= 0.1 else ""
+    return f"finished{worked}{resumed}"
 
 
 def _stopped(status: Status) -> str:
@@ -198,6 +199,8 @@ def _stopped(status: Status) -> str:
 def _rhythm(every: str) -> str:
     if every == "auto":
         return "as often as costs little"
+    if every == "1it":
+        return "after every iteration"
     return f"every {every[:-2]} iterations" if every.endswith("it") else f"every {every}"
 
 

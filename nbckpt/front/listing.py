@@ -146,7 +146,7 @@ def verified(repository: Repository, names: Sequence[str]) -> tuple[View, bool]:
         problems = repository.verify(name)
         count = len(repository.history(name))
         intact = intact and not problems
-        found += problems or [f"{name}: {_several(count)}, every byte as it was saved"]
+        found += problems or [f"{name}: {_several(count)}" + (", every byte as it was saved" if count else "")]
     return says("\n".join(found) or f"The store {repository.url} holds no checkpoint."), intact
 
 
@@ -277,7 +277,7 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
     known = not info.damage
     return {
         "seq": info.seq,
-        "progress": _text(info.description.get("progress")) if known else "damaged",
+        "progress": _text(info.description.get("progress")) if known else "cannot be read",
         "saved_at": info.time if known else None,
         "size": info.size if known else None,
         "problem": info.damage,
@@ -293,7 +293,7 @@ def _size(row: Mapping[str, Any]) -> str:
 
 
 def _several(count: int) -> str:
-    return f"{count} snapshot{'s' * (count != 1)}"
+    return f"{count or 'no'} snapshot{'s' * (count != 1)}"
 
 
 def _text(value: object) -> str:

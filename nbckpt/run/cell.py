@@ -112,7 +112,13 @@ class CellRun(Run):
     def _arrive(self) -> None:
         assert self.way is not None  # noqa: S101
         way, self.way = self.way, None
-        self.arrive(frozenset(way.rebound))
+        edited = {
+            name
+            for statement in self.plan.statements.values()
+            if statement.whole not in self._known
+            for name in statement.binds
+        }
+        self.arrive(frozenset(way.rebound), frozenset(edited))
 
     def end(self, *value: Any) -> Any:
         """The last statement was executed; `value` is the last expression's."""

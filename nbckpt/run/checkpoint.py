@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, UnpicklableError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import adapters, namespace as names, pickling, randomness
+from ..state import adapters, definitions, namespace as names, pickling, randomness
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
 from .outputs import Recorder
@@ -75,6 +75,10 @@ class Run:
         self.id = secrets.token_hex(8)
         self.worked_before = 0.0
         self.fenced = False
+        self.fresh: dict[str, dict[str, str | None]] = {}
+        """The state of the notebook's definitions before the run, as far as it was seen."""
+        self.definitions: dict[str, Any] = {}
+        """The definitions that the saved graph refers to."""
         self._left_out: dict[str, tuple[type, str]] = {}
 
     # -- find ------------------------------------------------------------------------------------------------
@@ -127,11 +131,18 @@ class Run:
         contents = names.sort_names(self.selection.chosen(self.namespace) & inputs, self.namespace)
         while True:
             try:
-                pickling.probe(self._keepable(contents.data))
+                found = pickling.probe(self._keepable(contents.data))
             except UnpicklableError as error:
                 self._leave_out(contents.data, error)
             else:
+                self._note_fresh(contents.definitions | found)
                 return
+
+    def _note_fresh(self, found: Mapping[str, Any]) -> None:
+        """Remember the state of definitions that this run has not touched yet."""
+        for name, definition in found.items():
+            if name not in self.fresh:
+                self.fresh[name] = definitions.digests(definition)
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -155,11 +166,11 @@ class Run:
         self.attributes.clear()
         self.attributes.update(self.root["attributes"])
 
-    def arrive(self, rebound: frozenset[str] = frozenset()) -> None:
+    def arrive(self, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
-        definitions in `rebound`, which ran again.
+        definitions in `rebound`, which ran again, and of these the `edited` ones are as they are now.
 
         Raises:
             MissingVariableError: something that could not be saved is needed, and nothing made it again.
@@ -168,6 +179,11 @@ class Run:
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
+        live = {name: self.home.definition(name) for name in self.home.saved}
+        self._note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
+        for name, state in self.root["definitions"].items():
+            if name in live and name not in edited:
+                definitions.put_state(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         lacking = {
@@ -249,12 +265,12 @@ class Run:
 
     def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         pickled, contents = self._pickle(position)
-        definitions = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        code = pickling.pickle_definitions(contents.definitions | pickled.definitions)
         variables = [{"name": name, "type": _type_name(value)} for name, value in contents.data.items()]
         shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
         parts = [
             PartData("state", pickled.stream, pickled.buffers, {"variables": variables}),
-            PartData("definitions", pickle.dumps(definitions), [], {"names": sorted(definitions)}),
+            PartData("definitions", pickle.dumps(code), [], {"names": sorted(code)}),
             PartData("output", shown, [], {}),
         ]
         description = {
@@ -290,6 +306,7 @@ class Run:
                     key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
                     for key in position.turns
                 },
+                "definitions": self._changed_definitions(contents.definitions | self.definitions),
                 "attributes": self.attributes,
                 "result": self.result,
                 "random": randomness.capture() if self.settings.rng else None,
@@ -299,10 +316,16 @@ class Run:
             except UnpicklableError as error:
                 self._leave_out(contents.data, error)
                 continue
+            known = self.definitions.keys() >= pickled.definitions.keys()
+            self.definitions |= pickled.definitions
             used = names.names_of_definitions(pickled.definitions.values(), self.namespace)
-            if not self.selection.grow(used):
+            if not self.selection.grow(used) and known:
                 contents = names.Contents(data, contents.modules, contents.definitions, contents.missing)
                 return pickled, contents
+
+    def _changed_definitions(self, found: Mapping[str, Any]) -> dict[str, definitions.State]:
+        states = {name: definitions.changed_state(thing, self.fresh.get(name, {})) for name, thing in found.items()}
+        return {name: state for name, state in states.items() if state}
 
     def _keepable(self, data: Mapping[str, Any]) -> dict[str, Any]:
         self._left_out = {

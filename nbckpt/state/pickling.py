@@ -87,13 +87,13 @@ def digest(root: Any, *, strict: bool = False) -> str | None:
     return str(hasher.hexdigest())
 
 
-def probe(root: Any) -> set[str]:
-    """Pickle a graph into nothing; return the definitions that it refers to.
+def probe(root: Any) -> dict[str, Any]:
+    """Pickle a graph into nothing; return the definitions that it refers to, by name.
 
     Raises:
         UnpicklableError: as `dump`.
     """
-    return set(_pickle_into(_Sink(_discard), root, _discard))
+    return _pickle_into(_Sink(_discard), root, _discard)
 
 
 def load(stream: Any, buffers: Iterable[Any], home: Home) -> Any:

@@ -128,8 +128,9 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
         raise DamagedSnapshot(msg) from error
     if (entry.store, entry.checkpoint, entry.seq) != (store_id, name, seq):
         msg = (
-            f"{what} was signed as snapshot {entry.seq} of {entry.checkpoint!r} in the store {entry.store}: it "
-            "was moved here from there, so nothing of it was read. Put it back, or copy the whole store."
+            f"{what} was signed as snapshot {entry.seq} of {entry.checkpoint!r} in the store {entry.store}, and this "
+            f"is the store {store_id or 'of no name'}, so nothing of it was read: put it back where it was, or copy "
+            "the whole store with its nbckpt.json."
         )
         raise UntrustedSnapshot(msg)
     return entry
@@ -181,7 +182,7 @@ def check_succession(entry: LogEntry, before: bytes, keys: dict[str, Key]) -> No
         return
     try:
         decode_entry(before, keys, entry.store, entry.checkpoint, entry.seq - 1)
-    except (DamagedSnapshot, UntrustedSnapshot):
+    except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
         return
     msg = "it does not follow the snapshot before it"
     raise DamagedSnapshot(msg)

@@ -121,7 +121,7 @@ class Repository:
         try:
             head = self._head(name)
         except UntrustedSnapshot as error:
-            return [SnapshotInfo(log_seqs(self._store, name)[-1], damage=str(error))]
+            return [SnapshotInfo(max(log_seqs(self._store, name), default=0), damage=str(error))]
         if head is None:
             return []
         broken = [SnapshotInfo(seq, damage=_sentence(name, seq, why)) for seq, why in head.damage.items()]
@@ -159,6 +159,8 @@ class Repository:
                 self.load(name, seq=info.seq)
             except DamagedSnapshot as error:
                 problems.append(str(error))
+            except UnknownCheckpoint:  # a run dropped it meanwhile
+                continue
         return problems
 
     def writer(
@@ -196,13 +198,12 @@ class Repository:
     def remove(self, name: str) -> None:
         """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""
         _check_name(name)
-        log = [log_key(name, seq) for seq in log_seqs(self._store, name)]
-        if not log:
+        if next(self._store.list(f"{name}/"), None) is None:
             msg = f"There is no checkpoint {name!r} in the store {self.url}."
             raise UnknownCheckpoint(msg)
-        while log:  # a run may save meanwhile; once no entry is left, its next one succeeds nothing
+        # A run may save meanwhile; once no entry is left, its next one succeeds nothing, and it will notice.
+        while log := [log_key(name, seq) for seq in log_seqs(self._store, name)]:
             self._store.delete(log)
-            log = [log_key(name, seq) for seq in log_seqs(self._store, name)]
         for kind in ("manifests", "packs", ""):
             self._store.delete([entry.key for entry in self._store.list(f"{name}/{kind}")])
 
@@ -296,12 +297,6 @@ def _identity(store: Store) -> str:
     try:
         raw = store.get(_CONFIG, 0, 64 * 1024)
     except NotFound:
-        if any(entry.key.partition("/")[2].startswith("log/") for entry in store.list("")):
-            msg = (
-                f"{_CONFIG} is missing in the store {store.url} although snapshots are there: put it back from a "
-                "copy. Nothing was changed."
-            )
-            raise DamagedSnapshot(msg) from None
         return ""
     try:
         config = unseal(raw)

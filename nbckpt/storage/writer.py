@@ -16,6 +16,7 @@ from nbckpt.errors import (
     DamagedSnapshot,
     NotFound,
     StoreError,
+    UnsupportedFormat,
     UntrustedSnapshot,
 )
 from nbckpt.storage.log import (
@@ -186,7 +187,7 @@ class Writer:
                 successor = decode_entry(after, self._keys, self._store_id, self._name, entry.seq + 1)
             except NotFound:  # so far behind that ours is being pruned too, if it is on the chain
                 return False
-            except (DamagedSnapshot, UntrustedSnapshot):  # somebody went on; our next save will tell
+            except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):  # somebody went on; our next save will tell
                 return True
             return successor.previous == digest(raw)
         try:
@@ -235,7 +236,7 @@ class Writer:
         try:
             author = decode_entry(found, self._keys, self._store_id, self._name, seq).author
             who = f"was saved by another kernel ({author})"
-        except (DamagedSnapshot, UntrustedSnapshot):
+        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
             who = "was saved or removed by another kernel"
         self._conflict = (
             f"Checkpoint {self._name!r} {who} while this run used it: the saves of this run stop here, its "

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import IPython
 import numpy as np
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -82,7 +83,7 @@ class _Shell(InteractiveShell):
     """A shell that keeps the tracebacks it would print."""
 
     display_pub_class = Type(_Publisher)
-    colors = "nocolor"
+    colors = "NoColor" if IPython.version_info < (9,) else "nocolor"
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:  # noqa: ARG002
         self.tracebacks.append("\n".join(stb))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from programs import loops
+from programs import cells, cursors, loops, objects
 from programs.harness import Lab, Program
 
-PROGRAMS = [*loops.PROGRAMS]
+PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
@@ -19,4 +19,4 @@ def test_killed_at_every_boundary_a_program_ends_as_if_it_had_not_been(program: 
 def test_programs_have_names_of_their_own() -> None:
     """No program hides another."""
     names = [program.name for program in PROGRAMS]
-    assert len(set(names)) == len(names) >= 2
+    assert len(set(names)) == len(names) >= 45

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ from nbckpt.errors import (
     UnsupportedFormat,
     UntrustedSnapshot,
 )
-from nbckpt.storage import signing
+from nbckpt.storage import signing, upload
 from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import FORMAT, PartData
@@ -247,6 +248,9 @@ def test_remove(store: MemoryStore, repository: Repository) -> None:
     assert check(repository.load("train-2")) == 1
     with pytest.raises(UnknownCheckpoint, match="'train'"):
         repository.remove("train")
+    store.put("half/packs/0", [b"left by a removal that was killed"])
+    repository.remove("half")
+    assert "half/packs/0" not in store.blobs
 
 
 def test_status(repository: Repository, store: MemoryStore) -> None:
@@ -335,6 +339,33 @@ def test_death_at_every_operation(mode: str, final: bool) -> None:
         if done:
             break
     assert at >= 8
+
+
+@pytest.mark.parametrize("mode", ["fails", "loses", "dies", "dies after"])
+def test_many_packs_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where packs are written by several threads."""
+    monkeypatch.setattr(upload, "PACK_SIZE", 100_000)
+    for at in range(1, 30):
+        store = MemoryStore()
+        save(Repository.open(store), 0)
+        before = sorted(store.blobs)
+        faulty = Faulty(store)
+        repository = Repository.open(faulty)
+        writer = repository.writer("train")
+        faulty._at, faulty._mode, faulty._times = faulty.count + at, mode, 100
+        done = False
+        with contextlib.suppress(StoreError, Died):
+            writer.commit(*state(1, size=1_000_000))
+            done = True
+        loaded = Repository.open(store).load("train")
+        assert loaded is not None
+        assert loaded.damaged == []
+        assert loaded.description["number"] == 1 if done else loaded.description["number"] in {0, 1}
+        if mode in {"fails", "loses"} and not done:
+            assert set(before) <= set(store.blobs)
+            faulty._at = 0
+            writer.commit(*state(2, size=1_000_000))
+            assert check(Repository.open(store).load("train"), size=1_000_000) == 2
 
 
 @pytest.mark.parametrize("mode", ["dies", "dies after"])
@@ -464,17 +495,19 @@ def test_moved(store: MemoryStore, repository: Repository) -> None:
         if key.startswith("train/"):
             elsewhere._store.put(key, [blob])
     elsewhere._store.delete(["train/log/00000003.json"])
-    with pytest.raises(UntrustedSnapshot, match="moved here"):
+    with pytest.raises(UntrustedSnapshot, match="copy the whole store"):
         elsewhere.load("train")
 
 
 def test_lost_identity(store: MemoryStore, repository: Repository) -> None:
-    """Without its own file a store that has snapshots is damaged, never begun anew."""
+    """Without its own file a store is not begun anew over the snapshots that are there."""
     save(repository, 1)
     del store.blobs["nbckpt.json"]
-    for create in (True, False):
-        with pytest.raises(DamagedSnapshot, match=r"nbckpt\.json is missing"):
-            Repository.open(store, create=create)
+    for create in (False, True):
+        lost = Repository.open(store, create=create)
+        for use in (lost.load, lost.writer):
+            with pytest.raises(UntrustedSnapshot, match=r"with its nbckpt\.json"):
+                use("train")
     store.blobs["nbckpt.json"] = b"{}"
     with pytest.raises(DamagedSnapshot, match="is damaged"):
         Repository.open(store)

@@ -1,0 +1,200 @@
+"""What a cell shows, awaits and asks of IPython."""
+
+from .harness import Program
+
+PROGRAMS = [
+    Program(
+        "output_of_every_kind",
+        "stdout, stderr and displays come in their order, whole, after resume.",
+        """
+import sys
+from IPython.display import display, HTML
+for k in range(3):
+    print("line", k)
+    print("partial", end=" ")
+    display({"k": k})
+    for j in range(2):
+        print("err", j, file=sys.stderr)
+        sys.stdout.write(f"{k}{j}\\n")
+display(HTML("<b>x</b>"), 5)
+print("done")
+"last"
+""",
+    ),
+    Program(
+        "several_expressions",
+        "Only the last expression is the result; `_` is it afterwards.",
+        """
+1 + 1
+x = [3]
+x
+"not shown"
+for k in range(2):
+    x.append(k)
+x
+""",
+        after=("y = _\n",),
+    ),
+    Program(
+        "redirected_output",
+        "Output redirected in the cell goes where it went.",
+        """
+import io
+from contextlib import redirect_stdout
+buffer = io.StringIO()
+print("before")
+with redirect_stdout(buffer):
+    for k in range(3):
+        print("inside", k)
+print("after")
+buffer.getvalue()
+""",
+    ),
+    Program(
+        "shell_and_line_magics",
+        "`!`, `z = !cmd`, configuring magics and `%time`-like magics run as in a plain cell.",
+        """
+%config InteractiveShell.cache_size = 500
+%env NBCKPT_TEST_VALUE=1
+import os
+lines = !echo one; echo two
+for k in range(2):
+    more = !echo {k}
+    for line in lines:
+        more.append(line)
+os.environ["NBCKPT_TEST_VALUE"], list(more)
+""",
+        loose=frozenset({"stdout"}),
+    ),
+    Program(
+        "top_level_await",
+        "`await` in headers, conditions and bodies.",
+        """
+import asyncio
+async def items(n):
+    await asyncio.sleep(0)
+    return list(range(n))
+async def ready(k):
+    await asyncio.sleep(0)
+    return k < 3
+log, k = [], 0
+for x in await items(3):
+    for y in await items(2):
+        await asyncio.sleep(0)
+        log.append((x, y))
+while await ready(k):
+    k += 1
+    for j in range(2):
+        log.append(await items(k))
+if await ready(k - 1):
+    for j in range(2):
+        log.append(j)
+await items(2)
+""",
+    ),
+    Program(
+        "async_for_and_async_with",
+        "`async for` over generators and iterators, inside `async with`, nested.",
+        """
+import asyncio
+class Ticker:
+    def __init__(self, n):
+        self.n, self.k = n, 0
+    def __aiter__(self):
+        return self
+    async def __anext__(self):
+        await asyncio.sleep(0)
+        if self.k == self.n:
+            raise StopAsyncIteration
+        self.k += 1
+        return self.k
+class Session:
+    async def __aenter__(self):
+        await asyncio.sleep(0)
+        return self
+    async def __aexit__(self, *error):
+        await asyncio.sleep(0)
+async def agen(n):
+    for k in range(n):
+        await asyncio.sleep(0)
+        yield k * 10
+log, ticker = [], Ticker(3)
+async for x in ticker:
+    async for y in agen(2):
+        log.append((x, y))
+    log.append(x)
+async with Session() as session:
+    async for x in agen(3):
+        for j in range(2):
+            log.append((x, j))
+        if x == 10:
+            continue
+        log.append("not ten")
+    else:
+        log.append("else")
+ticker.k, log
+""",
+        at_least=20,
+    ),
+    Program(
+        "last_expr_or_assign",
+        "With `last_expr_or_assign` the value of a last assignment is shown and is the result.",
+        """
+total = 0
+for k in range(3):
+    total += k
+answer = total * 2
+""",
+        before=("%config InteractiveShell.ast_node_interactivity = 'last_expr_or_assign'\n",),
+        needs_before=True,
+    ),
+    Program(
+        "all_expressions_shown",
+        "With `all`, every top-level expression is shown, once.",
+        """
+1
+x = 2
+x + 1
+for k in range(2):
+    x += k
+x
+""",
+        before=("%config InteractiveShell.ast_node_interactivity = 'all'\n",),
+        needs_before=True,
+    ),
+    Program(
+        "names_of_the_machinery",
+        "Names that the rewriting might use are the user's, and docstrings, decorators and f-strings are untouched.",
+        '''
+"""A docstring of a cell."""
+step = loop = end = frames = 1
+run = {"turn": [step]}
+for loop in range(2):
+    for end in range(2):
+        run["turn"].append(f"{loop=} {end!r:>3}")
+frames, step, loop
+''',
+    ),
+    Program(
+        "continued_lines_and_comments",
+        "Line continuations, comments, several statements on a line and multi-line strings.",
+        '''
+# a comment first
+x = 1; y = [x]; z = \\
+    3
+text = """
+  for k in range(3):
+"""
+
+for k in range(2): y.append(k); y.append(z)
+if x: y.append("one-line if")
+while z: z -= 1; y.append(z)
+for k in range(2):
+    # only a comment here
+    for j in range(2): y.append((k, j))
+
+    y.append(text.strip())
+y
+''',
+    ),
+]

@@ -1,0 +1,121 @@
+"""The house: four floors, imports strictly downward, and nothing heavy on the stairs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nbckpt
+
+PACKAGE = Path(nbckpt.__file__).parent
+FLOORS = ["front", "run", "state", "storage"]
+GROUND = ["settings", "errors"]
+"""What every floor may use; errors at the very bottom."""
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """The nbckpt modules that a file imports, wherever in it, as (line, name below nbckpt)."""
+    here = ["nbckpt", *path.relative_to(PACKAGE).with_suffix("").parts]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found += [(node.lineno, f"{stem}.{alias.name}") for alias in node.names]
+    return [(line, name.removeprefix("nbckpt.")) for line, name in found if name.startswith("nbckpt.")]
+
+
+def floor(name: str) -> int:
+    """How far down a module stands; the package itself is the roof."""
+    first = name.split(".")[0]
+    order = ["", *FLOORS, *GROUND]
+    return order.index(first) if first in order else 0
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    """A module imports only from its own floor and those below it."""
+    relative = path.relative_to(PACKAGE).with_suffix("")
+    own = floor(relative.parts[0] if relative.parts != ("__init__",) else "")
+    upward = [f"{path.name}:{line} imports {name}" for line, name in imports(path) if floor(name) < own]
+    assert not upward
+
+
+def test_the_walk_sees_an_import_upward(tmp_path: Path) -> None:
+    """The test above can fail: a module of the lowest floor that imports from the highest is caught."""
+    lines = imports_of("from ..front import magics\nimport nbckpt.run.cell\n", "storage/bad.py")
+    assert [floor(name) < floor("storage") for name in lines] == [True, True]
+
+
+def imports_of(source: str, place: str) -> list[str]:
+    here = ["nbckpt", *Path(place).with_suffix("").parts]
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names += [".".join([*here[: len(here) - node.level], node.module or "", alias.name]) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return [name.removeprefix("nbckpt.") for name in names]
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Within a floor too, imports make no circle."""
+    graph: dict[str, set[str]] = {}
+    for path in modules():
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        known = {".".join(other.relative_to(PACKAGE).with_suffix("").parts) for other in modules()}
+        targets = {target for _, target in imports(path)}
+        graph[name] = {other for other in known if other in targets or any(t.startswith(f"{other}.") for t in targets)}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle of imports: {' -> '.join([*path, name])}"
+        if name not in done:
+            for target in graph.get(name, ()):
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after running some code."""
+    script = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+HEAVY = {"boto3", "fsspec", "numpy", "pandas", "cloudpickle", "zstandard", "blake3", "xxhash"}
+
+
+def test_import_is_light() -> None:
+    """`import nbckpt` loads no library, not even IPython."""
+    assert not loaded_after("import nbckpt") & (HEAVY | {"IPython"})
+
+
+def test_loading_the_extension_is_light() -> None:
+    """`%load_ext nbckpt` loads none of the libraries that the first checkpointed cell needs."""
+    shell = "from IPython.core.interactiveshell import InteractiveShell; s = InteractiveShell.instance(); "
+    without = loaded_after(shell)
+    loaded = loaded_after(f"{shell} s.run_line_magic('load_ext', 'nbckpt'); assert '%%checkpointed' or s")
+    assert not (loaded - without) & HEAVY
+
+
+def test_public_names_are_there() -> None:
+    """Every name that the package promises can be had from it, and an unknown one is refused by name."""
+    for name in nbckpt.__all__:
+        assert getattr(nbckpt, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        nbckpt.nonsense  # noqa: B018
