@@ -198,7 +198,7 @@ def _stopped(status: Status) -> str:
 
 def _rhythm(every: str) -> str:
     if every == "auto":
-        return "as often as costs little"
+        return "automatically"
     if every == "1it":
         return "after every iteration"
     return f"every {every[:-2]} iterations" if every.endswith("it") else f"every {every}"

@@ -23,10 +23,10 @@ from traitlets import Bool, Integer, Unicode
 from traitlets.config.configurable import SingletonConfigurable
 
 from ..errors import NbckptError, OptionError
-from ..run.instrument import RUN, fingerprint, holds_loop, instrument
-from ..settings import Settings, check_name
+from ..run import RUN
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from ..run.cell import CellRun
     from ..run.position import Plan
     from ..state.namespace import Liveness
@@ -81,6 +81,7 @@ class CheckpointMagics(Magics):
     @line_magic
     def checkpoints(self, line: str) -> Any:
         """List what is saved: `%checkpoints [list | show NAME | verify [NAME] | remove NAME] [--store URL]`."""
+        from ..settings import Settings
         from .listing import checkpoints
 
         return checkpoints(line, Settings.collect(NbCkpt.instance().values()).store)
@@ -152,6 +153,8 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
+        from ..run.instrument import fingerprint, holds_loop, instrument
+        from ..settings import Settings
         from ..state.namespace import liveness
 
         options = vars(parse_argstring(CheckpointMagics.checkpointed, line))
@@ -302,7 +305,7 @@ def _default_name(origin: dict[str, Any], digest: str, store: str) -> str:
     stem = (
         re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin["notebook"] or "notebook").stem).strip("-._")[:100] or "notebook"
     )
-    name = check_name(f"{stem}-{digest}")
+    name = f"{stem}-{digest}"
     if origin["cell"] is None:
         return name
     from ..storage.repository import Repository

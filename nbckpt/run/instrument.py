@@ -23,10 +23,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from . import RUN
 from .position import Kind, Plan, Statement
-
-RUN = "__nbckpt__"
-"""The name under which the running cell finds its run; it lives in `builtins`, never in the namespace."""
 
 CONFIGURING = frozenset(
     "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()

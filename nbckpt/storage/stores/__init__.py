@@ -25,7 +25,6 @@ class Entry(NamedTuple):
     mtime: float
 
 
-@runtime_checkable
 class Store(Protocol):
     """What a snapshot needs of a place to be safe there: no rename, no lock, one atomic create.
 
