@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 pytest.register_assert_rewrite("programs.harness")
+
+if TYPE_CHECKING:
+    from programs.harness import Lab
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +31,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     return place
+
+
+@pytest.fixture
+def lab(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """Where cells are run and killed in this process."""
+    from programs.harness import Lab, take_over_the_clock
+
+    yield Lab(workplace, take_over_the_clock(monkeypatch))
+    sys.modules.pop("ledger", None)

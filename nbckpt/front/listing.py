@@ -260,7 +260,7 @@ def _is_running(repository: Repository, name: str, newest: SnapshotInfo) -> bool
     if told.get("run") == newest.writer.get("run") and told.get("state", "running") != "running":
         return False
     pid = newest.writer.get("pid")
-    if newest.writer.get("host") != socket.gethostname() or type(pid) is not int or pid in (0, os.getpid()):
+    if newest.writer.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0 or pid == os.getpid():
         return False  # this very process is busy with the question, not with the cell
     if os.name == "nt":
         return False  # there signal 0 is not a question

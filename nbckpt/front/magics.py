@@ -13,6 +13,7 @@ import linecache
 import os
 import re
 import sys
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ from ..errors import NbckptError, OptionError
 from ..run import RUN
 
 if TYPE_CHECKING:
-    from ..settings import Settings
     from ..run.cell import CellRun
     from ..run.position import Plan
+    from ..settings import Settings
     from ..state.namespace import Liveness
 
 MAGIC = "%%checkpointed"
@@ -230,11 +231,13 @@ class _Beginning:
     def begin(self) -> CellRun:
         """Open the checkpoint, and stand at the top of the cell with a way back in or a fresh start."""
         from ..run.cell import CellRun
-        from ..state.namespace import Selection, names_used
+        from ..state.namespace import Selection, names_in, names_of_definitions
         from .display import StatusLine
 
         shell, settings = self.extension.shell, self.settings
-        names = names_used([self.code], shell.user_ns)
+        own = names_in(self.code, module=True)
+        called = names_of_definitions((shell.user_ns.get(name) for name in own.reads), shell.user_ns)
+        names = own | called
         only = None if settings.vars is None else frozenset(settings.vars)
         if only and (unknown := sorted(only - names.reads - names.binds - shell.user_ns.keys())):
             raise OptionError(f"--vars names {', '.join(unknown)}, which neither the notebook nor the cell has")
@@ -243,18 +246,19 @@ class _Beginning:
         run = CellRun(
             self.plan,
             self.source,
+            self.alive,
             self.extension.begin,
             settings.name or _default_name(origin, self.digest, settings.store),
             settings,
             shell.user_ns,
             selection,
             StatusLine(shell, quiet=settings.quiet),
-            spare=frozenset(names.binds) - self.alive.boundaries,
+            spare=names.binds - self.alive.anywhere - called.reads,
             shell=shell,
             origin=origin,
         )
         run.open()
-        run.prepare(self.alive.inputs)
+        run.prepare()
         run.start()
         return run
 
@@ -330,18 +334,18 @@ def complete(_: Any, event: Any) -> list[str]:
     return sorted(name for action in parser._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001
 
 
-_loaded: dict[int, Extension] = {}
+_loaded: weakref.WeakKeyDictionary[Any, Extension] = weakref.WeakKeyDictionary()
 
 
 def load_extension(shell: Any) -> None:
     """Put nbckpt into a shell, once."""
-    if id(shell) not in _loaded:
+    if shell not in _loaded:
         extension = Extension(shell)
         extension.load()
-        _loaded[id(shell)] = extension
+        _loaded[shell] = extension
 
 
 def unload_extension(shell: Any) -> None:
     """Take it out again, if it is there."""
-    if (extension := _loaded.pop(id(shell), None)) is not None:
+    if (extension := _loaded.pop(shell, None)) is not None:
         extension.unload()

@@ -38,6 +38,7 @@ def checkpointed(
     store: str | None = None,
     keep: int | None = None,
     fresh: bool | None = None,
+    on_change: str | None = None,
     rng: bool | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
@@ -68,7 +69,7 @@ def checkpointed(
             "ckpt.state"
         )
     options = {"name": name, "vars": vars, "every": every, "store": store, "keep": keep}
-    settings = Settings.collect({**options, "fresh": fresh, "rng": rng, "quiet": quiet})
+    settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng, "quiet": quiet})
     return Checkpoint(settings, caller.f_globals if at_module_level else {})
 
 
@@ -180,6 +181,7 @@ class ScriptRun(Run):
         """Put the variables in place, for the code before the loop."""
         if self.saved is None:
             self.check_inputs(self.selection.only or frozenset())
+            self.inputs = {}  # nobody can tell which variables the code only reads
             return
         if self.saved.description.get("kind") != self.kind:
             raise CellChangedError(
@@ -225,15 +227,17 @@ class ScriptRun(Run):
         record = self.root["loops"][loop.key]
         loop.count = record["count"]
         if record["kind"] != "iterator":
+            held = randomness.capture_held(self.namespace)
             if before := record.get("random"):
-                now = randomness.capture(), randomness.capture_held(self.namespace)
                 randomness.restore(before["global"])
                 randomness.restore_held(self.namespace, before["held"])
-                loop.cursor = cursors.advance(items, record, loop.count, line)
-                randomness.restore(now[0])
-                randomness.restore_held(self.namespace, now[1])
-            else:
-                loop.cursor = cursors.advance(items, record, loop.count, line)
+            loop.cursor = cursors.advance(items, record, loop.count)
+            if (replay := loop.cursor.replay) is not None:
+                in_turn = randomness.differs(self.root["random"], held, self.namespace)
+                self.status.notice(
+                    cursors.check_replay(record, replay, loop.count, line, in_turn=in_turn, trust=self.trusting)
+                )
+            randomness.restore_held(self.namespace, held)
         elif cursors.total_of(items) not in (None, record["total"]):
             loop.cursor = cursors.extend(items, record, loop.count, line)
         else:
@@ -287,6 +291,9 @@ class ScriptRun(Run):
     def _variable_digests(self) -> dict[str, str | None]:
         values = {**self.root["variables"], **self.root["attributes"]}
         return {name: pickling.digest(value) for name, value in values.items()}
+
+    def needed(self) -> frozenset[str]:
+        return self.selection.only or frozenset()
 
     def leave(self) -> None:
         """The block ended."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state import pickling, randomness
+from ..state.namespace import Liveness, names_of_definitions
 from . import cursors
 from .checkpoint import Run
 from .cursors import NOTHING, Cursor
@@ -28,9 +29,11 @@ class CellRun(Run):
 
     kind = "cell"
 
-    def __init__(self, plan: Plan, source: str, begin: Callable[[int], None], *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.plan, self.source = plan, source
+    def __init__(
+        self, plan: Plan, source: str, alive: Liveness, begin: Callable[[int], None], *args: Any, **options: Any
+    ) -> None:
+        super().__init__(*args, remade=alive.remade, **options)
+        self.plan, self.source, self.alive = plan, source, alive
         self.begin = begin
         """Begins another cell that this one runs, as the front would."""
         self.frames = Frames()
@@ -41,7 +44,7 @@ class CellRun(Run):
         """Which way each `if` went last."""
         self._random_before: dict[str, dict[str, Any]] = {}
 
-    def prepare(self, inputs: frozenset[str]) -> None:
+    def prepare(self) -> None:
         """Find the way back to the snapshot there is, or make sure that a fresh run can be saved.
 
         Raises:
@@ -57,7 +60,9 @@ class CellRun(Run):
                 self.status.notice("the cell was edited where it had run already, so it starts over")
                 self.saved = None
         if self.saved is None:
-            self.check_inputs(inputs)
+            self.check_inputs(self.alive.inputs)
+        else:
+            self.compare_inputs()
 
     def _match(self) -> Match:
         description = self._saved().description
@@ -111,7 +116,7 @@ class CellRun(Run):
 
     def _arrive(self) -> None:
         assert self.way is not None  # noqa: S101
-        way, self.way = self.way, None
+        way = self.way
         edited = {
             name
             for statement in self.plan.statements.values()
@@ -119,6 +124,17 @@ class CellRun(Run):
             for name in statement.binds
         }
         self.arrive(frozenset(way.rebound), frozenset(edited))
+        self.way = None
+
+    def needed(self) -> frozenset[str]:
+        """The names that the rest of the cell may read, itself and through the functions it calls."""
+        assert self.way is not None  # noqa: S101
+        position = self.way.position
+        if position.where == "end":
+            return frozenset()
+        own = self.alive.before if position.where == "before" else self.alive.tops
+        read = own[position.key]
+        return read | names_of_definitions((self.namespace.get(name) for name in read), self.namespace).reads
 
     def end(self, *value: Any) -> Any:
         """The last statement was executed; `value` is the last expression's."""
@@ -196,8 +212,9 @@ class CellRun(Run):
             loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
             return self._go(loop)
         record = self._record(key)
-        step = cursors.extend if key in self.way.match.extended else cursors.advance
-        return self._go_on(loop, step(iterable, record, record["count"], self.plan[key].line))
+        if key in self.way.match.extended:
+            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
+        return self._go_on(loop, cursors.advance(iterable, record, record["count"]))
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""
@@ -213,8 +230,8 @@ class CellRun(Run):
     def _entered(self, loop: Loop, cursor: Cursor) -> Any:
         """Take a loop up again; return its current item if an iteration had begun."""
         assert self.way is not None  # noqa: S101
-        if cursor.kind == "replay":
-            self._after_replay(self.way, loop.key)
+        if cursor.replay is not None:
+            self._after_replay(self.way, loop.key, cursor.replay)
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
         if not self.way.is_top(loop.key):
@@ -228,10 +245,10 @@ class CellRun(Run):
         if self.way is None:
             loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
             return AsyncTurns(self, loop)
-        record, line = self._record(key), self.plan[key].line
+        record = self._record(key)
 
         async def prepare() -> Any:
-            return self._entered(loop, await cursors.advance_async(iterable, record, record["count"], line))
+            return self._entered(loop, await cursors.advance_async(iterable, record, record["count"]))
 
         return AsyncTurns(self, loop, prepare)
 
@@ -256,10 +273,13 @@ class CellRun(Run):
         randomness.restore(before["global"])
         randomness.restore_held(self.namespace, before["held"])
 
-    def _after_replay(self, way: Resume, key: str) -> None:
-        """Undo what drawing the finished items did to the variables."""
-        line = self.plan[key].line
-        self.status.notice(f"the loop at line {line} cannot be saved half way: its finished items were drawn again")
+    def _after_replay(self, way: Resume, key: str, replay: cursors.Replay) -> None:
+        """Check the items that were drawn again, and undo what drawing them did to the variables."""
+        record, line = self._record(key), self.plan[key].line
+        in_turn = randomness.differs(self.root["random"], way.held, self.namespace)
+        self.status.notice(
+            cursors.check_replay(record, replay, record["count"], line, in_turn=in_turn, trust=self.trusting)
+        )
         if not way.digests:
             return
         randomness.restore_held(self.namespace, way.held)

@@ -5,6 +5,7 @@ Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pickle
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointConflict, MissingVariableError, RestoreError, UnpicklableError
+from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, UnpicklableError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, pickling, randomness
 from ..storage.repository import Repository
@@ -36,8 +37,8 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 class Run:
     """One attempt at a checkpoint, from its first statement or from a snapshot until it ends or dies.
 
-    `namespace` is where its variables live, `selection` says which of them are its state, and `spare` names
-    those that are always assigned again before they are read.
+    `namespace` is where its variables live, `selection` says which of them are its state. `spare` names those that
+    are always assigned again before they are read, `remade` those that a `with` statement makes again.
     """
 
     kind = ""
@@ -51,11 +52,12 @@ class Run:
         reporter: Reporter,
         *,
         spare: frozenset[str] = frozenset(),
+        remade: frozenset[str] = frozenset(),
         shell: Any = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.settings, self.namespace, self.selection = name, settings, namespace, selection
-        self.spare = spare
+        self.spare, self.remade = spare, remade
         self.origin = dict(origin or {})
         """Where it runs: `notebook`, `cell`."""
         self.reporter = reporter
@@ -75,11 +77,19 @@ class Run:
         self.id = secrets.token_hex(8)
         self.worked_before = 0.0
         self.fenced = False
-        self.fresh: dict[str, dict[str, str | None]] = {}
+        self.fresh: dict[str, dict[tuple[str, ...], str | None]] = {}
         """The state of the notebook's definitions before the run, as far as it was seen."""
+        self.inputs: dict[str, str] = {}
+        """Fingerprints of what the cell was given and only reads, as of its start."""
         self.definitions: dict[str, Any] = {}
         """The definitions that the saved graph refers to."""
+        self._differing: dict[str, str] = {}
         self._left_out: dict[str, tuple[type, str]] = {}
+
+    @property
+    def trusting(self) -> bool:
+        """Whether to go on although what is done cannot be shown to be the same."""
+        return self.settings.on_change == "resume"
 
     # -- find ------------------------------------------------------------------------------------------------
 
@@ -120,6 +130,7 @@ class Run:
             self.tell("started")
         elif self.settings.replay and "output" in self.saved.parts:
             self.recorder.replay(self.saved.parts["output"].stream)
+        self._write_status()
         self.schedule.start()
 
     def check_inputs(self, inputs: frozenset[str]) -> None:
@@ -136,7 +147,20 @@ class Run:
                 self._leave_out(contents.data, error)
             else:
                 self._note_fresh(contents.definitions | found)
+                self.inputs = {
+                    name: known
+                    for name, value in contents.data.items()
+                    if name not in self.selection.binds and (known := pickling.stable_digest(value)) is not None
+                }
                 return
+
+    def compare_inputs(self) -> None:
+        """Say which of the cell's inputs are not what they were when it was begun: what was saved wins."""
+        saved = self._saved().description
+        self.inputs = dict(saved.get("inputs", {}))
+        for name, known in self.inputs.items():
+            if name in self.namespace and (now := pickling.stable_digest(self.namespace[name])) != known:
+                self._differing[name] = repr(self.namespace[name]) if now else ""
 
     def _note_fresh(self, found: Mapping[str, Any]) -> None:
         """Remember the state of definitions that this run has not touched yet."""
@@ -157,6 +181,10 @@ class Run:
         root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         self.root = root
+        for name, live in self._differing.items():
+            values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
+            self.status.notice(f"{name} is not what it was when the cell was begun, so the saved value is used{values}")
+        self._differing = {}
         self.home.namespace.update(self.home.made)
         self.namespace.update(found | root["variables"])
         self._put_attributes()
@@ -186,10 +214,11 @@ class Run:
                 definitions.put_state(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
+        needed = self.needed()
         lacking = {
             name: why["why"]
             for name, why in description["left_out"].items()
-            if why["alive"] and name not in self.namespace
+            if name in needed and name not in self.namespace
         }
         if lacking:
             listed = ", ".join(f"{name} ({why})" for name, why in lacking.items())
@@ -216,6 +245,10 @@ class Run:
     def _saved(self) -> Loaded:
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
+
+    def needed(self) -> frozenset[str]:
+        """The names that the code still to come may read."""
+        raise NotImplementedError
 
     # -- snapshot --------------------------------------------------------------------------------------------
 
@@ -283,9 +316,8 @@ class Run:
             "packages": _packages(contents.data.values()),
             "modules": contents.modules,
             "deleted": sorted(set(contents.missing) & self.selection.binds),
-            "left_out": {
-                name: {"why": why, "alive": name not in self.spare} for name, (_, why) in self._left_out.items()
-            },
+            "left_out": {name: {"why": why} for name, (_, why) in self._left_out.items()},
+            "inputs": self.inputs,
             "worked": self.worked(),
             "saved_at": time.time(),
             "run": self.id,
@@ -355,7 +387,7 @@ class Run:
                         path,
                     ) from error
                 self._left_out[name] = (type(value), live or reason)
-                if name not in self.spare:
+                if name not in self.spare | self.remade:
                     self.status.notice(f"{name} is {live} and is not saved; a resumed run needs it made again")
                 found = True
         if not found:
@@ -370,6 +402,7 @@ class Run:
     def finish(self, position: Position) -> None:
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
+            self._write_status()
             return
         self.status.worked = self.worked()
         self.schedule.stop()
@@ -381,12 +414,18 @@ class Run:
         else:
             self.status.state = "finished"
             self.tell("unprotected")
+        self._write_status()
 
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
         self.status.state = "stopped"
         self.tell("stopped")
+        self._write_status()
+
+    def _write_status(self) -> None:
+        with contextlib.suppress(StoreError):  # for people only: it says nothing that a snapshot does not
+            self.repository.write_status(self.name, {"run": self.id, "state": self.status.state})
 
     def close(self) -> None:
         """Let go of everything."""
@@ -398,6 +437,11 @@ class Run:
         """Show the status; what it shows is not part of the cell's output."""
         with self.recorder.paused():
             self.reporter.show(self.status, event=event)
+
+
+def short(text: str, width: int = 40) -> str:
+    """A value's text, cut where it gets long."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _import(module: str) -> Any:

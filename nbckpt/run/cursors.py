@@ -29,6 +29,18 @@ NOTHING: Any = pickling.NOTHING
 
 
 @dataclass(slots=True)
+class Replay:
+    """The finished items that were drawn again: how many there were, the first and the last."""
+
+    drawn: int = 0
+    first: Any = NOTHING
+    last: Any = NOTHING
+
+    def note(self, item: Any) -> None:
+        self.drawn, self.first, self.last = self.drawn + 1, self.first if self.drawn else item, item
+
+
+@dataclass(slots=True)
 class Cursor:
     """A way through one iterable: `iterator` yields the items left, `saved()` is what a snapshot keeps of it.
 
@@ -45,6 +57,8 @@ class Cursor:
     """For a replay: the random state before the header was evaluated."""
     first: Any = NOTHING
     """For a replay: the first item's fingerprint."""
+    replay: Replay | None = None
+    """For a replay that was made: what was drawn in it."""
 
     def saved(self, item: Any) -> dict[str, Any]:
         """What a snapshot keeps of it; `item` is the last one that was drawn."""
@@ -101,34 +115,37 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"])
 
 
-def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
+def advance(iterable: Any, record: Mapping[str, Any], count: int) -> Cursor:
     """Bring an iterable that was evaluated again to where it was, `count` items in.
 
-    Raises:
-        ReplayError: it yields other items than it did.
+    What was drawn on the way is the cursor's `replay`, for `check_replay`.
     """
     bar, inner = look_through(iterable)
     if record["kind"] == "state_dict":
         return _told_its_state(inner, iter, record, bar)
     iterator = iter(inner)
-    drawn, first, last = 0, NOTHING, NOTHING
+    done = Replay()
     for item in islice(iterator, count):
-        drawn, first, last = drawn + 1, first if drawn else item, item
-    check_replay(record, count, line, drawn, first, last)
-    return Cursor("replay", inner, iterator, record["total"], bar, record["random"], record["first"])
+        done.note(item)
+    return _replayed(inner, iterator, bar, record, done)
 
 
-async def advance_async(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
+async def advance_async(iterable: Any, record: Mapping[str, Any], count: int) -> Cursor:
     """The same for an asynchronous iterable."""
     begin = type(iterable).__aiter__
     if record["kind"] == "state_dict":
         return _told_its_state(iterable, begin, record, None)
     iterator = begin(iterable)
-    drawn, first, last = 0, NOTHING, NOTHING
-    while drawn < count and (item := await anext(iterator, NOTHING)) is not NOTHING:
-        drawn, first, last = drawn + 1, first if drawn else item, item
-    check_replay(record, count, line, drawn, first, last)
-    return Cursor("replay", iterable, iterator, record["total"], None, record["random"], record["first"])
+    done = Replay()
+    while done.drawn < count and (item := await anext(iterator, NOTHING)) is not NOTHING:
+        done.note(item)
+    return _replayed(iterable, iterator, None, record, done)
+
+
+def _replayed(iterable: Any, iterator: Any, bar: Any, record: Mapping[str, Any], done: Replay) -> Cursor:
+    cursor = Cursor("replay", iterable, iterator, record["total"], bar, record["random"], record["first"])
+    cursor.replay = done
+    return cursor
 
 
 def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: Any) -> Cursor:
@@ -141,24 +158,36 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
     return Cursor("state_dict", iterable, iterator, record["total"], bar)
 
 
-def check_replay(record: Mapping[str, Any], count: int, line: int, drawn: int, first: Any, last: Any) -> None:
-    """Refuse to go on after items that are not those that were done.
+def check_replay(
+    record: Mapping[str, Any], replay: Replay, count: int, line: int, *, in_turn: bool, trust: bool
+) -> str:
+    """Make sure that the items drawn again are those that were done; return what a person should know of it.
+
+    `in_turn` says that the loop's body drew random numbers too: then the items may differ although the loop goes
+    on exactly, with the saved random state. `trust` that they are right if they differ.
 
     Raises:
         ReplayError: there are fewer of them, or the first or last one differs.
     """
-    if drawn < count:
+    again = f"the loop at line {line} cannot be saved half way, so its {count} finished items were drawn again"
+    if replay.drawn < count:
         raise ReplayError(
-            f"the loop at line {line} had done {count} iterations, but what it goes over now ends after {drawn}. "
-            "Nothing is lost: bring its items back, or start over with --fresh"
+            f"the loop at line {line} had done {count} iterations, but what it goes over now ends after "
+            f"{replay.drawn}. Nothing is lost: bring its items back, or start over with --fresh"
         )
-    for which, item in (("first", first), ("last", last)):
-        if count and record[which] is not None and item_fingerprint(item) != record[which]:
-            raise ReplayError(
-                f"the loop at line {line} cannot be saved half way, so its {count} finished items were drawn "
-                f"again, and the {which} of them is not the one it was. Nothing is lost: loop over a list "
-                "instead, make it repeatable with a seed, or start over with --fresh"
-            )
+    differs = [
+        which
+        for which, item in (("first", replay.first), ("last", replay.last))
+        if count and record[which] is not None and item_fingerprint(item) != record[which]
+    ]
+    if differs == ["last"] and in_turn:
+        return f"{again}; the body draws random numbers in turn with it, which is exact unless it keeps what it drew"
+    if differs and not trust:
+        raise ReplayError(
+            f"{again}, and the {differs[0]} of them is not the one it was. Nothing is lost: if what it yields does "
+            "not depend on what it yielded before, go on with --on-change resume; else start over with --fresh"
+        )
+    return again
 
 
 def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
@@ -171,11 +200,9 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     cursor = open_cursor(inner)
     cursor.bar = bar
     before = done_items(record, count)
-    after: Any = None
-    if before is not None and cursor.kind == "iterator":
-        head = list(islice(cursor.iterator, count))
-        after = [item_fingerprint(item) for item in (head[:1] + head[-1:])] if len(head) == count else None
-    if before is None or before != after:
+    after = list(islice(cursor.iterator, count)) if cursor.kind == "iterator" else []
+    ends = after[:1] + after[-1:]
+    if before is None or len(after) < count or not all(map(_same, before, ends)):
         raise CellChangedError(
             f"the header of the loop at line {line}, which was in progress, was edited, and its first {count} "
             "items cannot be shown to be the ones that are done. Nothing was lost: undo the edit, or start over "
@@ -185,7 +212,7 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
 
 
 def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
-    """Fingerprints of the first and last finished item, where the saved iterator still knows them."""
+    """The first and the last finished item, where the saved iterator still knows them."""
     if record["kind"] != "iterator":
         return None
     with pickling.quiet():
@@ -195,12 +222,17 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     items = source[1][0]
     if not hasattr(items, "__getitem__") or len(items) < count or source[2] != count:
         return None
-    return [item_fingerprint(item) for item in ([items[0], items[count - 1]] if count else [])]
+    return [items[0], items[count - 1]] if count else []
+
+
+def _same(one: Any, other: Any) -> bool:
+    known = pickling.digest(one)
+    return one is other or (known is not None and known == pickling.digest(other))
 
 
 def item_fingerprint(item: Any) -> str | None:
     """A hash of one item, or None where its bytes tell nothing."""
-    return None if item is NOTHING else pickling.digest(item)
+    return None if item is NOTHING else pickling.stable_digest(item)
 
 
 def _lasting_fingerprint(item: Any) -> str | None:
@@ -295,8 +327,17 @@ def through_bar(bar: Any, items: Iterator[Any], done: int, total: int | None) ->
         arguments["total"] = arguments.get("total") or total
         arguments["completed"] = done
         return iter(track(items, **arguments))
-    bar.iterable = items
-    return iter(bar)
+    return _shown(bar, items)
+
+
+def _shown(bar: Any, items: Iterator[Any]) -> Iterator[Any]:
+    from ..state.adapters.tqdm_bar import Shown
+
+    original, bar.iterable = bar.iterable, Shown(bar.iterable, items)
+    try:
+        yield from bar
+    finally:
+        bar.iterable = original
 
 
 # ---------------------------------------------------------------------------------------------------------

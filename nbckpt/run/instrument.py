@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import RUN
-from .position import Kind, Plan, Statement
+from .position import LOOPS, Kind, Plan, Statement
 
 CONFIGURING = frozenset(
     "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()
@@ -43,7 +43,7 @@ _KINDS: dict[type[ast.stmt], Kind] = {
     **dict.fromkeys(_TRY, "try"),
 }
 _WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
-_LOOPS: tuple[type[ast.stmt], ...] = (ast.For, ast.AsyncFor, ast.While)
+_LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 
 # A header made of these only looks things up: evaluating it again draws no random numbers, so the state that
 # they had before it need not be kept.
@@ -138,7 +138,7 @@ def _kind(node: ast.stmt) -> Kind:
 
 def holds_loop(node: Any) -> bool:
     """Whether a loop can be reached from here through the blocks that are descended into."""
-    if isinstance(node, _LOOPS):
+    if isinstance(node, _LOOP_NODES):
         return True
     if isinstance(node, ast.If):
         return any(holds_loop(child) for child in [*node.body, *node.orelse])
@@ -181,11 +181,13 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
         header, name = fingerprint(*node.items), label.removesuffix(":")
     else:
         header, name = ("" if kind == "try" else whole), label
-    nested = kind in ("for", "async for", "while") and any(holds_loop(child) for child in node.body)
+    loop = kind in LOOPS
+    nested = loop and any(holds_loop(child) for child in node.body)
+    body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
-    return Statement(key, kind, header, whole, node.lineno, name[:80], nested, binds, eager)
+    return Statement(key, kind, header, whole, node.lineno, name[:80], body, nested, binds, eager)
 
 
 def _read_to_define(node: Any) -> set[str]:

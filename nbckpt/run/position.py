@@ -20,7 +20,7 @@ LOOPS = ("for", "async for", "while")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of the plan. `header` and `whole` are fingerprints of its code."""
+    """One statement of the plan. `header`, `whole` and `body` are fingerprints of its code."""
 
     key: str
     kind: Kind
@@ -28,6 +28,8 @@ class Statement:
     whole: str
     line: int
     label: str
+    body: str = ""
+    """Of a loop."""
     nested: bool = False
     """For a loop: whether there are boundaries inside its body."""
     binds: tuple[str, ...] = ()
@@ -234,7 +236,7 @@ class _Finder:
 
     def note_body(self, key: str, found: str) -> None:
         old, new = self.saved[key], self.now[found]
-        if old.whole != new.whole and old.header == new.header:
+        if old.body != new.body:
             done = self.position.completed(key)
             self.notices.append(
                 f"the body of the loop at line {new.line} was edited: {done} iterations ran the old code"

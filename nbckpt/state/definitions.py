@@ -10,10 +10,10 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from .pickling import digest
+from .pickling import digest, is_definition
 
-State = dict[str, Any]
-"""A definition's data by attribute; a function's closure by the name of the variable, in brackets."""
+State = dict[tuple[str, ...], Any]
+"""A definition's data, by the way to it: attributes, and a function's closure variables in brackets."""
 
 
 def state_of(definition: Any) -> State:
@@ -21,45 +21,55 @@ def state_of(definition: Any) -> State:
     if isinstance(definition, type):
         if issubclass(definition, enum.Enum):
             return {}
-        return {
-            name: value
-            for name, value in vars(definition).items()
-            if not name.startswith(("__", "_abc_")) and _is_data(value)
-        }
-    state: State = dict(vars(definition))
-    state |= {name: getattr(definition, name) for name in ("__defaults__", "__kwdefaults__")}
-    for name, cell in zip(definition.__code__.co_freevars, definition.__closure__ or (), strict=True):
+        own = vars(definition).items()
+        return {(name,): value for name, value in own if not name.startswith(("__", "_abc_")) and _is_data(value)}
+    state: State = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
+    for name in ("__defaults__", "__kwdefaults__"):
+        if (value := getattr(definition, name)) is not None:
+            state[name,] = value
+    for name, cell in _cells(definition).items():
         try:
-            state[f"<{name}>"] = cell.cell_contents
+            value = cell.cell_contents
         except ValueError:  # not bound yet
             continue
-    return {name: value for name, value in state.items() if value is not None and _is_data(value)}
+        if isinstance(value, types.FunctionType) and value.__module__ == "__main__" and not is_definition(value):
+            state |= {(name, *way): inner for way, inner in state_of(value).items()}
+        elif _is_data(value):
+            state[name,] = value
+    return state
 
 
-def put_state(definition: Any, state: Mapping[str, Any]) -> None:
-    """Give a definition data that was saved."""
-    cells = {}
-    if isinstance(definition, types.FunctionType):
-        cells = dict(zip(definition.__code__.co_freevars, definition.__closure__ or (), strict=True))
-    for name, value in state.items():
-        if name.startswith("<"):
-            if name[1:-1] in cells:
-                cells[name[1:-1]].cell_contents = value
-        else:
+def put_state(definition: Any, state: Mapping[tuple[str, ...], Any]) -> None:
+    """Give a definition data that was saved, as far as it still has a place for it."""
+    for (name, *rest), value in state.items():
+        if not name.startswith("<"):
             setattr(definition, name, value)
+        elif (cell := _cells(definition).get(name)) is not None:
+            if rest:
+                put_state(cell.cell_contents, {tuple(rest): value})
+            else:
+                cell.cell_contents = value
 
 
-def digests(definition: Any) -> dict[str, str | None]:
+def _cells(definition: Any) -> dict[str, types.CellType]:
+    """A function's closure; a class has none."""
+    if not isinstance(definition, types.FunctionType):
+        return {}
+    names = [f"<{name}>" for name in definition.__code__.co_freevars]
+    return dict(zip(names, definition.__closure__ or (), strict=True))
+
+
+def digests(definition: Any) -> dict[tuple[str, ...], str | None]:
     """What to compare a definition's later state with."""
-    return {name: digest(value) for name, value in state_of(definition).items()}
+    return {way: digest(value) for way, value in state_of(definition).items()}
 
 
-def changed_state(definition: Any, fresh: Mapping[str, str | None]) -> State:
+def changed_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> State:
     """The part of a definition's state that differs from what it was, and can be saved."""
     return {
-        name: value
-        for name, value in state_of(definition).items()
-        if (now := digest(value)) is not None and now != fresh.get(name)
+        way: value
+        for way, value in state_of(definition).items()
+        if (now := digest(value)) is not None and now != fresh.get(way)
     }
 
 

@@ -46,16 +46,8 @@ def names_in(code: types.CodeType, *, module: bool = False) -> Names:
     return names
 
 
-def names_used(codes: Iterable[types.CodeType], namespace: Mapping[str, Any]) -> Names:
-    """The global names of a cell's code and, transitively, of the notebook's functions that it names."""
-    found = Names()
-    for code in codes:
-        found |= names_in(code, module=True)
-    return found | names_of_definitions((namespace.get(name) for name in found.reads), namespace)
-
-
 def names_of_definitions(values: Iterable[Any], namespace: Mapping[str, Any]) -> Names:
-    """The global names that the notebook's functions among some values use, transitively."""
+    """The global names that the notebook's functions among some values use, and those that they call in turn."""
     found, seen = Names(), set[str]()
     waiting = list(values)
     while waiting:
@@ -175,14 +167,22 @@ def sort_names(names: Iterable[str], namespace: Mapping[str, Any]) -> Contents:
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`inputs`: names that the cell may read before it binds them.
+    """The names that the rest of a cell may read before it binds them, from each boundary on.
 
-    `boundaries`: names whose value at some boundary may still be read. What is in neither is always assigned
-    again before it is read, so nothing is lost if it cannot be saved.
+    `before` has them by the path of the statement that a boundary stands before, `tops` by that of the loop whose
+    next iteration it stands before; paths are those of the cell's plan. `remade` names what `with` statements
+    bind: entering the statement again makes it again.
     """
 
     inputs: frozenset[str]
-    boundaries: frozenset[str]
+    before: Mapping[str, frozenset[str]]
+    tops: Mapping[str, frozenset[str]]
+    remade: frozenset[str]
+
+    @property
+    def anywhere(self) -> frozenset[str]:
+        """Names that matter at some boundary; the others are always assigned again before they are read."""
+        return frozenset().union(*self.before.values(), *self.tops.values())
 
 
 def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) -> Liveness:
@@ -190,9 +190,12 @@ def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) 
 
     `is_compound` says which statements have boundaries inside them.
     """
-    flow = _Flow(is_compound)
-    inputs = flow.block(body, frozenset(), _Exits(), guarded=True)
-    return Liveness(inputs, frozenset(flow.boundaries))
+    functions = [node for part in body for node in ast.walk(part) if isinstance(node, _DEFERRED)]
+    flow = _Flow(is_compound, frozenset().union(*map(_reads, functions)))
+    inputs = flow.block(body, frozenset(), _Exits(), "")
+    contexts = [node for part in body for node in ast.walk(part) if isinstance(node, (ast.With, ast.AsyncWith))]
+    targets = [item.optional_vars for node in contexts for item in node.items if item.optional_vars]
+    return Liveness(inputs, flow.before, flow.tops, frozenset().union(*map(_stores, targets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,35 +208,43 @@ class _Exits:
 
 
 class _Flow:
-    def __init__(self, is_compound: Callable[[ast.stmt], bool]) -> None:
-        self.is_compound = is_compound
-        self.boundaries: set[str] = set()
+    """Walks a cell backwards. A block's `path` is what its statements' paths begin with; None: no boundaries.
 
-    def block(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
-        for node in reversed(body):
-            after = self.statement(node, after, exits, guarded=guarded) | exits.on_error
-            if guarded:
-                self.boundaries |= after
+    `deferred` are the names that functions of the cell read: they may be called at any time.
+    """
+
+    def __init__(self, is_compound: Callable[[ast.stmt], bool], deferred: frozenset[str]) -> None:
+        self.is_compound, self.deferred = is_compound, deferred
+        self.before: dict[str, frozenset[str]] = {}
+        self.tops: dict[str, frozenset[str]] = {}
+
+    def block(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, path: str | None) -> frozenset[str]:
+        for index, node in reversed(list(enumerate(body))):
+            key = None if path is None else f"{path}{index}"
+            after = self.statement(node, after, exits, key) | exits.on_error
+            if key is not None:
+                self.before[key] = after | self.deferred
         return after
 
-    def inner(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
-        guarded = guarded and any(self.is_compound(node) for node in body)
-        return self.block(body, after, exits, guarded=guarded)
+    def inner(self, node: Any, block: str, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
+        """A block inside a statement: it has boundaries only if a loop in it makes them needed."""
+        body = getattr(node, block)
+        guarded = key is not None and any(self.is_compound(child) for child in body)
+        return self.block(body, after, exits, f"{key}.{block}." if guarded else None)
 
-    def statement(self, node: Any, after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+    def statement(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
         match node:
             case ast.If():
-                body = self.inner(node.body, after, exits, guarded=guarded)
-                orelse = self.inner(node.orelse, after, exits, guarded=guarded)
-                return _reads(node.test) | body | orelse
+                body = self.inner(node, "body", after, exits, key)
+                return _reads(node.test) | body | self.inner(node, "orelse", after, exits, key)
             case ast.For() | ast.AsyncFor():
-                return _reads(node.iter) | self.loop(node, after, exits, _stores(node.target), guarded=guarded)
+                return _reads(node.iter) | self.loop(node, after, exits, _stores(node.target), key)
             case ast.While():
-                return self.loop(node, after, exits, frozenset(), guarded=guarded)
+                return self.loop(node, after, exits, frozenset(), key)
             case ast.With() | ast.AsyncWith():
                 # a context may swallow an exception, so what is alive after it is alive all through it
                 exits = _Exits(exits.on_break, exits.on_continue, exits.on_error | after)
-                body = self.inner(node.body, after, exits, guarded=guarded)
+                body = self.inner(node, "body", after, exits, key)
                 targets = [item.optional_vars for item in node.items if item.optional_vars]
                 bound = frozenset().union(*map(_stores, targets))
                 return (body - bound) | frozenset().union(*(_reads(item.context_expr) for item in node.items))
@@ -243,46 +254,50 @@ class _Flow:
                 return exits.on_continue
             case ast.Raise() | ast.Return():
                 return _reads(node) | exits.on_error
-            case (
-                ast.Assign()
-                | ast.Import()
-                | ast.ImportFrom()
-                | ast.FunctionDef()
-                | ast.AsyncFunctionDef()
-                | ast.ClassDef()
-            ):
-                return (after - _stores(node)) | _reads(node)
             case ast.AnnAssign():
                 return (after - (_stores(node.target) if node.value else frozenset())) | _reads(node)
-            case ast.Try() | ast.Match():
-                return self.anything(node, after, exits, guarded=guarded)
-            case _ if hasattr(ast, "TryStar") and isinstance(node, ast.TryStar):
-                return self.anything(node, after, exits, guarded=guarded)
+            case _ if isinstance(node, _BINDING):
+                return (after - _stores(node)) | _reads(node)
+            case _ if isinstance(node, _BRANCHING):
+                return self.anything(node, after, exits, key)
         return after | _reads(node)
 
     def loop(
-        self, node: Any, after: frozenset[str], exits: _Exits, targets: frozenset[str], *, guarded: bool
+        self, node: Any, after: frozenset[str], exits: _Exits, targets: frozenset[str], key: str | None
     ) -> frozenset[str]:
-        orelse = self.inner(node.orelse, after, exits, guarded=False)
+        orelse = self.block(node.orelse, after, exits, None)
         test = _reads(node.test) if isinstance(node, ast.While) else frozenset()
         top = orelse | test
         while True:  # what is alive at the top depends on itself, one iteration later
             inside = _Exits(after, top, exits.on_error)
-            body = self.inner(node.body, top, inside, guarded=guarded)
-            wider = top | (body - targets)
+            body = self.inner(node, "body", top, inside, key)
+            wider = top | (body - targets) | exits.on_error
             if wider == top:
                 break
             top = wider
-        if guarded:
-            self.boundaries |= top
+        if key is not None:
+            self.tops[key] = top | self.deferred
         return top
 
-    def anything(self, node: Any, after: frozenset[str], exits: _Exits, *, guarded: bool) -> frozenset[str]:
+    def anything(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
         """Statements with ways in and out that are not worth following: all they read is alive throughout."""
         alive = after | _reads(node) | exits.on_break | exits.on_continue | exits.on_error
-        if guarded and self.is_compound(node):
-            self.boundaries |= alive
+        if key is not None and self.is_compound(node):
+            self._mark_all(node.body, alive, f"{key}.body.")
         return alive
+
+    def _mark_all(self, body: Sequence[ast.stmt], alive: frozenset[str], path: str) -> None:
+        for index, node in enumerate(body):
+            key = f"{path}{index}"
+            self.before[key] = self.tops[key] = alive
+            for block in ("body", "orelse"):
+                if self.is_compound(node):
+                    self._mark_all(getattr(node, block, ()), alive, f"{key}.{block}.")
+
+
+_DEFERRED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
+_BINDING = (ast.Assign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BRANCHING: tuple[type[ast.stmt], ...] = (ast.Try, ast.Match, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
 def _names(node: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:

@@ -87,6 +87,28 @@ def digest(root: Any, *, strict: bool = False) -> str | None:
     return str(hasher.hexdigest())
 
 
+def stable_digest(value: Any) -> str | None:
+    """A hash that another process finds too for an equal value; None where that is not sure."""
+    return digest(value) if _is_stable(value) else None
+
+
+def _is_stable(value: Any, depth: int = 8) -> bool:
+    """Whether a value's pickle depends on nothing but the value: no sets, no classes by value, no ids."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, complex, str, bytes, bytearray, range):
+        return True
+    if kind in (list, tuple, dict):
+        parts = [*value.keys(), *value.values()] if kind is dict else value
+        return depth > 0 and len(parts) <= 10_000 and all(_is_stable(part, depth - 1) for part in parts)
+    if f"{kind.__module__}.{kind.__qualname__}" == "numpy.ndarray":
+        return not value.dtype.hasobject
+    return kind.__module__.partition(".")[0] in ("numpy", "pandas") and kind.__name__ in (
+        "DataFrame",
+        "Series",
+        "Generator",
+    )
+
+
 def probe(root: Any) -> dict[str, Any]:
     """Pickle a graph into nothing; return the definitions that it refers to, by name.
 
@@ -278,13 +300,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(stream, protocol=5, buffer_callback=callback if take else None)
         self.definitions: dict[str, Any] = {}
         self._by_value = by_value
+        self._cells: set[int] = set()
+        """The closure cells of functions that are pickled here rather than by cloudpickle."""
         self._rules: dict[type, adapters.Reduce | None] = {}
 
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
         if kind is types.FunctionType or issubclass(kind, type):
             return self._reduce_code(thing)
-        if kind is types.CellType:
+        if kind is types.CellType and id(thing) in self._cells:
             # its contents follow with the function that it belongs to, which they may refer to
             return types.CellType, ()
         try:
@@ -300,6 +324,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
                 return _definition, (thing.__qualname__,)
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
+            self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)
         return super().reducer_override(thing)
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from .pickling import digest
+
 
 def capture() -> dict[str, Any]:
     """The state of the global generators in use. Draws from none of them."""
@@ -40,6 +42,13 @@ def restore_held(namespace: Mapping[str, Any], states: Mapping[str, Any]) -> Non
             generator.bit_generator.state = state
         elif _is_numpy(generator, "RandomState"):
             generator.set_state(state)
+
+
+def differs(states: Mapping[str, Any] | None, held: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
+    """Whether any generator is elsewhere now than these states say."""
+    now = capture()
+    known = {name: now[name] for name in states or {} if name in now}
+    return digest([known, capture_held(namespace)]) != digest([dict(states or {}), dict(held)])
 
 
 def _state_of(value: Any) -> Any:

@@ -10,7 +10,6 @@ import enum
 import functools
 import io
 import itertools
-import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +28,7 @@ def canonical(names: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[st
 class _Walk:
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         self.namespace = namespace
-        self.numbers: dict[int, int] = {}
+        self.numbers: dict[Any, int] = {}
         self.alive: list[Any] = []
 
     def form(self, thing: Any) -> Any:
@@ -64,13 +63,13 @@ class _Walk:
         if isinstance(thing, io.IOBase) and hasattr(thing, "name"):
             return ("file", str(thing.name), thing.closed)
         if kind.__module__.startswith("tqdm"):
-            return (kind.__name__, thing.n, thing.total, thing.desc)
+            return (kind.__name__, thing.n, thing.total, thing.desc, self.form(thing.iterable))
         if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
             return self._array(thing)
         if kind.__module__.partition(".")[0] == "pandas":
             return (kind.__name__, self.form(thing.to_dict()), self.form(list(thing.index)))
         if kind.__module__.partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
-            return (kind.__name__, repr(thing), self._reduced(thing) if "Generator" in kind.__name__ else ())
+            return (kind.__name__, *self._numpy(thing))
         return (self.form(kind), *self._inside(thing))
 
     def _inside(self, thing: Any) -> tuple[Any, ...]:
@@ -96,6 +95,8 @@ class _Walk:
     def _reduced(self, thing: Any) -> Any:
         if isinstance(thing, (itertools.count, itertools.cycle)) or type(thing).__module__ == "itertools":
             return repr(thing) if isinstance(thing, itertools.count) else type(thing).__name__
+        if hasattr(thing, "__length_hint__") and hasattr(thing, "__next__") and thing.__length_hint__() == 0:
+            return "exhausted"
         try:
             reduced = thing.__reduce_ex__(4)
         except TypeError:
@@ -147,11 +148,17 @@ class _Walk:
             return "empty"
 
     def _array(self, array: Any) -> tuple[Any, ...]:
-        numpy = sys.modules["numpy"]
         owner = array
-        while isinstance(owner.base, numpy.ndarray):
+        while isinstance(owner.base, type(array)):
             owner = owner.base
+        # arrays share their memory, whatever objects stand between them and it
+        start = owner.__array_interface__["data"][0]
+        memory = self.numbers.setdefault(("memory", start), len(self.numbers)) if array.size else None
         values = self.form(array.tolist()) if array.dtype == object else array.tobytes()
-        place = "own" if owner is array else self.form(owner)
-        offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-        return ("ndarray", str(array.dtype), array.shape, values, place, offset if array.size else 0)
+        offset = array.__array_interface__["data"][0] - start
+        return (str(array.dtype), array.shape, values, memory, offset, array.strides, array.flags.writeable)
+
+    def _numpy(self, thing: Any) -> tuple[Any, ...]:
+        if hasattr(thing, "bit_generator"):
+            return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
+        return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)

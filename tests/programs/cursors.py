@@ -117,8 +117,11 @@ for word in words:
     order.append(word)
     for letter in frozenset(word[:2]):
         order.append(letter)
-sorted(order)
+order.sort()
+del word, letter
+order
 """,
+        unordered=True,
         at_least=10,
     ),
     Program(
@@ -405,14 +408,12 @@ from pathlib import Path
 Path("t.csv").write_text("h1,h2\\n1,2\\n3,4\\n5,6\\n")
 rows = []
 with open("t.csv", newline="") as f:
-    reader = csv.reader(f)
-    header = next(reader)
-    for row in reader:
+    for row in csv.reader(f):
         for cell in row:
-            rows.append((header, cell))
+            rows.append((row[0], cell))
 rows
 """,
-        unsaved=frozenset({"f", "reader"}),
+        unsaved=frozenset({"f"}),
     ),
     Program(
         "itertools_headers",
@@ -485,6 +486,7 @@ for k in track(range(4), description="work", console=Console(file=io.StringIO())
         log.append((k, j))
 log
 """,
+        loose=frozenset({"random"}),
     ),
     Program(
         "iterator_of_a_list_that_is_a_variable",

@@ -259,7 +259,12 @@ x
 """,
     ),
     Program("one_expression", "A cell that is one expression gives it back.", "sum(range(10))\n", at_least=1),
-    Program("one_silent_expression", "A semicolon silences the result, now and when resumed.", "sum(range(10));\n", at_least=1),
+    Program(
+        "one_silent_expression",
+        "A semicolon silences the result, now and when resumed.",
+        "sum(range(10));\n",
+        at_least=1,
+    ),
     Program("no_value_at_the_end", "A cell whose last expression is None shows nothing.", "x = 1\nNone\n", at_least=2),
     Program(
         "walrus",

@@ -103,7 +103,7 @@ class Base:
         return a + b
 
 class Derived(Base):
-    __slots__ = ("n", "__dict__")
+    __slots__ = ("n",)
     def __repr__(self):
         return f"Derived({self.n})"
 
@@ -314,7 +314,9 @@ for k in range(2):
         out.append(stat.mean([j, k]) + reduce(add, [1, 2]))
 out
 """,
-        before=("import numpy as np\nimport statistics as stat\nfrom functools import reduce\nfrom operator import add\n",),
+        before=(
+            "import numpy as np\nimport statistics as stat\nfrom functools import reduce\nfrom operator import add\n",
+        ),
     ),
     Program(
         "an_input_left_unchanged",

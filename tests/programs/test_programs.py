@@ -10,6 +10,7 @@ from programs.harness import Lab, Program
 PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the programs leave files open, as cells do
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
 def test_killed_at_every_boundary_a_program_ends_as_if_it_had_not_been(program: Program, lab: Lab) -> None:
     """What the program's own line says, and that all runs end as the plain cell does."""

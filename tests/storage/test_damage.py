@@ -71,9 +71,7 @@ def test_every_file_one_flipped_bit(store: MemoryStore) -> None:
     rng = random.Random(1)
     older = 0
     for key, blob in before.items():
-        everywhere = len(blob) < 3000
-        places = range(len(blob)) if everywhere and "log" in key else sorted(rng.sample(range(len(blob)), 60))
-        for place in places:
+        for place in rng.sample(range(len(blob)), min(len(blob), 150 if "/log/" in key else 40)):
             store.blobs = dict(before)
             damaged = bytearray(blob)
             damaged[place] ^= 1 << rng.randrange(8)
@@ -81,7 +79,7 @@ def test_every_file_one_flipped_bit(store: MemoryStore) -> None:
             number = outcome(store)
             assert number in allowed[key], f"byte {place} of {key}"
             older += number == 2
-    assert older > 300
+    assert older > 150
 
 
 def test_every_file_truncated_or_gone(store: MemoryStore) -> None:

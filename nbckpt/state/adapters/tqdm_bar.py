@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 _KEPT = (
@@ -16,7 +17,10 @@ def reduce(bar: Any) -> Any:
     if looks.get("desc"):
         looks["desc"] = looks["desc"].removesuffix(": ")
     looks["ncols"] = getattr(bar, "ncols", None) if not getattr(bar, "dynamic_ncols", False) else None
-    return rebuild, (type(bar), bar.iterable if _is_data(bar.iterable) else None, getattr(bar, "n", 0), looks)
+    iterable = bar.iterable
+    if isinstance(iterable, Shown):  # its loop is under way and has a cursor of its own
+        iterable = None if isinstance(iterable.original, Iterator) else iterable.original
+    return rebuild, (type(bar), iterable, getattr(bar, "n", 0), looks)
 
 
 def rebuild(kind: Any, iterable: Any, done: int, looks: dict[str, Any]) -> Any:
@@ -24,6 +28,11 @@ def rebuild(kind: Any, iterable: Any, done: int, looks: dict[str, Any]) -> Any:
     return kind(iterable, initial=done, **looks)
 
 
-def _is_data(iterable: Any) -> bool:
-    # while a loop runs over it, a bar goes over nbckpt's own generator
-    return not hasattr(iterable, "gi_code")
+class Shown:
+    """What a bar goes over while a tracked loop runs: the loop's items, in place of the original iterable."""
+
+    def __init__(self, original: Any, items: Iterator[Any]) -> None:
+        self.original, self.items = original, items
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.items

@@ -1,0 +1,254 @@
+"""A cell that was edited before it is run again."""
+
+from __future__ import annotations
+
+import pytest
+
+from programs.harness import Lab
+
+CELL = """
+import ledger
+log, total = [], 0
+for k in range(4):
+    total += k
+    for j in range(2):
+        log.append((k, j))
+        ledger.note((k, j))
+print("end", total)
+"""
+MIDDLE = "len(log) == 5"
+
+
+def test_code_that_was_not_reached_may_change(lab: Lab) -> None:
+    """Later statements are the new ones; nothing is said and nothing repeated."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL.replace('print("end", total)', 'total *= 100\nprint("new end", total)'))
+    assert not done.error
+    assert done.names["total"] == 600
+    assert len(done.names["log"]) == 8
+    assert done.shown == [("stdout", "new end 600\n")]
+    assert "edited" not in kernel.notices
+
+
+def test_the_body_of_the_loop_in_progress_may_change(lab: Lab) -> None:
+    """New iterations run the new code, and a notice says how many ran the old one."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL.replace("log.append((k, j))", "log.append((k, j, 'new'))"))
+    assert done.names["log"][:5] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    assert done.names["log"][5:] == [(2, 1, "new"), (3, 0, "new"), (3, 1, "new")]
+    assert "edited" in kernel.notices
+    assert "2 iterations ran the old code" in kernel.notices
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("range(4)", "range(6)"),
+        ("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5]"),
+        ("'abcd'", "'abcdef'"),
+        ("(0, 1, 2, 3)", "[0, 1, 2, 3, 4, 5]"),
+    ],
+)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_header_that_only_extends_goes_on_at_the_same_count(lab: Lab, old: str, new: str, nested: bool) -> None:
+    """No item is done twice or left out."""
+    inner = "    for j in range(1):\n        seen.append(k)\n" if nested else "    seen.append(k)\n"
+    cell = f"seen = []\nfor k in {old}:\n{inner}print(len(seen))\n"
+    left = lab.killed(cell, "len(seen) == 3")
+    done, _ = lab.again(left, cell.replace(old, new))
+    assert not done.error
+    assert done.names["seen"] == list(eval(new))  # noqa: S307
+
+
+@pytest.mark.parametrize("new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "'abcd'", "range(0, 8, 2)"])
+def test_another_header_is_refused_before_anything_runs(lab: Lab, new: str) -> None:
+    """The items that are done are not the first ones of the new header."""
+    cell = (
+        "import ledger\nledger.note('start')\nseen = []\nfor k in range(4):\n    seen.append(k)\n    ledger.note(k)\n"
+    )
+    left = lab.killed(cell, "len(seen) == 3")
+    done, kernel = lab.again(left, cell.replace("range(4)", new))
+    assert done.error.startswith("CellChangedError")
+    assert done.notes == ()
+    assert "--fresh" in done.error
+    again, _ = lab.again(left, cell)
+    assert again.names["seen"] == [0, 1, 2, 3], "a refusal must leave the snapshots alone"
+
+
+def test_statements_that_had_completed_may_not_change(lab: Lab) -> None:
+    """It is refused before anything runs, with the change and the ways on, and nothing of it is bound."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL.replace("log, total = [], 0", "log, total = [], 1000"))
+    assert done.error.startswith("CellChangedError")
+    for word in ("-log, total = ([], 0)", "+log, total = ([], 1000)", "--fresh", "--on-change resume"):
+        assert word in done.error.replace("log, total = [], ", "log, total = ([], ").replace("0)", "0)")
+    assert done.notes == ()
+    assert set(done.names) == {"ledger"} - {"ledger"}
+    assert len(kernel.shell.tracebacks) == 1
+    assert "checkpoint.py" not in kernel.shell.tracebacks[0]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        CELL.replace("\n    total", "  # a comment\n\n    # another\n    total"),
+        CELL.replace("    ", "  "),
+        CELL.replace("log, total = [], 0", "log,total = [],0"),
+        CELL.replace("for k in range(4):", "for k in range(\n    4,\n):"),
+        CELL.replace('"end"', "'end'"),
+    ],
+    ids=["comments", "indentation", "spaces", "line breaks", "quotes"],
+)
+def test_comments_and_layout_never_matter(lab: Lab, new: str) -> None:
+    """The same code goes on without a word, though its lines have moved."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, new)
+    assert not done.error
+    assert kernel.status.resumed_at
+    assert not kernel.notices
+    assert len(done.names["log"]) == 8
+
+
+def test_options_never_matter(lab: Lab) -> None:
+    """Other options on the line do not make it another cell."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL, "--every 3h --keep 7 --quiet --on-change error")
+    assert kernel.status.resumed_at
+    assert len(done.names["log"]) == 8
+
+
+def test_on_change_resume_goes_on_all_the_same(lab: Lab) -> None:
+    """What had completed is not executed again, changed or not."""
+    left = lab.killed(CELL, MIDDLE)
+    done, _ = lab.again(left, CELL.replace("log, total = [], 0", "log, total = [], 1000"), "--on-change resume")
+    assert not done.error
+    assert done.names["total"] == 6
+
+
+def test_on_change_restart_starts_over(lab: Lab) -> None:
+    """It says so, and runs the new code from the top."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL.replace("log, total = [], 0", "log, total = [], 1000"), "--on-change restart")
+    assert done.names["total"] == 1006
+    assert not kernel.status.resumed_at
+    assert "starts over" in kernel.notices
+
+
+def test_on_change_restart_resumes_what_was_not_changed(lab: Lab) -> None:
+    """`restart` is about changes only."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(left, CELL, "--on-change restart")
+    assert kernel.status.resumed_at
+    assert len(done.names["log"]) == 8
+
+
+@pytest.mark.parametrize("new", [CELL + "x = 1\n", CELL.replace("total += k", "total += 1")], ids=["later", "body"])
+def test_on_change_error_refuses_every_change(lab: Lab, new: str) -> None:
+    """Even one that could be resumed."""
+    left = lab.killed(CELL, MIDDLE)
+    done, _ = lab.again(left, new, "--on-change error")
+    assert done.error.startswith("CellChangedError")
+    assert done.notes == ()
+
+
+def test_fresh_starts_over_and_says_nothing_of_changes(lab: Lab) -> None:
+    """`--fresh` runs any cell from the top, and the next run resumes from it, not from the old one."""
+    left = lab.killed(CELL, MIDDLE)
+    new = CELL.replace("log, total = [], 0", "log, total = [], 1000")
+    done, kernel = lab.again(left, new, "--fresh")
+    assert done.names["total"] == 1006
+    assert not kernel.status.resumed_at
+    again, _ = lab.again(left, new)
+    assert again.names["total"] == 1006
+    assert again.notes == ()
+
+
+def test_the_old_snapshot_stands_until_a_fresh_run_has_saved(lab: Lab) -> None:
+    """A fresh run that fails at once has lost nobody's work."""
+    left = lab.killed(CELL, MIDDLE)
+    done, _ = lab.again(left, "1 / 0\n", "--fresh")
+    assert done.error.startswith("ZeroDivisionError")
+    again, kernel = lab.again(left, CELL)
+    assert kernel.status.resumed_at
+    assert len(again.names["log"]) == 8
+
+
+def test_a_cell_of_other_code_under_the_same_name_is_refused(lab: Lab) -> None:
+    """It neither runs nor touches what is saved."""
+    left = lab.killed(CELL, MIDDLE)
+    done, _ = lab.again(left, "import ledger\nledger.note('ran')\nother = 1\nother += 1\n")
+    assert done.error.startswith("CellChangedError")
+    assert done.notes == ()
+    assert "other" not in done.names
+
+
+def test_an_edited_helper_of_the_cell_takes_effect(lab: Lab) -> None:
+    """`def` runs again on resume, so iterations after it use the new one."""
+    cell = "def f(x):\n    return x\nseen = []\nfor k in range(4):\n    seen.append(f(k))\n"
+    left = lab.killed(cell, "len(seen) == 2")
+    done, _ = lab.again(left, cell.replace("return x", "return -x"))
+    assert not done.error
+    assert done.names["seen"] == [0, 1, -2, -3]
+
+
+def test_an_edited_helper_of_an_earlier_cell_takes_effect(lab: Lab) -> None:
+    """The live definition wins over the saved one, also for methods of objects that came back."""
+    before = "class Box:\n    def up(self, x):\n        self.x = x\n        return x\ndef f(x):\n    return x\n"
+    cell = "box, seen = Box(), []\nfor k in range(4):\n    seen.append((box.up(k), f(k)))\n"
+    left = lab.killed(cell, "len(seen) == 2", before=(before,))
+    done, _ = lab.again(left, cell, before=(before.replace("return x", "return -x"),))
+    assert done.names["seen"] == [(0, 0), (1, 1), (-2, -2), (-3, -3)]
+    assert isinstance(done.names["box"], done.names["Box"])
+
+
+def test_statements_appended_to_a_finished_cell_run_alone(lab: Lab) -> None:
+    """What had finished comes back and only what is new is executed."""
+    cell = "import ledger\nseen = []\nfor k in range(3):\n    seen.append(k)\n    ledger.note(k)\n"
+    store = lab.folder()
+    lab.again(store, cell)
+    done, _ = lab.again(store, cell + "seen.append('more')\nledger.note('more')\nlen(seen)\n")
+    assert not done.error
+    assert done.notes == ("more",)
+    assert done.names["seen"] == [0, 1, 2, "more"]
+    assert done.result == 4
+
+
+def test_an_import_or_definition_added_at_the_top_is_no_change(lab: Lab) -> None:
+    """Imports and definitions run again anyway, so new ones may come before what is done."""
+    left = lab.killed(CELL, MIDDLE)
+    done, kernel = lab.again(
+        left, "import math\ndef helper():\n    return 1\n" + CELL.replace("print", "helper(); print")
+    )
+    assert not done.error
+    assert kernel.status.resumed_at
+    assert len(done.names["log"]) == 8
+
+
+def test_an_error_fixed_goes_on_at_the_boundary(lab: Lab) -> None:
+    """The statement that failed runs again, with the state it had, and the fixed code."""
+    cell = (
+        "import ledger\nseen, n = [], 0\nfor k in range(4):\n    for j in range(1):\n        n += 1\n"
+        "    ledger.note(k)\n    seen.append(1 / (k - 2))\nlen(seen)\n"
+    )
+    store = lab.folder()
+    with lab.saves.at_every_boundary(lambda _: None):
+        failed, kernel = lab.again(store, cell)
+    assert failed.error == "ZeroDivisionError: division by zero"
+    assert kernel.status.state == "stopped"
+    done, kernel = lab.again(store, cell.replace("1 / (k - 2)", "1 / (k - 2 or 1)"))
+    assert not done.error
+    assert done.names["seen"] == [-0.5, -1.0, 1.0, 1.0]
+    assert done.names["n"] == 4
+    assert done.notes == (3,)
+
+
+def test_an_error_not_fixed_fails_again_at_the_same_place(lab: Lab) -> None:
+    """Running it again repeats nothing that had worked."""
+    cell = "import ledger\nseen = []\nfor k in range(4):\n    ledger.note(k)\n    seen.append(1 / (k - 2))\n"
+    store = lab.folder()
+    with lab.saves.at_every_boundary(lambda _: None):
+        lab.again(store, cell)
+        again, _ = lab.again(store, cell)
+    assert again.error.startswith("ZeroDivisionError")
+    assert again.notes == (2,)
+    assert again.names["seen"] == [-0.5, -1.0]
