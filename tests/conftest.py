@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,3 +42,6 @@ def lab(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
     yield Lab(workplace, take_over_the_clock(monkeypatch))
     sys.modules.pop("ledger", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # cells leave files open, and dead kernels do
+        gc.collect()

@@ -27,6 +27,7 @@ REFRESH = 0.5
 _PASSING = ("progress", "saved")
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NUMBERS = re.compile(r"\b[0-9a-f]*[0-9][0-9a-f]*\b")
 
 _STYLES = {
     "plain": "margin: 2px 0",
@@ -154,8 +155,7 @@ def _headline(status: Status, event: str, fresh: str = "--fresh") -> _Line:
     if event == "resumed":
         say = _resumed
     if status.state == "finished" and status.unprotected:
-        why = _phrase(status.unprotected)
-        return _Line(f"finished after {duration(status.worked)} of work, but the result is NOT SAVED: {why}", "alarm")
+        return _Line(f"{_finished(status)}, but the result is NOT SAVED: {_phrase(status.unprotected)}", "alarm")
     return _Line(say(status))
 
 
@@ -240,24 +240,26 @@ class StatusLine:
         self._fresh = "--fresh" if shell is not None else "fresh=True"
         self._handle: Any = None
         self._alarm = ""
+        """Why nothing was being saved when this was shown last, without numbers that differ from try to try."""
         self._noticed = 0
         self._next = 0.0
         self._drawn = False
 
     def show(self, status: Status, *, event: str) -> None:
         """Show what happened; mere progress is passed over within half a second of the last update."""
-        news = status.unprotected != self._alarm or len(status.notices) > self._noticed
+        alarm = _NUMBERS.sub("", status.unprotected)
+        news = alarm != self._alarm or len(status.notices) > self._noticed
         now = time.monotonic()
         passing = event in _PASSING and (self._quiet or now < self._next)
         if not news and (passing or (self._quiet and event != "unprotected")):
             return
         self._next = now + REFRESH
-        recovered = bool(self._alarm) and not status.unprotected
+        recovered = bool(self._alarm) and not alarm
         if self._in_kernel:
             self._display(status, event, quiet=self._quiet and not recovered)
         else:
-            self._print(status, event, recovered=recovered)
-        self._alarm, self._noticed = status.unprotected, len(status.notices)
+            self._print(status, event, alarmed=alarm not in ("", self._alarm), recovered=recovered)
+        self._alarm, self._noticed = alarm, len(status.notices)
 
     def _display(self, status: Status, event: str, *, quiet: bool) -> None:
         lines = [_headline(status, event, self._fresh)]
@@ -276,14 +278,14 @@ class StatusLine:
         else:
             self._handle.update(view, metadata=marks)
 
-    def _print(self, status: Status, event: str, *, recovered: bool) -> None:
+    def _print(self, status: Status, event: str, *, alarmed: bool, recovered: bool) -> None:
         headline = _headline(status, event, self._fresh)
         lines = []
         if recovered:
             lines.append(_Line("saving works again"))
         if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected") and not self._quiet):
             lines.append(headline)
-        if status.unprotected not in ("", self._alarm) and headline.tone != "alarm":
+        if alarmed and headline.tone != "alarm":
             lines.insert(0, _alarm(status))
         lines += [_Line(text, "notice") for text in status.notices[self._noticed :]]
         tty = sys.stderr.isatty()

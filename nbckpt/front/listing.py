@@ -247,20 +247,23 @@ def _newest(history: Sequence[SnapshotInfo]) -> SnapshotInfo | None:
 
 
 def _state(repository: Repository, name: str, newest: SnapshotInfo | None) -> str:
-    if newest is None:
-        return "empty"
-    if newest.final:
+    if newest is not None and newest.final:
         return "finished"
-    return "running" if _is_running(repository, name, newest) else "unfinished"
+    if _is_running(repository.status(name) or {}, newest.writer if newest else {}):
+        return "running"
+    return "unfinished" if newest else "empty"
 
 
-def _is_running(repository: Repository, name: str, newest: SnapshotInfo) -> bool:
-    """Whether the process that saved last still computes, as far as can be known: not on another machine."""
-    told = repository.status(name) or {}
-    if told.get("run") == newest.writer.get("run") and told.get("state", "running") != "running":
+def _is_running(told: Mapping[str, Any], writer: Mapping[str, Any]) -> bool:
+    """Whether the newest run still computes, as far as can be known: not if it is on another machine.
+
+    `told` is what that run last said of itself; where it lacks its process, the one that saved last stands for it.
+    """
+    if told.get("state", "running") != "running":
         return False
-    pid = newest.writer.get("pid")
-    if newest.writer.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0 or pid == os.getpid():
+    who = told if "pid" in told else writer
+    pid = who.get("pid")
+    if who.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0 or pid == os.getpid():
         return False  # this very process is busy with the question, not with the cell
     if os.name == "nt":
         return False  # there signal 0 is not a question

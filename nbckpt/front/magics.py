@@ -121,7 +121,8 @@ class Extension:
         shell.ast_transformers.remove(self)
         shell.events.unregister("pre_run_cell", self.before_cell)
         shell.events.unregister("post_run_cell", self.after_cell)
-        shell.configurables.remove(self.config)
+        ours = (NbCkpt, CheckpointMagics)
+        shell.configurables[:] = [part for part in shell.configurables if not isinstance(part, ours)]
         shell.strdispatchers["complete_command"].strs.pop(MAGIC, None)
         shell.magics_manager.magics["cell"].pop("checkpointed", None)
         shell.magics_manager.magics["line"].pop("checkpoints", None)
@@ -253,7 +254,6 @@ class _Beginning:
             shell.user_ns,
             selection,
             StatusLine(shell, quiet=settings.quiet),
-            spare=names.binds - self.alive.anywhere - called.reads,
             shell=shell,
             origin=origin,
         )

@@ -180,7 +180,8 @@ class ScriptRun(Run):
     def prepare(self) -> None:
         """Put the variables in place, for the code before the loop."""
         if self.saved is None:
-            self.check_inputs(self.selection.only or frozenset())
+            given = self.selection.only or frozenset()
+            self.check_inputs(given, given)
             self.inputs = {}  # nobody can tell which variables the code only reads
             return
         if self.saved.description.get("kind") != self.kind:
@@ -243,7 +244,7 @@ class ScriptRun(Run):
         else:
             loop.cursor = cursors.reopen(record, items)
         if way.where != "top" or way.key != loop.key:
-            return record["item"]
+            return cursors.current_item(record, loop.cursor)
         self._arrive(loop)
         return NOTHING
 
@@ -285,14 +286,15 @@ class ScriptRun(Run):
                 record = self.root["loops"].get(key)
                 if record and entered.cursor and entered.cursor.kind == record["kind"] == "iterator":
                     entered.cursor.iterator = record["iterator"]
-        self._way = None
-        self.arrive()
+        position, self._way = self._way, None
+        assert position is not None  # noqa: S101
+        self.arrive(position)
 
     def _variable_digests(self) -> dict[str, str | None]:
         values = {**self.root["variables"], **self.root["attributes"]}
         return {name: pickling.digest(value) for name, value in values.items()}
 
-    def needed(self) -> frozenset[str]:
+    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - nobody can tell for a script
         return self.selection.only or frozenset()
 
     def leave(self) -> None:

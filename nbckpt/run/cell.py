@@ -60,7 +60,7 @@ class CellRun(Run):
                 self.status.notice("the cell was edited where it had run already, so it starts over")
                 self.saved = None
         if self.saved is None:
-            self.check_inputs(self.alive.inputs)
+            self.check_inputs(self.alive.inputs, self.alive.later)
         else:
             self.compare_inputs()
 
@@ -123,13 +123,11 @@ class CellRun(Run):
             if statement.whole not in self._known
             for name in statement.binds
         }
-        self.arrive(frozenset(way.rebound), frozenset(edited))
+        self.arrive(way.position, frozenset(way.rebound), frozenset(edited))
         self.way = None
 
-    def needed(self) -> frozenset[str]:
+    def needed(self, position: Position) -> frozenset[str]:
         """The names that the rest of the cell may read, itself and through the functions it calls."""
-        assert self.way is not None  # noqa: S101
-        position = self.way.position
         if position.where == "end":
             return frozenset()
         own = self.alive.before if position.where == "before" else self.alive.tops
@@ -235,7 +233,7 @@ class CellRun(Run):
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
         if not self.way.is_top(loop.key):
-            return record["item"]
+            return cursors.current_item(record, cursor)
         self._arrive()
         return NOTHING
 

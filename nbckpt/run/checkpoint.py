@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, UnpicklableError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import adapters, definitions, namespace as names, pickling, randomness
+from ..state import definitions, namespace as names, pickling, randomness
+from ..state.omissions import Omissions
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
 from .outputs import Recorder
@@ -37,8 +38,8 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 class Run:
     """One attempt at a checkpoint, from its first statement or from a snapshot until it ends or dies.
 
-    `namespace` is where its variables live, `selection` says which of them are its state. `spare` names those that
-    are always assigned again before they are read, `remade` those that a `with` statement makes again.
+    `namespace` is where its variables live, `selection` says which of them are its state, `remade` which a
+    `with` statement makes again by itself.
     """
 
     kind = ""
@@ -51,13 +52,12 @@ class Run:
         selection: names.Selection,
         reporter: Reporter,
         *,
-        spare: frozenset[str] = frozenset(),
         remade: frozenset[str] = frozenset(),
         shell: Any = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.settings, self.namespace, self.selection = name, settings, namespace, selection
-        self.spare, self.remade = spare, remade
+        self.omissions = Omissions(remade)
         self.origin = dict(origin or {})
         """Where it runs: `notebook`, `cell`."""
         self.reporter = reporter
@@ -84,7 +84,6 @@ class Run:
         self.definitions: dict[str, Any] = {}
         """The definitions that the saved graph refers to."""
         self._differing: dict[str, str] = {}
-        self._left_out: dict[str, tuple[type, str]] = {}
 
     @property
     def trusting(self) -> bool:
@@ -133,8 +132,8 @@ class Run:
         self._write_status()
         self.schedule.start()
 
-    def check_inputs(self, inputs: frozenset[str]) -> None:
-        """Find out before any compute whether what the cell is given can be saved.
+    def check_inputs(self, inputs: frozenset[str], needed: frozenset[str]) -> None:
+        """Find out before any compute whether what the cell is given, and is `needed` later, can be saved.
 
         Raises:
             UnpicklableError: a variable cannot, with the path to the culprit.
@@ -142,9 +141,9 @@ class Run:
         contents = names.sort_names(self.selection.chosen(self.namespace) & inputs, self.namespace)
         while True:
             try:
-                found = pickling.probe(self._keepable(contents.data))
+                found = pickling.probe(self.omissions.keep(contents.data, needed))
             except UnpicklableError as error:
-                self._leave_out(contents.data, error)
+                self._leave_out(contents.data, needed, error)
             else:
                 self._note_fresh(contents.definitions | found)
                 self.inputs = {
@@ -194,7 +193,9 @@ class Run:
         self.attributes.clear()
         self.attributes.update(self.root["attributes"])
 
-    def arrive(self, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
+    def arrive(
+        self, position: Position, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()
+    ) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
@@ -214,7 +215,7 @@ class Run:
                 definitions.put_state(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
-        needed = self.needed()
+        needed = self.needed(position)
         lacking = {
             name: why["why"]
             for name, why in description["left_out"].items()
@@ -246,8 +247,8 @@ class Run:
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
 
-    def needed(self) -> frozenset[str]:
-        """The names that the code still to come may read."""
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the code from a position on may read."""
         raise NotImplementedError
 
     # -- snapshot --------------------------------------------------------------------------------------------
@@ -316,7 +317,7 @@ class Run:
             "packages": _packages(contents.data.values()),
             "modules": contents.modules,
             "deleted": sorted(set(contents.missing) & self.selection.binds),
-            "left_out": {name: {"why": why} for name, (_, why) in self._left_out.items()},
+            "left_out": {name: {"why": omission.why} for name, omission in self.omissions.known.items()},
             "inputs": self.inputs,
             "worked": self.worked(),
             "saved_at": time.time(),
@@ -329,9 +330,10 @@ class Run:
 
     def _pickle(self, position: Position) -> tuple[pickling.Pickled, names.Contents]:
         """Pickle the state as one graph; what it is found to need joins it."""
+        needed = self.needed(position)
         while True:
             contents = names.sort_names(self.selection.chosen(self.namespace), self.namespace)
-            data = self._keepable(contents.data)
+            data = self.omissions.keep(contents.data, needed)
             root = {
                 "variables": data,
                 "loops": {
@@ -346,7 +348,7 @@ class Run:
             try:
                 pickled = pickling.dump(root)
             except UnpicklableError as error:
-                self._leave_out(contents.data, error)
+                self._leave_out(contents.data, needed, error)
                 continue
             known = self.definitions.keys() >= pickled.definitions.keys()
             self.definitions |= pickled.definitions
@@ -359,39 +361,11 @@ class Run:
         states = {name: definitions.changed_state(thing, self.fresh.get(name, {})) for name, thing in found.items()}
         return {name: state for name, state in states.items() if state}
 
-    def _keepable(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        self._left_out = {
-            name: (kind, why)
-            for name, (kind, why) in self._left_out.items()
-            if name in self.namespace and type(self.namespace[name]) is kind
-        }
-        return {name: value for name, value in data.items() if name not in self._left_out}
-
-    def _leave_out(self, data: Mapping[str, Any], error: UnpicklableError) -> None:
-        """Leave out what may be left out of a state that cannot be pickled.
-
-        Raises:
-            UnpicklableError: there is something that may not.
-        """
-        found = False
-        for name, value in self._keepable(data).items():
-            try:
-                pickling.probe(value)
-            except UnpicklableError:
-                live = adapters.live_resource(type(value))
-                path, reason = pickling.culprit(value, name)
-                if not live and name not in self.spare:
-                    raise UnpicklableError(
-                        f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
-                        f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
-                        path,
-                    ) from error
-                self._left_out[name] = (type(value), live or reason)
-                if name not in self.spare | self.remade:
-                    self.status.notice(f"{name} is {live} and is not saved; a resumed run needs it made again")
-                found = True
-        if not found:
-            raise UnpicklableError(f"what a loop goes over or has at hand cannot be saved: {error}") from error
+    def _leave_out(self, data: Mapping[str, Any], needed: frozenset[str], error: UnpicklableError) -> None:
+        """Leave out what may be left out of a state that cannot be pickled."""
+        drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
+        for notice in self.omissions.find(data, needed, drawn_again, error):
+            self.status.notice(notice)
 
     # -- finish ----------------------------------------------------------------------------------------------
 

@@ -158,6 +158,12 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
     return Cursor("state_dict", iterable, iterator, record["total"], bar)
 
 
+def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:
+    """The item of the iteration in progress, as it was saved or as a replay has drawn it again."""
+    saved = record["item"]
+    return cursor.replay.last if saved is NOTHING and cursor.replay else saved
+
+
 def check_replay(
     record: Mapping[str, Any], replay: Replay, count: int, line: int, *, in_turn: bool, trust: bool
 ) -> str:
@@ -226,8 +232,10 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    known = pickling.digest(one)
-    return one is other or (known is not None and known == pickling.digest(other))
+    for fingerprint in (pickling.stable_digest, pickling.digest):
+        if (known := fingerprint(one)) is not None:
+            return known == fingerprint(other)
+    return one is other
 
 
 def item_fingerprint(item: Any) -> str | None:

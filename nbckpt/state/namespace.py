@@ -180,9 +180,9 @@ class Liveness:
     remade: frozenset[str]
 
     @property
-    def anywhere(self) -> frozenset[str]:
-        """Names that matter at some boundary; the others are always assigned again before they are read."""
-        return frozenset().union(*self.before.values(), *self.tops.values())
+    def later(self) -> frozenset[str]:
+        """Names that matter at some boundary after the cell's first."""
+        return frozenset().union(*(names for key, names in self.before.items() if key != "0"), *self.tops.values())
 
 
 def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) -> Liveness:
@@ -191,7 +191,7 @@ def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) 
     `is_compound` says which statements have boundaries inside them.
     """
     functions = [node for part in body for node in ast.walk(part) if isinstance(node, _DEFERRED)]
-    flow = _Flow(is_compound, frozenset().union(*map(_reads, functions)))
+    flow = _Flow(is_compound, frozenset().union(*map(_reads_later, functions)))
     inputs = flow.block(body, frozenset(), _Exits(), "")
     contexts = [node for part in body for node in ast.walk(part) if isinstance(node, (ast.With, ast.AsyncWith))]
     targets = [item.optional_vars for node in contexts for item in node.items if item.optional_vars]
@@ -309,6 +309,14 @@ def _reads(node: ast.AST) -> frozenset[str]:
     if isinstance(node, ast.AugAssign):
         reads |= _names(node.target, ast.Store)
     return reads
+
+
+def _reads_later(node: ast.AST) -> frozenset[str]:
+    """What a function or generator reads when it runs, rather than when it is made."""
+    if not isinstance(node, ast.GeneratorExp):
+        return _reads(node)
+    first, *rest = node.generators
+    return frozenset().union(*map(_reads, [node.elt, *first.ifs, *rest]))
 
 
 def _stores(node: ast.AST) -> frozenset[str]:

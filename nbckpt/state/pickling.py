@@ -67,7 +67,7 @@ def dump(root: Any) -> Pickled:
     """
     stream, buffers = io.BytesIO(), list[memoryview]()
     definitions = _pickle_into(stream, root, buffers.append)
-    return Pickled(stream.getbuffer(), buffers, definitions)
+    return Pickled(memoryview(stream.getvalue()), buffers, definitions)
 
 
 def digest(root: Any, *, strict: bool = False) -> str | None:
@@ -88,25 +88,35 @@ def digest(root: Any, *, strict: bool = False) -> str | None:
 
 
 def stable_digest(value: Any) -> str | None:
-    """A hash that another process finds too for an equal value; None where that is not sure."""
-    return digest(value) if _is_stable(value) else None
+    """A hash that another process finds too for an equal value; None for values that have none.
+
+    A pickle will not do: its bytes tell equal strings that are one object from those that are two.
+    """
+    import xxhash
+
+    hasher = xxhash.xxh3_128()
+    return str(hasher.hexdigest()) if _update(hasher.update, value, 8) else None
 
 
-def _is_stable(value: Any, depth: int = 8) -> bool:
-    """Whether a value's pickle depends on nothing but the value: no sets, no classes by value, no ids."""
+def _update(update: Callable[[Any], Any], value: Any, depth: int) -> bool:
+    """Hash plain values, arrays, and containers of them; return False for anything else."""
     kind = type(value)
-    if value is None or kind in (bool, int, float, complex, str, bytes, bytearray, range):
-        return True
-    if kind in (list, tuple, dict):
-        parts = [*value.keys(), *value.values()] if kind is dict else value
-        return depth > 0 and len(parts) <= 10_000 and all(_is_stable(part, depth - 1) for part in parts)
-    if f"{kind.__module__}.{kind.__qualname__}" == "numpy.ndarray":
-        return not value.dtype.hasobject
-    return kind.__module__.partition(".")[0] in ("numpy", "pandas") and kind.__name__ in (
-        "DataFrame",
-        "Series",
-        "Generator",
-    )
+    update(f"{kind.__qualname__}:".encode())
+    if value is None or kind in (bool, int, float, complex, range):
+        update(f"{value!r};".encode())
+    elif kind in (str, bytes, bytearray):
+        update(f"{len(value)}:".encode())
+        update(value.encode("utf-8", "surrogatepass") if kind is str else value)
+    elif kind in (list, tuple, dict) and depth and len(value) <= 10_000:
+        parts = [part for pair in value.items() for part in pair] if kind is dict else value
+        update(f"{len(parts)}:".encode())
+        return all(_update(update, part, depth - 1) for part in parts)
+    elif f"{kind.__module__}.{kind.__qualname__}" == "numpy.ndarray" and not value.dtype.hasobject:
+        update(f"{value.dtype.str}{value.shape}".encode())
+        update(value.tobytes())
+    else:
+        return False
+    return True
 
 
 def probe(root: Any) -> dict[str, Any]:

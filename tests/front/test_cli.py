@@ -113,20 +113,28 @@ def test_the_store_of_the_environment(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_a_running_process(capsys: pytest.CaptureFixture[str]) -> None:
-    """A checkpoint is running while the process that saved it lives, unless its run is known to have stopped."""
+    """A checkpoint is running while the process of its newest run lives, unless that run said that it stopped."""
+    here = socket.gethostname()
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        save("train", writer={"pid": other.pid, "run": "r1"})
-        save("remote", writer={"pid": other.pid, "host": socket.gethostname() + "-not"})
-        assert listed(capsys)["train"]["state"] == "running"
-        assert listed(capsys)["remote"]["state"] == "unfinished"
-        Repository.open(".nbckpt").write_status("train", {"run": "r1", "state": "stopped"})
+        save("train", writer={"pid": other.pid})
+        save("remote", writer={"pid": other.pid, "host": here + "-not"})
+        Repository.open(".nbckpt").writer("begun")
+        assert {name: row["state"] for name, row in listed(capsys).items()} == {
+            "train": "running",
+            "remote": "unfinished",
+            "begun": "empty",
+        }
+        repository = Repository.open(".nbckpt")
+        repository.write_status("train", {"state": "stopped", "host": here, "pid": other.pid})
         assert listed(capsys)["train"]["state"] == "unfinished"
-        Repository.open(".nbckpt").write_status("train", {"run": "r0", "state": "stopped"})
-        assert listed(capsys)["train"]["state"] == "running"
+        save("again", writer={"pid": 2**22 + 1})
+        for name in ("again", "begun"):
+            repository.write_status(name, {"state": "running", "host": here, "pid": other.pid})
+            assert listed(capsys)[name]["state"] == "running"
     finally:
         other.communicate(b"\n")
-    assert listed(capsys)["train"]["state"] == "unfinished"
+    assert {row["state"] for row in listed(capsys).values()} == {"unfinished", "empty"}
 
 
 @pytest.mark.parametrize("pid", [None, "12", True, 0, -1, 2**70, pytest.param(os.getpid(), id="own")])

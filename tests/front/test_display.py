@@ -225,7 +225,7 @@ def test_the_bar(output: Output) -> None:
 
 
 def test_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where stderr is no terminal, there is a line for what starts, ends or goes wrong, and none for progress."""
+    """Where stderr is no terminal, there is a line for what starts, ends or goes wrong, once, and none for progress."""
     line = StatusLine()
     run = status()
     line.show(run, event="started")
@@ -236,9 +236,11 @@ def test_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Non
     run.notice("lock is a lock and is not saved")
     line.show(run, event="progress")
     line.show(run, event="progress")
-    run.unprotect("no space")
-    line.show(run, event="unprotected")
-    clock.now += 60
+    for attempt in ("0af3", "11", "7be0"):
+        run.unprotect(f"no space for {attempt}")
+        line.show(run, event="unprotected" if attempt == "0af3" else "progress")
+        clock.now += 60
+    run.unprotect("somebody else saves here")
     line.show(run, event="progress")
     run.protect()
     line.show(run, event="saved")
@@ -249,7 +251,8 @@ def test_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Non
     assert re.sub(r"since [\d:]+:", "since NOW:", said.err).splitlines() == [
         "nbckpt train: started, saving every 10 m to .nbckpt",
         "nbckpt train: note: lock is a lock and is not saved",
-        "nbckpt train: NOT PROTECTED since NOW: no space; the computation goes on",
+        "nbckpt train: NOT PROTECTED since NOW: no space for 0af3; the computation goes on",
+        "nbckpt train: NOT PROTECTED since NOW: somebody else saves here; the computation goes on",
         "nbckpt train: saving works again",
         "nbckpt train: finished",
     ]

@@ -118,7 +118,7 @@ def test_loading_and_unloading(folder: Path) -> None:
     state = (
         "(len(get_ipython().ast_transformers), len(get_ipython().input_transformers_cleanup), "
         "sorted(get_ipython().magics_manager.magics['cell']), len(get_ipython().configurables), "
-        "{k: len(v) for k, v in get_ipython().events.callbacks.items()}, '__nbckpt__' in dir(__builtins__))"
+        "{k: len(v) for k, v in get_ipython().events.callbacks.items()}, hasattr(__import__('builtins'), '__nbckpt__'))"
     )
     with notebook(folder) as book:
         loaded = book.value(state)

@@ -516,4 +516,107 @@ for key in sorted(d):
 log, d
 """,
     ),
+    Program(
+        "iterators_made_of_generators",
+        "enumerate, zip and chain over what cannot be saved are replayed as a whole.",
+        """
+from itertools import chain
+from pathlib import Path
+Path("in.txt").write_text("a\\nb\\nc\\n")
+def numbers(n):
+    for k in range(n):
+        yield k * k
+log = []
+for i, line in enumerate(open("in.txt")):
+    for x, y in zip(numbers(2), "pq"):
+        log.append((i, line, x, y))
+for x in chain(numbers(2), [7], (k for k in "z")):
+    log.append(x)
+log
+""",
+    ),
+    Program(
+        "other_containers",
+        "Whatever else can be gone through: deque, OrderedDict, ChainMap, array, memoryview, UserList, matches.",
+        """
+import re
+from array import array
+from collections import ChainMap, OrderedDict, UserList, deque
+from types import MappingProxyType
+log, d = [], OrderedDict(b=1, a=2)
+for x in deque([1, 2]):
+    for key, value in d.items():
+        log.append((x, key, value))
+for x in UserList("ab"):
+    for y in array("i", [4, 5]):
+        log.append((x, y))
+for found in re.finditer("[a-z]", "a1b"):
+    log.append(found.group())
+for x in memoryview(b"xy"):
+    for y in memoryview(b"pq"):
+        log.append((x, y))
+for x in ChainMap({"x": 1}, {"y": 2}):
+    for y in MappingProxyType({"p": 1}):
+        log.append((x, y))
+log
+""",
+        unsaved=frozenset({"found"}),
+        at_least=20,
+    ),
+    Program(
+        "iterators_that_call",
+        "iter(callable, sentinel) goes on with what the callable has left.",
+        """
+import io
+stack = [0, 3, 2, 1]
+log = []
+for x in iter(stack.pop, 0):
+    for j in range(x):
+        log.append((x, j, len(stack)))
+text = io.StringIO("one\\ntwo\\nthree\\n")
+for line in text:
+    log.append(line)
+    for c in line.strip()[:2]:
+        log.append(c)
+text.read(), stack
+""",
+    ),
+    Program(
+        "numpy_iterators",
+        "ndenumerate, ndindex and nditer.",
+        """
+import numpy as np
+a, log = np.arange(4).reshape(2, 2), []
+for index, x in np.ndenumerate(a):
+    for y in range(2):
+        log.append((index, int(x), y))
+for index in np.ndindex(2, 2):
+    log.append(index)
+for x in np.nditer(a):
+    log.append(int(x))
+del x
+log
+""",
+    ),
+    Program(
+        "queue_of_work",
+        "Items are taken from both ends, put back and requeued while the loops go.",
+        """
+from collections import deque
+import ledger
+todo = deque([("a", 2), ("b", 1)])
+done = []
+while todo:
+    name, left = task = todo.popleft()
+    ledger.note(task)
+    for step in range(left):
+        done.append((name, step))
+        if name == "a" and step == 1:
+            todo.append(("c", 1))
+    if left > 1:
+        todo.append((name, left - 1))
+        last = task
+done, last is task
+""",
+    ),
 ]

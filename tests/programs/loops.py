@@ -459,4 +459,87 @@ for k in range(3):
 """,
         fails="KeyError",
     ),
+    Program(
+        "blocks_in_blocks",
+        "with in for in try in if in while, and all the way out.",
+        """
+from contextlib import contextmanager
+import ledger
+log, rounds = [], 0
+@contextmanager
+def span(name):
+    log.append("in " + name)
+    yield name
+    log.append("out " + name)
+while rounds < 2:
+    rounds += 1
+    if rounds:
+        try:
+            with span("s") as s:
+                pass
+            for a in "xy":
+                ledger.note((rounds, a))
+                if a == "y":
+                    for b in range(2):
+                        log.append((rounds, a, b))
+                        if b and rounds == 2:
+                            raise KeyError(b)
+                else:
+                    log.append(a)
+        except KeyError:
+            log.append("caught")
+        else:
+            log.append("fine")
+        finally:
+            log.append("finally")
+    log.append(rounds)
+log
+""",
+    ),
+    Program(
+        "continue_in_finally_and_else",
+        "Loops that are left from a handler, and handlers inside loops.",
+        """
+import ledger
+log = []
+for k in range(4):
+    try:
+        for j in range(3):
+            if j == k:
+                raise LookupError(k)
+            log.append((k, j))
+    except LookupError as problem:
+        kept = problem.args
+        if k == 1:
+            continue
+        if k == 2:
+            break
+    ledger.note(k)
+    log.append(k)
+else:
+    log.append("never")
+log, kept
+""",
+    ),
+    Program(
+        "state_in_mutable_headers",
+        "A header with an effect is evaluated once, though its loop is entered many times.",
+        """
+import ledger
+calls = []
+def source(n):
+    calls.append(n)
+    ledger.note(n)
+    return list(range(n))
+log = []
+for a in source(3):
+    for b in source(a):
+        log.append((a, b))
+while calls.append("test") or len(calls) < 9:
+    for c in source(1):
+        log.append(c)
+len(calls)
+""",
+        at_least=12,
+    ),
 ]

@@ -355,15 +355,20 @@ heapq.heappop(heap), last[-1] is groups[3], words.most_common(1)
 class Node:
     def __init__(self, value, next=None):
         self.value, self.next = value, next
+def grown(head, by):
+    while by:
+        head, by = Node(by, head), by - 1
+    return head
 head = None
 for k in range(3):
-    for j in range(1500):
-        head = Node(j, head)
+    head = grown(head, 1500)
+    for j in range(2):
+        head.value += j
     print(k)
 n, node = 0, head
 while node is not None:
     n, node = n + 1, node.next
-deep, chain = n, head.next.value
+deep, chain = n, head.value
 del head, node
 deep
 """,

@@ -1,0 +1,316 @@
+"""What cannot be done is said in a sentence, before it costs anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nbckpt.storage.repository import Repository
+from nbckpt.storage.snapshot import PartData
+from programs.harness import Lab, Run, kernel
+
+CELL = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.note(k)\nlen(seen)\n"
+
+
+# -- what cannot be saved --------------------------------------------------------------------------------
+
+
+def test_an_input_that_cannot_be_saved_is_named_with_its_path_before_anything_runs(lab: Lab) -> None:
+    """The path leads to the culprit, the sentence says what to do, and no statement is executed."""
+    before = (
+        "class Trainer:\n    pass\ntrainer = Trainer()\ntrainer.parts = {'gen': [1, (x for x in ())]}\n"
+        "trainer.name = 'x'\n"
+    )
+    cell = "import ledger\nledger.note('ran')\ntrainer.name = 'y'\nfor k in range(2):\n    trainer.name += str(k)\n"
+    done, kernel = lab.again(lab.folder(), cell, before=(before,))
+    assert done.error.startswith("UnpicklableError")
+    assert "trainer.parts['gen'][1]" in done.error
+    for way in ("--exclude", "__getstate__", "nbckpt.register"):
+        assert way in done.error
+    assert done.notes == ()
+    assert len(kernel.shell.tracebacks[0].splitlines()) <= 2
+
+
+def test_what_is_excluded_is_not_saved_and_blocks_nothing(lab: Lab) -> None:
+    """With `--exclude` the cell runs, and a resumed one uses what an earlier cell made again."""
+    before = "gen = (x for x in range(100))\n"
+    cell = "seen = []\nfor k in range(4):\n    seen.append(next(gen))\n"
+    left = lab.killed(cell, "len(seen) == 2", before=(before,), options="--exclude gen")
+    done, _ = lab.again(left, cell, "--exclude gen", before=(before,))
+    assert done.names["seen"] == [0, 1, 0, 1]
+
+
+def test_names_always_assigned_before_they_are_read_never_block(lab: Lab) -> None:
+    """A file handle, a response, a generator: bound anew in each turn, they need not be saved."""
+    Path("in.txt").write_text("text")
+    cell = (
+        "sizes = []\nfor k in range(4):\n    fh = open('in.txt')\n    for j in range(2):\n        pass\n"
+        "    with open('in.txt') as fh:\n        resp = (c for c in fh.read())\n        sizes.append(len(list(resp)))\n"
+        "sizes\n"
+    )
+    cell = cell.replace("    fh = open('in.txt')\n", "")
+    left = lab.killed(cell, "len(sizes) == 2")
+    done, kernel = lab.again(left, cell)
+    assert not done.error
+    assert done.result == [4, 4, 4, 4]
+    assert not lab.saves.unprotected
+    assert not kernel.notices
+
+
+def test_a_live_resource_is_left_out_with_a_notice(lab: Lab) -> None:
+    """An open log file is not saved; resumed with it made again, the cell goes on."""
+    before = "import threading\nlock = threading.Lock()\nout = open('log.txt', 'a')\n"
+    cell = (
+        "seen = []\nfor k in range(4):\n    with lock:\n        seen.append(k)\n    print(k, file=out, flush=True)\n"
+        "out.close()\n"
+    )
+    left = lab.killed(cell, "len(seen) == 2", before=(before,))
+    done, kernel = lab.again(left, cell, before=(before,))
+    assert not done.error
+    assert done.names["seen"] == [0, 1, 2, 3]
+
+
+def test_a_live_resource_that_nothing_made_again_is_named(lab: Lab) -> None:
+    """In a kernel without it the error says what is missing; nothing runs and nothing is lost."""
+    before = "out = open('log.txt', 'a')\n"
+    cell = (
+        "import ledger\nseen = []\nfor k in range(4):\n    seen.append(k)\n    ledger.note(k)\n    print(k, file=out)\n"
+    )
+    left = lab.killed(cell, "len(seen) == 2", before=(before,))
+    done, _ = lab.again(left, cell)
+    assert done.error.startswith("MissingVariableError")
+    assert "out" in done.error
+    assert "an open file" in done.error
+    assert done.notes == ()
+    again, _ = lab.again(left, cell, before=(before,))
+    assert again.names["seen"] == [0, 1, 2, 3]
+
+
+def test_a_live_resource_left_out_is_told_when_the_cell_starts(lab: Lab) -> None:
+    """The notice names it and what it is."""
+    _, kernel = lab.again(
+        lab.folder(), "with lock:\n    x = 1\n", before=("import threading\nlock = threading.Lock()\n",)
+    )
+    assert "lock is a lock and is not saved" in kernel.notices
+
+
+def test_what_turns_up_unpicklable_in_the_middle_leaves_the_run_unprotected_not_dead(lab: Lab) -> None:
+    """The run goes on to its end, says in red why it is not saved, and the last good snapshot stands."""
+    cell = (
+        "import ledger\nseen, gen = [], None\nfor k in range(4):\n    seen.append(k)\n    ledger.note(k)\n"
+        "    if k == 1:\n        gen = (x for x in range(9))\nnext(gen)\n"
+    )
+    store = lab.folder()
+    with lab.saves.at_every_boundary(lambda _: None):
+        done, kernel = lab.again(store, cell)
+    assert not done.error
+    assert done.names["seen"] == [0, 1, 2, 3]
+    assert "gen" in kernel.status.unprotected
+    assert "generator" in kernel.status.unprotected
+    assert "unprotected" in kernel.events
+    again, kernel = lab.again(store, cell)
+    assert kernel.status.resumed_at
+    assert again.names["seen"] == [0, 1, 2, 3]
+    assert again.notes == (1, 2, 3)
+
+
+def test_registered_classes_are_saved_their_own_way(lab: Lab) -> None:
+    """`nbckpt.register` teaches it a class that does not pickle."""
+    before = (
+        "import nbckpt\nclass Handle:\n    def __init__(self, n):\n        self.n, self.gen = n, (x for x in ())\n"
+        "nbckpt.register(Handle, save=lambda h: h.n, load=lambda n: Handle(n))\n"
+    )
+    cell = "h, seen = Handle(0), []\nfor k in range(4):\n    h.n += k\n    seen.append(h)\nh.n, seen[0] is h\n"
+    left = lab.killed(cell, "len(seen) == 2", before=(before,))
+    done, _ = lab.again(left, cell, before=(before,))
+    assert done.result == (6, True)
+
+
+def test_a_generator_that_draws_other_items_is_refused(lab: Lab) -> None:
+    """A replay that yields other items than the ones done is an error, not a wrong result."""
+    Path("in.txt").write_text("a\nb\nc\nd\n")
+    cell = "import ledger\nseen = []\nfor line in open('in.txt'):\n    seen.append(line)\n    ledger.note(line)\n"
+    left = lab.killed(cell, "len(seen) == 2")
+    Path("in.txt").write_text("x\nb\nc\nd\n")
+    done, _ = lab.again(left, cell)
+    assert done.error.startswith("ReplayError")
+    assert done.notes == ()
+    Path("in.txt").write_text("a\n")
+    short, _ = lab.again(left, cell)
+    assert short.error.startswith("ReplayError")
+    assert "ends after 1" in short.error
+
+
+# -- bad options -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--every banana", "banana"),
+        ("--every 0s", "0s"),
+        ("--every 0it", "0it"),
+        ("--every -5m", "every"),
+        ("--keep 0", "--keep"),
+        ("--keep many", "many"),
+        ("--nonsense", "--nonsense"),
+        ("--vars nosuch", "nosuch"),
+        ("--vars 1x", "1x"),
+        ("--exclude a-b", "a-b"),
+        ("--on-change never", "never"),
+        ("--store http://nowhere/x", "nowhere"),
+        ("second", "second"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_nothing_runs(lab: Lab, options: str, says: str) -> None:
+    """It names the option or value; the cell does not run."""
+    done, kernel = lab.again(lab.folder(), CELL, options)
+    assert done.error
+    assert says in done.error
+    assert done.notes == ()
+    assert "seen" not in done.names
+    assert [len(text.strip().splitlines()) for text in kernel.shell.tracebacks] == [1]
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", ".hidden", "-", "a b", "ä", "x" * 200])
+def test_a_bad_name_is_one_line_and_nothing_runs(lab: Lab, name: str) -> None:
+    """A name that could leave its folder, or hide in it, is refused."""
+    with_name = f"%%checkpointed '{name}' --store {lab.folder()}\n"
+    with kernel() as new:
+        done = new.run(with_name + "ran = 1\n")
+        assert done.error_in_exec or done.error_before_exec
+        assert "ran" not in new.names
+        assert [len(text.strip().splitlines()) for text in new.shell.tracebacks] == [1]
+
+
+def test_vars_narrows_what_is_saved(lab: Lab) -> None:
+    """Only what is asked for is saved; the rest comes from what runs again."""
+    cell = "a, b = [], []\nfor k in range(4):\n    a.append(k)\n    b = [k]\n"
+    left = lab.killed(cell, "len(a) == 2", options="--vars a")
+    loaded = Repository.open(str(left)).load("prog")
+    assert loaded is not None
+    saved = {variable["name"] for variable in loaded.manifest.parts[0].info["variables"]}
+    assert "a" in saved
+    assert "b" not in saved
+    done, _ = lab.again(left, cell, "--vars a")
+    assert done.names["a"] == [0, 1, 2, 3]
+
+
+# -- stores and snapshots --------------------------------------------------------------------------------
+
+
+def test_a_store_that_cannot_be_written_is_an_error_before_anything_runs(lab: Lab) -> None:
+    """The error names the place."""
+    Path("file").write_text("not a folder")
+    done, _ = lab.again(Path("file/store"), CELL)
+    assert done.error.startswith("StoreError")
+    assert "file" in done.error
+    assert done.notes == ()
+
+
+def test_a_snapshot_of_another_python_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence names both versions; nothing is touched."""
+    left = lab.killed(CELL, "len(seen) == 2")
+    from nbckpt.run import checkpoint
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "PYTHON", "3.99")
+        done, _ = lab.again(left, CELL)
+    assert done.error.startswith("RestoreError")
+    assert "3.99" in done.error
+    assert "Nothing was touched" in done.error
+    assert done.notes == ()
+    assert lab.again(left, CELL)[0].names["seen"] == [0, 1, 2, 3, 4]
+
+
+def _damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    path.unlink()  # a hard link of what other tests look at
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("kind", ["log", "manifests", "packs"])
+def test_a_damaged_newest_snapshot_is_named_and_the_one_before_is_used(lab: Lab, kind: str) -> None:
+    """The run resumes one boundary earlier, says so, and ends right."""
+    left = lab.killed(CELL, "len(seen) == 3")
+    log = sorted((left / "prog" / "log").iterdir())
+    newest, before = (json.loads(path.read_bytes().partition(b"\n")[0] or path.read_bytes()) for path in log[:-3:-1])
+    if kind == "log":
+        _damage(log[-1])
+    else:
+        fresh = max((left / "prog" / kind).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        _damage(fresh)
+    done, kernel = lab.again(left, CELL)
+    assert not done.error
+    assert done.names["seen"] == [0, 1, 2, 3, 4]
+    assert done.notes == (2, 3, 4)
+    assert "Snapshot" in kernel.notices or "snapshot" in kernel.notices
+    assert newest != before
+
+
+def test_only_damaged_snapshots_are_never_a_fresh_start(lab: Lab) -> None:
+    """Nothing runs; `--fresh` does."""
+    left = lab.killed(CELL, "len(seen) == 3")
+    shutil.rmtree(left / "prog" / "packs")
+    done, _ = lab.again(left, CELL)
+    assert done.error.startswith("DamagedSnapshot")
+    assert "--fresh" in done.error
+    assert done.notes == ()
+    anew, _ = lab.again(left, CELL, "--fresh")
+    assert anew.notes == (0, 1, 2, 3, 4)
+
+
+def test_a_snapshot_signed_elsewhere_is_not_loaded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another key nothing of it is unpickled and nothing runs."""
+    left = lab.killed(CELL, "len(seen) == 3")
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(lab.place / "other"))
+    done, _ = lab.again(left, CELL)
+    assert done.error.startswith("UntrustedSnapshot")
+    assert done.notes == ()
+
+
+def test_a_second_kernel_under_the_same_name_fences_the_first(lab: Lab) -> None:
+    """The first computes on to its end, unprotected, and says who holds the name; the second's snapshots stand."""
+    store = lab.folder()
+    taken = []
+
+    def intrude(run: Run) -> None:
+        if not taken and len(run.namespace.get("seen", ())) == 2:
+            taken.append(1)
+            other = Repository.open(str(store)).writer("prog")
+            other.commit({"kind": "script"}, [PartData("state", b"x", [], {})])
+
+    with lab.saves.at_every_boundary(intrude):
+        done, kernel = lab.again(store, CELL)
+    assert taken
+    assert not done.error
+    assert done.names["seen"] == [0, 1, 2, 3, 4]
+    assert "another kernel" in kernel.status.unprotected
+    assert str(os.getpid()) in kernel.status.unprotected
+
+
+def test_keep_says_how_many_snapshots_stay(lab: Lab) -> None:
+    """While the cell runs there are as many as were asked for, after it the final one."""
+    left = lab.killed(CELL, "len(seen) == 5", options="--keep 2")
+    assert len(Repository.open(str(left)).history("prog")) == 2
+    lab.again(left, CELL, "--keep 2")
+    (final,) = Repository.open(str(left)).history("prog")
+    assert final.final
+
+
+def test_an_input_that_differs_is_named_in_a_warning(lab: Lab) -> None:
+    """Restored values replace what the namespace holds, and say so when it held something else."""
+    cell = "total = 0\nfor k in range(4):\n    total += rate\n"
+    left = lab.killed(cell, "total == 20", before=("rate = 10\n",))
+    done, kernel = lab.again(left, cell, before=("rate = 7\n",))
+    assert done.names["total"] == 40
+    assert "rate" in kernel.notices
+    assert "10" in kernel.notices
+    assert "7" in kernel.notices
+    _, quiet = lab.again(left, cell, "--fresh", before=("rate = 10\n",))
+    assert "rate" not in quiet.notices
