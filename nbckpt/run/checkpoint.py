@@ -127,8 +127,12 @@ class Run:
         self.recorder.start()
         if self.saved is None:
             self.tell("started")
-        elif self.settings.replay and "output" in self.saved.parts:
-            self.recorder.replay(self.saved.parts["output"].stream)
+        else:
+            # shown before the old output, where an uninterrupted run shows it
+            self.status.progress = self.status.saved_progress = str(self.saved.description.get("progress", ""))
+            self.tell("progress")
+            if self.settings.replay and "output" in self.saved.parts:
+                self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
 

@@ -53,6 +53,8 @@ class Cursor:
     total: int | None
     bar: Any = None
     """The progress bar that was looked through."""
+    bar_start: int = 0
+    """What the bar showed before the first item."""
     fresh_random: Any = None
     """For a replay: the random state before the header was evaluated."""
     first: Any = NOTHING
@@ -62,7 +64,7 @@ class Cursor:
 
     def saved(self, item: Any) -> dict[str, Any]:
         """What a snapshot keeps of it; `item` is the last one that was drawn."""
-        record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar}
+        record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar, "bar_start": self.bar_start}
         if self.kind == "iterator":
             record["iterator"] = self.iterator
         elif self.kind == "state_dict":
@@ -79,7 +81,8 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """
     bar, inner = look_through(iterable)
     iterator = iter(inner)
-    cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, fresh_random)
+    start = getattr(bar, "n", 0)
+    cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":
         cursor.iterator = _noting_first(cursor, iterator)
     return cursor
@@ -97,7 +100,7 @@ def _noting_first(cursor: Cursor, iterator: Iterator[Any]) -> Iterator[Any]:
 def open_async_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """Begin an `async for` over an asynchronous iterable."""
     iterator = type(iterable).__aiter__(iterable)
-    return Cursor(_kind(iterable, iterator), iterable, iterator, _total(iterable), None, fresh_random)
+    return Cursor(_kind(iterable, iterator), iterable, iterator, _total(iterable), None, 0, fresh_random)
 
 
 def _kind(iterable: Any, iterator: Any) -> str:
@@ -112,7 +115,7 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     """The cursor of a loop whose iterator came back with the snapshot; a live bar is used where there is one."""
     iterator = record["iterator"]
     bar, _ = look_through(iterable)
-    return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"])
+    return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
 
 
 def advance(iterable: Any, record: Mapping[str, Any], count: int) -> Cursor:
@@ -143,7 +146,8 @@ async def advance_async(iterable: Any, record: Mapping[str, Any], count: int) ->
 
 
 def _replayed(iterable: Any, iterator: Any, bar: Any, record: Mapping[str, Any], done: Replay) -> Cursor:
-    cursor = Cursor("replay", iterable, iterator, record["total"], bar, record["random"], record["first"])
+    start = record["bar_start"]
+    cursor = Cursor("replay", iterable, iterator, record["total"], bar, start, record["random"], record["first"])
     cursor.replay = done
     return cursor
 
@@ -155,7 +159,7 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
     else:
         iterator = begin(iterable)
         iterator.load_state_dict(record["state"])
-    return Cursor("state_dict", iterable, iterator, record["total"], bar)
+    return Cursor("state_dict", iterable, iterator, record["total"], bar, record["bar_start"])
 
 
 def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:
@@ -204,7 +208,7 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     """
     bar, inner = look_through(iterable)
     cursor = open_cursor(inner)
-    cursor.bar = bar
+    cursor.bar, cursor.bar_start = bar, record["bar_start"]
     before = done_items(record, count)
     after = list(islice(cursor.iterator, count)) if cursor.kind == "iterator" else []
     ends = after[:1] + after[-1:]
@@ -326,15 +330,18 @@ class RichTrack:
         return {"arguments": plain}
 
 
-def through_bar(bar: Any, items: Iterator[Any], done: int, total: int | None) -> Iterator[Any]:
-    """Iterate over items with their progress bar, which stands at `done`."""
+def through_bar(cursor: Cursor, items: Iterator[Any], done: int) -> Iterator[Any]:
+    """Iterate over a cursor's items with their progress bar, after `done` of them."""
+    bar = cursor.bar
     if isinstance(bar, RichTrack):
         from rich.progress import track
 
         arguments = dict(bar.arguments)
-        arguments["total"] = arguments.get("total") or total
+        arguments["total"] = arguments.get("total") or cursor.total
         arguments["completed"] = done
         return iter(track(items, **arguments))
+    if done:  # the bar itself counts in its iterator, which is gone; `initial` keeps the rate sane
+        bar.n = bar.last_print_n = bar.initial = cursor.bar_start + done
     return _shown(bar, items)
 
 

@@ -72,7 +72,7 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     if cursor.bar is None:
         return items
     done = loop.count - (current is not NOTHING)
-    return cursors.through_bar(cursor.bar, items, done, cursor.total)
+    return cursors.through_bar(cursor, items, done)
 
 
 # Called for each item as `get(token, item)`: a function in C that gives back its second argument.

@@ -12,13 +12,15 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cloudpickle
 
@@ -39,6 +41,9 @@ class _Nothing:
 
 NOTHING: Any = _Nothing()
 """Stands for "no value" where None is a value like any other."""
+
+
+_Result = TypeVar("_Result")
 
 
 class _Writable(Protocol):
@@ -65,26 +70,28 @@ def dump(root: Any) -> Pickled:
     Raises:
         UnpicklableError: something in it cannot be pickled; `culprit` finds out where.
     """
-    stream, buffers = io.BytesIO(), list[memoryview]()
-    definitions = _pickle_into(stream, root, buffers.append)
-    return Pickled(memoryview(stream.getvalue()), buffers, definitions)
+
+    def work() -> Pickled:
+        stream, buffers = io.BytesIO(), list[memoryview]()
+        definitions = _pickle_into(stream, root, buffers.append)
+        return Pickled(memoryview(stream.getvalue()), buffers, definitions)
+
+    return _with_room(work)
 
 
-def digest(root: Any, *, strict: bool = False) -> str | None:
-    """A hash of a graph's pickle, for telling whether it changed within one process.
-
-    What cannot be pickled has none: that is None, or an UnpicklableError if `strict`.
-    """
+def digest(root: Any) -> str | None:
+    """A hash of a graph's pickle, for telling whether it changed within one process; None if it has no pickle."""
     import xxhash
 
-    hasher = xxhash.xxh3_128()
-    try:
+    def work() -> str:
+        hasher = xxhash.xxh3_128()
         _pickle_into(_Sink(hasher.update), root, hasher.update)
+        return str(hasher.hexdigest())
+
+    try:
+        return _with_room(work)
     except UnpicklableError:
-        if strict:
-            raise
         return None
-    return str(hasher.hexdigest())
 
 
 def stable_digest(value: Any) -> str | None:
@@ -125,7 +132,7 @@ def probe(root: Any) -> dict[str, Any]:
     Raises:
         UnpicklableError: as `dump`.
     """
-    return _pickle_into(_Sink(_discard), root, _discard)
+    return _with_room(lambda: _pickle_into(_Sink(_discard), root, _discard))
 
 
 def load(stream: Any, buffers: Iterable[Any], home: Home) -> Any:
@@ -239,14 +246,17 @@ def is_definition(thing: Any) -> bool:
 def culprit(value: Any, path: str) -> tuple[str, str]:
     """Find what in a value cannot be pickled: its path, like `trainer.logger.lock`, and the reason.
 
-    Walks down from a value that is known to fail, to a part that fails though all of its own parts do not.
+    Walks down from a value that is known to fail, to a part that fails though all of its own parts do not. It
+    stops after 50 steps: each of them tries what is left.
     """
     seen: set[int] = set()
     reason = ""
-    while id(value) not in seen:
+    while id(value) not in seen and len(seen) < 50:
         seen.add(id(value))
         try:
             probe(value)
+        except _TooDeepError as error:
+            return path, str(error)
         except UnpicklableError as error:
             reason = str(error)
         for name, part in _parts(value):
@@ -289,11 +299,40 @@ def _pickle_into(
     try:
         with quiet():
             pickler.dump(root)
-    except RecursionError as error:
-        raise UnpicklableError("it is nested too deeply to be pickled") from error
-    except Exception as error:
+    except Exception as error:  # whatever the objects' own code raises while it is pickled
+        if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
+            raise _TooDeepError("it is nested too deeply to be pickled") from error
         raise UnpicklableError(f"{error}" or type(error).__name__) from error
     return pickler.definitions
+
+
+class _TooDeepError(UnpicklableError):
+    """The pickler ran out of stack."""
+
+
+def _with_room(work: Callable[[], _Result]) -> _Result:
+    """Do work that pickles, and where that runs out of stack, once more in a thread that has a big one.
+
+    Raises:
+        UnpicklableError: as the work does.
+    """
+    try:
+        return work()
+    except _TooDeepError:
+        with ThreadPoolExecutor(1) as pool, _deep_stacks():
+            return pool.submit(work).result()
+
+
+@contextmanager
+def _deep_stacks() -> Iterator[None]:
+    """Let threads that begin meanwhile go deeper; the numbers leave 10 KiB for each level."""
+    size, limit = threading.stack_size(1 << 29), sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)
+    try:
+        yield
+    finally:
+        threading.stack_size(size)
+        sys.setrecursionlimit(limit)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -308,6 +347,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return False
 
         super().__init__(stream, protocol=5, buffer_callback=callback if take else None)
+        # flat, because cloudpickle's chain of tables is looked up in Python for each object
+        self.dispatch_table: dict[Any, Any] = dict(cloudpickle.Pickler.dispatch_table)
         self.definitions: dict[str, Any] = {}
         self._by_value = by_value
         self._cells: set[int] = set()

@@ -80,7 +80,7 @@ class _Publisher(DisplayPublisher):
     ) -> None:
         self.screen.add("update" if update else "display", data["text/plain"] + "\n")
 
-    def clear_output(self, wait: bool = False) -> None:  # noqa: FBT001, FBT002 - IPython's signature
+    def clear_output(self, wait: bool = False) -> None:
         self.screen.shown.clear()
 
 
@@ -90,7 +90,7 @@ class _Shell(InteractiveShell):
     display_pub_class = Type(_Publisher)
     colors = "NoColor" if IPython.version_info < (9,) else "nocolor"
 
-    def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:  # noqa: ARG002
+    def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         self.tracebacks.append("\n".join(stb))
 
     def show_usage_error(self, exc: Any) -> None:
@@ -417,6 +417,7 @@ class Lab:
                     self.compare(program, plain, again, before=False)
         for first in {0, len(photos) // 2}:
             self._killed_twice(program, plain, photos[first])
+        self._in_the_same_kernel(program, plain, photos[len(photos) // 3])
         if not program.fails:
             self._finished(program, plain, photos[-1])
         return len(photos)
@@ -429,6 +430,16 @@ class Lab:
         for second in photos[:: max(1, len(photos) // 4)]:
             with _about(program, f"killed at {photo.progress} and again at {second.progress}"):
                 self.compare(program, plain, self.resumed(program, second, before=True))
+
+    def _in_the_same_kernel(self, program: Program, plain: Outcome, photo: Photo) -> None:
+        """Nobody was killed: the cell was stopped, its names hold what they held, and it is run again."""
+        with _about(program, f"resumed at {photo.progress} where the cell has run"), kernel(5) as same:
+            self.execute_in(same, program)
+            again = self.copy(photo)
+            outcome = self.execute_in(same, program, self.marker(program, again.store), notes=photo.notes)
+            assert same.status.resumed_at, same.shell.tracebacks
+            outcome.before = plain.before
+            self.compare(program, plain, outcome)
 
     def _finished(self, program: Program, plain: Outcome, photo: Photo) -> None:
         with _about(program, "executed again when finished"):

@@ -126,7 +126,7 @@ for k in range(3):
         things.append(Pair(Point(j), thing))
         things[-1].left.tags.append(colour)
         colour = Colour.BLUE if colour is Colour.RED else Colour.RED
-isinstance(things[0], Base), things[0].double, things[1].left == Point(0, [Colour.RED]), colour is Colour.RED, Base.plus(1, 2)
+isinstance(things[0], Base), things[0].double, things[1].left == Point(0, [Colour.RED]), colour is Colour.RED
 """,
     ),
     Program(

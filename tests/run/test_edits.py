@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from programs.harness import Lab
+if TYPE_CHECKING:
+    from programs.harness import Lab
 
 CELL = """
 import ledger
@@ -67,7 +70,7 @@ def test_another_header_is_refused_before_anything_runs(lab: Lab, new: str) -> N
         "import ledger\nledger.note('start')\nseen = []\nfor k in range(4):\n    seen.append(k)\n    ledger.note(k)\n"
     )
     left = lab.killed(cell, "len(seen) == 3")
-    done, kernel = lab.again(left, cell.replace("range(4)", new))
+    done, _ = lab.again(left, cell.replace("range(4)", new))
     assert done.error.startswith("CellChangedError")
     assert done.notes == ()
     assert "--fresh" in done.error

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from programs.harness import Lab, Run, kernel
 
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
-from programs.harness import Lab, Run, kernel
 
 CELL = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.note(k)\nlen(seen)\n"
 
@@ -61,15 +61,15 @@ def test_names_always_assigned_before_they_are_read_never_block(lab: Lab) -> Non
     assert not kernel.notices
 
 
-def test_a_live_resource_is_left_out_with_a_notice(lab: Lab) -> None:
-    """An open log file is not saved; resumed with it made again, the cell goes on."""
+def test_a_live_resource_made_again_is_used(lab: Lab) -> None:
+    """An open log file and a lock are not saved; resumed with them made again, the cell goes on."""
     before = "import threading\nlock = threading.Lock()\nout = open('log.txt', 'a')\n"
     cell = (
         "seen = []\nfor k in range(4):\n    with lock:\n        seen.append(k)\n    print(k, file=out, flush=True)\n"
         "out.close()\n"
     )
     left = lab.killed(cell, "len(seen) == 2", before=(before,))
-    done, kernel = lab.again(left, cell, before=(before,))
+    done, _ = lab.again(left, cell, before=(before,))
     assert not done.error
     assert done.names["seen"] == [0, 1, 2, 3]
 
@@ -91,11 +91,10 @@ def test_a_live_resource_that_nothing_made_again_is_named(lab: Lab) -> None:
 
 
 def test_a_live_resource_left_out_is_told_when_the_cell_starts(lab: Lab) -> None:
-    """The notice names it and what it is."""
-    _, kernel = lab.again(
-        lab.folder(), "with lock:\n    x = 1\n", before=("import threading\nlock = threading.Lock()\n",)
-    )
-    assert "lock is a lock and is not saved" in kernel.notices
+    """The notice names it and what it is, though nothing has been saved yet."""
+    cell = "for k in range(3):\n    with lock:\n        x = k\n"
+    _, new = lab.again(lab.folder(), cell, before=("import threading\nlock = threading.Lock()\n",))
+    assert "lock is a lock and is not saved" in new.notices
 
 
 def test_what_turns_up_unpicklable_in_the_middle_leaves_the_run_unprotected_not_dead(lab: Lab) -> None:
@@ -105,17 +104,25 @@ def test_what_turns_up_unpicklable_in_the_middle_leaves_the_run_unprotected_not_
         "    if k == 1:\n        gen = (x for x in range(9))\nnext(gen)\n"
     )
     store = lab.folder()
-    with lab.saves.at_every_boundary(lambda _: None):
-        done, kernel = lab.again(store, cell)
+    left: list[Path] = []
+
+    def look(run: Run) -> None:
+        if len(run.namespace.get("seen", ())) < 4:
+            left[:] = [lab.folder()]
+            shutil.copytree(store, left[0])
+
+    with lab.saves.at_every_boundary(look):
+        done, new = lab.again(store, cell)
     assert not done.error
     assert done.names["seen"] == [0, 1, 2, 3]
-    assert "gen" in kernel.status.unprotected
-    assert "generator" in kernel.status.unprotected
-    assert "unprotected" in kernel.events
-    again, kernel = lab.again(store, cell)
-    assert kernel.status.resumed_at
-    assert again.names["seen"] == [0, 1, 2, 3]
+    assert done.result == 0
+    assert "unprotected" in new.events
+    assert lab.saves.unprotected
+    assert all("gen cannot be saved" in why and "generator" in why for why in lab.saves.unprotected)
+    again, new = lab.again(left[0], cell)
+    assert new.status.resumed_at
     assert again.notes == (1, 2, 3)
+    assert again.names["seen"] == [0, 1, 2, 3]
 
 
 def test_registered_classes_are_saved_their_own_way(lab: Lab) -> None:
