@@ -175,7 +175,7 @@ def _running(status: Status) -> str:
         several = f"{status.snapshots} snapshot{'s' * (status.snapshots != 1)}"
         words.append(f"saved {clock(status.saved_at)}{at} ({several}, {size(status.size)})")
     else:
-        words.append("nothing new to save yet" if status.resumed_at else "not saved yet")
+        words.append("nothing new to save yet" if status.saved_progress else "not saved yet")
     return ", ".join(words) + (f"; resumed at {status.resumed_at}" if status.resumed_at else "")
 
 

@@ -7,6 +7,7 @@ done yield nothing, the loop that was in progress goes on, and the variables are
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from ..run.checkpoint import Run
 from ..run.cursors import NOTHING
 from ..run.loops import Loop, turns
 from ..run.position import Position, ancestors
-from ..settings import Settings, check_name
+from ..settings import DEFAULT_STORE, Settings, check_name
 from ..state import pickling, randomness
 from ..state.namespace import Selection
 from ..storage.repository import Repository
@@ -80,12 +81,10 @@ def load(name: str, *, store: str | None = None) -> dict[str, Any]:
         UnknownCheckpoint: the store has no snapshot of that name.
         RestoreError: its objects cannot be built here.
     """
-    settings = Settings.collect({"name": name, "store": store})
-    saved = Repository.open(settings.store, create=False).load(check_name(name))
+    place = store or os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
+    saved = Repository.open(place, create=False).load(check_name(name))
     if saved is None:
-        raise UnknownCheckpoint(
-            f"the store {settings.store!r} has no checkpoint {name!r}: `nbckpt list` shows those it has"
-        )
+        raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = pickling.Home(dict(sys.modules["__main__"].__dict__))
     root = pickling.build(saved.parts["state"], saved.parts["definitions"], home)
     home.namespace.update(home.made | root["variables"])

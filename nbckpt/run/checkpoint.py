@@ -74,7 +74,7 @@ class Run:
         self.root: dict[str, Any] = {}
         """The graph of that snapshot, once it is built."""
         self.home = pickling.Home(namespace)
-        self.id = secrets.token_hex(8)
+        self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
         self.fresh: dict[str, dict[tuple[str, ...], str | None]] = {}
@@ -120,8 +120,9 @@ class Run:
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "run": self.id}
-        self.writer = self.repository.writer(self.name, keep=self.settings.keep, writer_info=who, based_on=self._found)
+        self.writer = self.repository.writer(
+            self.name, keep=self.settings.keep, writer_info=self.who, based_on=self._found
+        )
         self._found = None
         self.selection.start(self.namespace)
         self.recorder.start()
@@ -242,6 +243,8 @@ class Run:
         self.saved, self.root = None, {}
         self.started_at = time.monotonic()
         if description["finished"]:
+            left_out = {name: why["why"] for name, why in description["left_out"].items()}
+            self._tell_of_left_out({name: why for name, why in left_out.items() if name not in self.namespace})
             self.status.state = "restored"
             self.tell("restored")
         else:
@@ -303,7 +306,11 @@ class Run:
 
     def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         pickled, contents = self._pickle(position)
-        code = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        code, uncopied = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        for name in sorted(uncopied.keys() - self.selection.binds):
+            self.status.notice(
+                f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first"
+            )
         variables = [{"name": name, "type": _type_name(value)} for name, value in contents.data.items()]
         shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
         parts = [
@@ -325,7 +332,7 @@ class Run:
             "inputs": self.inputs,
             "worked": self.worked(),
             "saved_at": time.time(),
-            "run": self.id,
+            "run": self.who["run"],
             "every": str(self.settings.every),
             "metrics": self.metrics,
             **self.origin,
@@ -388,11 +395,17 @@ class Run:
             self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save(position, finished=True):
             self.status.state = "finished"
+            self._tell_of_left_out({name: omission.why for name, omission in self.omissions.known.items()})
             self.tell("finished")
         else:
             self.status.state = "finished"
             self.tell("unprotected")
         self._write_status()
+
+    def _tell_of_left_out(self, left_out: Mapping[str, str]) -> None:
+        if left_out:
+            listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+            self.status.notice(f"the saved result is without what cannot be saved: {listed}")
 
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
@@ -403,7 +416,7 @@ class Run:
 
     def _write_status(self) -> None:
         with contextlib.suppress(StoreError):  # for people only: it says nothing that a snapshot does not
-            self.repository.write_status(self.name, {"run": self.id, "state": self.status.state})
+            self.repository.write_status(self.name, {**self.who, "state": self.status.state})
 
     def close(self) -> None:
         """Let go of everything."""

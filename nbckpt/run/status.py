@@ -62,5 +62,5 @@ class Reporter(Protocol):
         """Show it; `event` says what just happened.
 
         One of `started`, `resumed`, `progress`, `saved`, `unprotected`, `finished`, `restored`, `stopped`.
-        Only `progress` may be passed over to spare the screen.
+        Only `progress` and `saved` may be passed over to spare the screen.
         """

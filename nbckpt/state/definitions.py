@@ -6,6 +6,7 @@ A definition is made again by running its cell, so only what differs from its fr
 from __future__ import annotations
 
 import enum
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ def state_of(definition: Any) -> State:
             return {}
         own = vars(definition).items()
         return {(name,): value for name, value in own if not name.startswith(("__", "_abc_")) and _is_data(value)}
+    if definition.__globals__ is not vars(sys.modules["__main__"]):
+        return {}  # a library's wrapper around the notebook's function
     state: State = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
     for name in ("__defaults__", "__kwdefaults__"):
         if (value := getattr(definition, name)) is not None:

@@ -16,7 +16,6 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -223,17 +222,25 @@ class Home:
 _home: ContextVar[Home] = ContextVar("nbckpt home")
 
 
-def pickle_definitions(definitions: Mapping[str, Any]) -> dict[str, bytes]:
-    """Pickle the code of definitions, and of those they refer to in turn, each by itself."""
+def pickle_definitions(definitions: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Pickle the code of definitions, and of those they refer to in turn, each by itself.
+
+    Returns their pickles, and the reasons why some have none: those must be defined again to resume.
+    """
     result: dict[str, bytes] = {}
+    failed: dict[str, str] = {}
     waiting = dict(definitions)
     while waiting:
         name, definition = waiting.popitem()
         stream = io.BytesIO()
-        found = _pickle_into(stream, definition, None, by_value=name)
-        result[name] = stream.getvalue()
-        waiting |= {other: found[other] for other in found.keys() - result.keys()}
-    return result
+        try:
+            found = _pickle_into(stream, definition, None, by_value=name)
+        except UnpicklableError as error:
+            failed[name] = str(error)
+        else:
+            result[name] = stream.getvalue()
+            waiting |= {other: found[other] for other in found.keys() - result.keys() - failed.keys()}
+    return result, failed
 
 
 def is_definition(thing: Any) -> bool:
@@ -318,18 +325,30 @@ def _with_room(work: Callable[[], _Result]) -> _Result:
     """
     try:
         return work()
-    except _TooDeepError:
-        with ThreadPoolExecutor(1) as pool, _deep_stacks():
-            return pool.submit(work).result()
+    except _TooDeepError as error:
+        outcome: list[_Result] = []
+        failure: list[UnpicklableError] = [error]
+
+        def deep() -> None:
+            try:
+                outcome.append(work())
+            except UnpicklableError as again:
+                failure[0] = again
+
+        _run_deep(deep)
+        if outcome:
+            return outcome[0]
+        raise failure[0] from None
 
 
-@contextmanager
-def _deep_stacks() -> Iterator[None]:
-    """Let threads that begin meanwhile go deeper; the numbers leave 10 KiB for each level."""
+def _run_deep(work: Callable[[], None]) -> None:
+    """Run in a thread of its own, with 10 KiB of stack for each level that it may go down."""
     size, limit = threading.stack_size(1 << 29), sys.getrecursionlimit()
     sys.setrecursionlimit(50_000)
     try:
-        yield
+        thread = threading.Thread(target=work, name="nbckpt pickling")
+        thread.start()
+        thread.join()
     finally:
         threading.stack_size(size)
         sys.setrecursionlimit(limit)

@@ -197,4 +197,48 @@ for k in range(2):
 y
 ''',
     ),
+    Program(
+        "displays_that_are_updated",
+        "A display handle goes on updating its display, and cleared output stays cleared.",
+        """
+from IPython.display import clear_output, display
+print("heading")
+handle = display("step 0", display_id="steps")
+for k in range(3):
+    handle.update(f"step {k}")
+    for j in range(2):
+        print(k, j)
+for k in range(3):
+    clear_output(wait=True)
+    print("turn", k)
+    for j in "ab":
+        print(j)
+        display(j)
+"end"
+""",
+        at_least=20,
+    ),
+    Program(
+        "carriage_returns",
+        "Progress that overwrites its line looks the same.",
+        """
+for k in range(4):
+    print(f"\\rprogress {k}", end="", flush=True)
+    for j in range(2):
+        print("." * j, end="")
+print()
+for k in range(3):
+    print("line", k, end="\\r\\n" if k == 1 else "\\n")
+""",
+    ),
+    Program(
+        "a_lot_of_output",
+        "Long output comes back whole below the limit.",
+        """
+for k in range(3):
+    print("x" * 50_000)
+    for j in range(2):
+        print("é" * 1000)
+""",
+    ),
 ]

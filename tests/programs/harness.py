@@ -78,10 +78,10 @@ class _Publisher(DisplayPublisher):
     def publish(
         self, data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **_: Any
     ) -> None:
-        self.screen.add("update" if update else "display", data["text/plain"] + "\n")
+        self.screen.display(data["text/plain"], (transient or {}).get("display_id"), update=update)
 
     def clear_output(self, wait: bool = False) -> None:
-        self.screen.shown.clear()
+        self.screen.clear()
 
 
 class _Shell(InteractiveShell):
@@ -121,6 +121,8 @@ class Screen:
     """What was shown, in order; neighbours on the same stream are one."""
 
     shown: list[tuple[str, str]] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    """Where displays that can be updated are."""
 
     def add(self, stream: str, text: str) -> None:
         if self.shown and self.shown[-1][0] == stream and stream != "display":
@@ -128,12 +130,36 @@ class Screen:
         if text:
             self.shown.append((stream, text))
 
+    def display(self, text: str, key: str | None, *, update: bool) -> None:
+        if not update:
+            self.add("display", text)
+            if key:
+                self.places[key] = len(self.shown) - 1
+        elif key in self.places:
+            self.shown[self.places[key]] = ("display", text)
+
+    def clear(self) -> None:
+        self.shown.clear()
+        self.places.clear()
+
     def without(self, streams: frozenset[str]) -> list[tuple[str, str]]:
+        """What is to be seen, apart from some streams."""
         kept = Screen()
         for stream, text in self.shown:
             if stream not in streams:
-                kept.add(stream, re.sub(r"Out\[\d+\]", "Out", text))
+                kept.add(stream, re.sub(r"Out\[\d+\]", "Out", _overwritten(text)))
         return kept.shown
+
+
+def _overwritten(text: str) -> str:
+    """Text as a screen shows it, where a carriage return goes back to the start of the line."""
+    lines = []
+    for line in text.split("\n"):
+        seen = ""
+        for part in line.split("\r"):
+            seen = part + seen[len(part) :]
+        lines.append(seen)
+    return "\n".join(lines)
 
 
 @dataclass
@@ -331,7 +357,7 @@ class Lab:
         for text in program.before if before else ():
             done = new.run(text)
             assert done.success, new.shell.tracebacks
-        new.screen.shown.clear()
+        new.screen.clear()
         given = dict(new.names)
         done = new.run(head + program.cell)
         shown = new.screen.without(program.loose)

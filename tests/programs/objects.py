@@ -359,17 +359,19 @@ def grown(head, by):
     while by:
         head, by = Node(by, head), by - 1
     return head
+def length(node):
+    n = 0
+    while node is not None:
+        n, node = n + 1, node.next
+    return n
 head = None
 for k in range(3):
     head = grown(head, 1500)
     for j in range(2):
         head.value += j
     print(k)
-n, node = 0, head
-while node is not None:
-    n, node = n + 1, node.next
-deep, chain = n, head.value
-del head, node
+deep, chain = length(head), head.value
+del head
 deep
 """,
     ),
