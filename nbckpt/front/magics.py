@@ -141,7 +141,7 @@ class Extension:
         body: list[ast.stmt]
         try:
             begin, body = self._rewrite(line, ast.Module(module.body[1:], module.type_ignores))
-        except (NbckptError, UsageError) as error:
+        except (NbckptError, UsageError, SyntaxError) as error:
             begin, body = _Refusal(error), []
         except Exception as error:  # noqa: BLE001 - IPython would drop the transformer and run the cell unprotected
             begin, body = (
@@ -159,7 +159,10 @@ class Extension:
         from ..settings import Settings
         from ..state.namespace import liveness
 
-        options = vars(parse_argstring(CheckpointMagics.checkpointed, line))
+        try:
+            options = vars(parse_argstring(CheckpointMagics.checkpointed, line))
+        except ValueError as error:  # shlex's
+            raise UsageError(f"{MAGIC} {line}: {error}") from error
         settings = Settings.collect(options, self.config.values())
         source = ast.unparse(module)
         digest = fingerprint(module)[:8]
@@ -240,8 +243,9 @@ class _Beginning:
         called = names_of_definitions((shell.user_ns.get(name) for name in own.reads), shell.user_ns)
         names = own | called
         only = None if settings.vars is None else frozenset(settings.vars)
-        if only and (unknown := sorted(only - names.reads - names.binds - shell.user_ns.keys())):
-            raise OptionError(f"--vars names {', '.join(unknown)}, which neither the notebook nor the cell has")
+        for option, chosen in (("--vars", settings.vars), ("--exclude", settings.exclude)):
+            if unknown := sorted(set(chosen or ()) - names.reads - names.binds - shell.user_ns.keys()):
+                raise OptionError(f"{option} names {', '.join(unknown)}, which neither the notebook nor the cell has")
         selection = Selection(set(names.reads | names.binds), set(names.binds), only, frozenset(settings.exclude))
         origin = _origin(shell)
         run = CellRun(

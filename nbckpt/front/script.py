@@ -231,12 +231,9 @@ class ScriptRun(Run):
             if before := record.get("random"):
                 randomness.restore(before["global"])
                 randomness.restore_held(self.namespace, before["held"])
-            loop.cursor = cursors.advance(items, record, loop.count)
-            if (replay := loop.cursor.replay) is not None:
-                in_turn = randomness.differs(self.root["random"], held, self.namespace)
-                self.status.notice(
-                    cursors.check_replay(record, replay, loop.count, line, in_turn=in_turn, trust=self.trusting)
-                )
+            loop.cursor = cursors.advance(items, record, loop.count, line, trust=self.trusting)
+            if loop.cursor.notice:
+                self.status.notice(loop.cursor.notice)
             randomness.restore_held(self.namespace, held)
         elif cursors.total_of(items) not in (None, record["total"]):
             loop.cursor = cursors.extend(items, record, loop.count, line)

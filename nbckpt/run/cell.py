@@ -176,7 +176,7 @@ class CellRun(Run):
         if self.way is not None and key in self.way.entered:
             self._before_replay(self.way, self._record(key))
         else:
-            held = randomness.capture_held(self.namespace)
+            held = randomness.capture_held(self.selection.held(self.namespace))
             self._random_before[key] = {"global": randomness.capture(), "held": held}
         return False
 
@@ -192,7 +192,9 @@ class CellRun(Run):
 
     def turn(self, key: str) -> bool:
         """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
-        loop = self.loops.setdefault(key, Loop(key, nested=self.plan[key].nested))
+        loop = self.loops.get(key)
+        if loop is None:
+            loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
         if self.way is not None:
             loop.count = self._record(key)["count"]
             if not self.way.is_top(key):
@@ -212,7 +214,8 @@ class CellRun(Run):
         record = self._record(key)
         if key in self.way.match.extended:
             return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
-        return self._go_on(loop, cursors.advance(iterable, record, record["count"]))
+        line = self.plan[key].line
+        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.trusting))
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""
@@ -228,8 +231,9 @@ class CellRun(Run):
     def _entered(self, loop: Loop, cursor: Cursor) -> Any:
         """Take a loop up again; return its current item if an iteration had begun."""
         assert self.way is not None  # noqa: S101
-        if cursor.replay is not None:
-            self._after_replay(self.way, loop.key, cursor.replay)
+        if cursor.notice:
+            self.status.notice(cursor.notice)
+            self._after_replay(self.way, loop.key)
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
         if not self.way.is_top(loop.key):
@@ -243,10 +247,11 @@ class CellRun(Run):
         if self.way is None:
             loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
             return AsyncTurns(self, loop)
-        record = self._record(key)
+        record, line = self._record(key), self.plan[key].line
 
         async def prepare() -> Any:
-            return self._entered(loop, await cursors.advance_async(iterable, record, record["count"]))
+            cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.trusting)
+            return self._entered(loop, cursor)
 
         return AsyncTurns(self, loop, prepare)
 
@@ -266,18 +271,13 @@ class CellRun(Run):
         """Put random state back to what it was when the loop began; note what drawing might change."""
         if not (before := record.get("random")):
             return
-        way.held = randomness.capture_held(self.namespace)
+        way.held = randomness.capture_held(self.selection.held(self.namespace))
         way.digests = {name: pickling.digest(value) for name, value in self.root["variables"].items()}
         randomness.restore(before["global"])
         randomness.restore_held(self.namespace, before["held"])
 
-    def _after_replay(self, way: Resume, key: str, replay: cursors.Replay) -> None:
-        """Check the items that were drawn again, and undo what drawing them did to the variables."""
-        record, line = self._record(key), self.plan[key].line
-        in_turn = randomness.differs(self.root["random"], way.held, self.namespace)
-        self.status.notice(
-            cursors.check_replay(record, replay, record["count"], line, in_turn=in_turn, trust=self.trusting)
-        )
+    def _after_replay(self, way: Resume, key: str) -> None:
+        """Undo what drawing the finished items again did to the variables."""
         if not way.digests:
             return
         randomness.restore_held(self.namespace, way.held)

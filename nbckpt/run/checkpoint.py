@@ -13,6 +13,7 @@ import secrets
 import socket
 import sys
 import time
+import types
 from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -77,11 +78,11 @@ class Run:
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
-        self.fresh: dict[str, dict[tuple[str, ...], str | None]] = {}
-        """The state of the notebook's definitions before the run, as far as it was seen."""
+        self.fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
+        """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
         self.inputs: dict[str, str] = {}
         """Fingerprints of what the cell was given and only reads, as of its start."""
-        self.definitions: dict[str, Any] = {}
+        self.referred: set[str] = set()
         """The definitions that the saved graph refers to."""
         self._differing: dict[str, str] = {}
 
@@ -170,7 +171,7 @@ class Run:
         """Remember the state of definitions that this run has not touched yet."""
         for name, definition in found.items():
             if name not in self.fresh:
-                self.fresh[name] = definitions.digests(definition)
+                self.fresh[name] = definition, definitions.digests(definition)
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -187,7 +188,10 @@ class Run:
         self.root = root
         for name, live in self._differing.items():
             values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
-            self.status.notice(f"{name} is not what it was when the cell was begun, so the saved value is used{values}")
+            self.status.notice(
+                f"{name} is not what it was when the cell was begun, so the saved value is used{values}; "
+                "--fresh starts over with it as it is"
+            )
         self._differing = {}
         self.home.namespace.update(self.home.made)
         self.namespace.update(found | root["variables"])
@@ -242,9 +246,9 @@ class Run:
         self.status.resumed_at = self.status.saved_progress = str(description.get("progress", ""))
         self.saved, self.root = None, {}
         self.started_at = time.monotonic()
-        if description["finished"]:
-            left_out = {name: why["why"] for name, why in description["left_out"].items()}
-            self._tell_of_left_out({name: why for name, why in left_out.items() if name not in self.namespace})
+        left_out = {name: why["why"] for name, why in description["left_out"].items()}
+        self._tell_of_left_out({name: why for name, why in left_out.items() if name not in self.namespace})
+        if position.where == "end":
             self.status.state = "restored"
             self.tell("restored")
         else:
@@ -351,7 +355,7 @@ class Run:
                     key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
                     for key in position.turns
                 },
-                "definitions": self._changed_definitions(contents.definitions | self.definitions),
+                "definitions": self._changed_definitions(self.referred | contents.definitions.keys()),
                 "attributes": self.attributes,
                 "result": self.result,
                 "random": randomness.capture() if self.settings.rng else None,
@@ -361,16 +365,23 @@ class Run:
             except UnpicklableError as error:
                 self._leave_out(contents.data, needed, error)
                 continue
-            known = self.definitions.keys() >= pickled.definitions.keys()
-            self.definitions |= pickled.definitions
+            known = self.referred >= pickled.definitions.keys()
+            self.referred |= pickled.definitions.keys()
             used = names.names_of_definitions(pickled.definitions.values(), self.namespace)
             if not self.selection.grow(used) and known:
                 contents = names.Contents(data, contents.modules, contents.definitions, contents.missing)
                 return pickled, contents
 
-    def _changed_definitions(self, found: Mapping[str, Any]) -> dict[str, definitions.State]:
-        states = {name: definitions.changed_state(thing, self.fresh.get(name, {})) for name, thing in found.items()}
-        return {name: state for name, state in states.items() if state}
+    def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
+        """What the run has changed in definitions; one that was made again by now is new all over."""
+        states = {}
+        for name in sorted(found):
+            thing = self.home.namespace.get(name)
+            if isinstance(thing, (types.FunctionType, type)):
+                before, fresh = self.fresh.get(name, (None, {}))
+                if state := definitions.changed_state(thing, fresh if before is thing else {}):
+                    states[name] = state
+        return states
 
     def _leave_out(self, data: Mapping[str, Any], needed: frozenset[str], error: UnpicklableError) -> None:
         """Leave out what may be left out of a state that cannot be pickled."""
@@ -405,7 +416,7 @@ class Run:
     def _tell_of_left_out(self, left_out: Mapping[str, str]) -> None:
         if left_out:
             listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-            self.status.notice(f"the saved result is without what cannot be saved: {listed}")
+            self.status.notice(f"what was saved is without what cannot be: {listed}")
 
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""

@@ -21,23 +21,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ..errors import CellChangedError, ReplayError
+from ..errors import CellChangedError
 from ..state import pickling
+from .replays import Follower, Sources, Trail, draw_again, refuse_changed
 
 NOTHING: Any = pickling.NOTHING
 """Stands for "no item": None is an item like any other."""
-
-
-@dataclass(slots=True)
-class Replay:
-    """The finished items that were drawn again: how many there were, the first and the last."""
-
-    drawn: int = 0
-    first: Any = NOTHING
-    last: Any = NOTHING
-
-    def note(self, item: Any) -> None:
-        self.drawn, self.first, self.last = self.drawn + 1, self.first if self.drawn else item, item
 
 
 @dataclass(slots=True)
@@ -57,20 +46,24 @@ class Cursor:
     """What the bar showed before the first item."""
     fresh_random: Any = None
     """For a replay: the random state before the header was evaluated."""
-    first: Any = NOTHING
-    """For a replay: the first item's fingerprint."""
-    replay: Replay | None = None
-    """For a replay that was made: what was drawn in it."""
+    trail: Trail | None = None
+    """For a replay: the fingerprints of its items."""
+    sources: Sources | None = None
+    """For a replay: what it works on."""
+    notice: str = ""
+    """For a replay that was made: what a person should know of it."""
 
-    def saved(self, item: Any) -> dict[str, Any]:
-        """What a snapshot keeps of it; `item` is the last one that was drawn."""
+    def saved(self) -> dict[str, Any]:
+        """What a snapshot keeps of it."""
         record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar, "bar_start": self.bar_start}
         if self.kind == "iterator":
             record["iterator"] = self.iterator
         elif self.kind == "state_dict":
             record["state"] = _stateful(self.iterable, self.iterator).state_dict()
         else:
-            record |= {"random": self.fresh_random, "first": self.first, "last": _lasting_fingerprint(item)}
+            record["random"] = self.fresh_random
+            record["trail"] = self.trail.saved() if self.trail else None
+            record["changed"] = self.sources.changed() if self.sources else []
         return record
 
 
@@ -84,23 +77,18 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":
-        cursor.iterator = _noting_first(cursor, iterator)
+        cursor.trail, cursor.sources = Trail(), Sources(iterator)
+        cursor.iterator = cursor.trail.noting(iterator)
     return cursor
-
-
-def _noting_first(cursor: Cursor, iterator: Iterator[Any]) -> Iterator[Any]:
-    """Remember what the first item was, so that a replay can be told from another sequence."""
-    for item in iterator:
-        cursor.first = item_fingerprint(item)
-        yield item
-        break
-    yield from iterator
 
 
 def open_async_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """Begin an `async for` over an asynchronous iterable."""
     iterator = type(iterable).__aiter__(iterable)
-    return Cursor(_kind(iterable, iterator), iterable, iterator, _total(iterable), None, 0, fresh_random)
+    cursor = Cursor(_kind(iterable, iterator), iterable, iterator, _total(iterable), None, 0, fresh_random)
+    if cursor.kind == "replay":
+        cursor.trail = Trail()
+    return cursor
 
 
 def _kind(iterable: Any, iterator: Any) -> str:
@@ -118,37 +106,46 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
 
 
-def advance(iterable: Any, record: Mapping[str, Any], count: int) -> Cursor:
+def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, trust: bool = False) -> Cursor:
     """Bring an iterable that was evaluated again to where it was, `count` items in.
 
-    What was drawn on the way is the cursor's `replay`, for `check_replay`.
+    `trust` that it yields what it did, although that cannot be shown.
+
+    Raises:
+        ReplayError: it does not, or cannot.
     """
     bar, inner = look_through(iterable)
     if record["kind"] == "state_dict":
         return _told_its_state(inner, iter, record, bar)
+    refuse_changed(record, line, trust=trust)
     iterator = iter(inner)
-    done = Replay()
-    for item in islice(iterator, count):
-        done.note(item)
-    return _replayed(inner, iterator, bar, record, done)
+    sources = Sources(iterator)
+    follower = draw_again(iterator, record, count)
+    cursor = _replayed(inner, bar, record, follower, follower.check(count, line, trust=trust))
+    cursor.sources, cursor.iterator = sources, follower.trail.noting(iterator)
+    return cursor
 
 
-async def advance_async(iterable: Any, record: Mapping[str, Any], count: int) -> Cursor:
+async def advance_async(
+    iterable: Any, record: Mapping[str, Any], count: int, line: int, *, trust: bool = False
+) -> Cursor:
     """The same for an asynchronous iterable."""
     begin = type(iterable).__aiter__
     if record["kind"] == "state_dict":
         return _told_its_state(iterable, begin, record, None)
     iterator = begin(iterable)
-    done = Replay()
-    while done.drawn < count and (item := await anext(iterator, NOTHING)) is not NOTHING:
-        done.note(item)
-    return _replayed(iterable, iterator, None, record, done)
+    follower = Follower(record["trail"])
+    while follower.trail.count < count and (item := await anext(iterator, NOTHING)) is not NOTHING:
+        follower.follow(item)
+    cursor = _replayed(iterable, None, record, follower, follower.check(count, line, trust=trust))
+    cursor.iterator = iterator
+    return cursor
 
 
-def _replayed(iterable: Any, iterator: Any, bar: Any, record: Mapping[str, Any], done: Replay) -> Cursor:
+def _replayed(iterable: Any, bar: Any, record: Mapping[str, Any], follower: Follower, notice: str) -> Cursor:
     start = record["bar_start"]
-    cursor = Cursor("replay", iterable, iterator, record["total"], bar, start, record["random"], record["first"])
-    cursor.replay = done
+    cursor = Cursor("replay", iterable, None, record["total"], bar, start, record["random"])
+    cursor.trail, cursor.notice = follower.trail, notice
     return cursor
 
 
@@ -165,39 +162,7 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
 def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:
     """The item of the iteration in progress, as it was saved or as a replay has drawn it again."""
     saved = record["item"]
-    return cursor.replay.last if saved is NOTHING and cursor.replay else saved
-
-
-def check_replay(
-    record: Mapping[str, Any], replay: Replay, count: int, line: int, *, in_turn: bool, trust: bool
-) -> str:
-    """Make sure that the items drawn again are those that were done; return what a person should know of it.
-
-    `in_turn` says that the loop's body drew random numbers too: then the items may differ although the loop goes
-    on exactly, with the saved random state. `trust` that they are right if they differ.
-
-    Raises:
-        ReplayError: there are fewer of them, or the first or last one differs.
-    """
-    again = f"the loop at line {line} cannot be saved half way, so its {count} finished items were drawn again"
-    if replay.drawn < count:
-        raise ReplayError(
-            f"the loop at line {line} had done {count} iterations, but what it goes over now ends after "
-            f"{replay.drawn}. Nothing is lost: bring its items back, or start over with --fresh"
-        )
-    differs = [
-        which
-        for which, item in (("first", replay.first), ("last", replay.last))
-        if count and record[which] is not None and item_fingerprint(item) != record[which]
-    ]
-    if differs == ["last"] and in_turn:
-        return f"{again}; the body draws random numbers in turn with it, which is exact unless it keeps what it drew"
-    if differs and not trust:
-        raise ReplayError(
-            f"{again}, and the {differs[0]} of them is not the one it was. Nothing is lost: if what it yields does "
-            "not depend on what it yielded before, go on with --on-change resume; else start over with --fresh"
-        )
-    return again
+    return cursor.trail.last if saved is NOTHING and cursor.trail else saved
 
 
 def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
@@ -240,16 +205,6 @@ def _same(one: Any, other: Any) -> bool:
         if (known := fingerprint(one)) is not None:
             return known == fingerprint(other)
     return one is other
-
-
-def item_fingerprint(item: Any) -> str | None:
-    """A hash of one item, or None where its bytes tell nothing."""
-    return None if item is NOTHING else pickling.stable_digest(item)
-
-
-def _lasting_fingerprint(item: Any) -> str | None:
-    """A hash of an item that the loop's body has had, unless the body may have changed it."""
-    return item_fingerprint(item) if isinstance(item, (str, bytes, int, float, complex)) else None
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -299,7 +254,8 @@ _LIST: type = type(iter([]))
 
 
 def _is_sound(iterator: Any) -> bool:
-    return type(iterator) in _SOUND | _MADE_OF_OTHERS and pickles(iterator)
+    kind = type(iterator)
+    return kind in _SOUND or (kind in _MADE_OF_OTHERS and pickles(iterator))
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
-    return Statement(key, kind, header, whole, node.lineno, name[:80], body, nested, binds, eager)
+    return Statement(key, kind, header, whole, node.lineno, name[:80], label[:80], body, nested, binds, eager)
 
 
 def _read_to_define(node: Any) -> set[str]:

@@ -30,7 +30,7 @@ class Loop:
 
     def saved(self, *, at_top: bool) -> dict[str, Any]:
         """What a snapshot keeps of it; `at_top`, no item is current."""
-        record = self.cursor.saved(self.item) if self.cursor else {}
+        record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
         again = self.cursor is not None and self.cursor.kind == "replay" and pickling.digest(self.item) is None
         return {**record, "count": self.count, "item": NOTHING if at_top or again else self.item}
@@ -165,6 +165,6 @@ class AsyncTurns:
             raise
         loop.count += 1
         loop.item = item
-        if cursor.kind == "replay" and cursor.first is NOTHING:
-            cursor.first = cursors.item_fingerprint(item)
+        if cursor.trail is not None:
+            cursor.trail.note(item)
         return item

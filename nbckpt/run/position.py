@@ -28,6 +28,9 @@ class Statement:
     whole: str
     line: int
     label: str
+    """How a person knows it: a loop by its variable."""
+    code: str
+    """Its first line."""
     body: str = ""
     """Of a loop."""
     nested: bool = False
@@ -222,15 +225,15 @@ class _Finder:
                 return new.key
             if self.forced:
                 return new.key
-        raise self.changed(f"line {old.line} was in progress: {old.label}")
+        raise self.changed(f"line {old.line} was in progress: {old.code}")
 
     def check_prefix(self, done: Sequence[Statement], today: Sequence[Statement], *, in_loop: bool) -> None:
         """Completed statements must be the same; inside a loop's body, that is the body's own notice."""
         if in_loop or self.forced:
             return
-        for index, (old, new) in enumerate(zip(_steps(done), _steps(today), strict=False)):
+        for old, new in zip(_steps(done), _steps(today), strict=False):
             if old.whole != new.whole:
-                raise self.changed(f"line {new.line} had run as line {old.line}: {_steps(done)[index].label}")
+                raise self.changed(f"line {new.line} had run as line {old.line}: {old.code}")
         if len(_steps(today)) < len(_steps(done)):
             raise self.changed("statements that had run are gone")
 

@@ -23,7 +23,11 @@ def state_of(definition: Any) -> State:
         if issubclass(definition, enum.Enum):
             return {}
         own = vars(definition).items()
-        return {(name,): value for name, value in own if not name.startswith(("__", "_abc_")) and _is_data(value)}
+        return {
+            (name,): value
+            for name, value in own
+            if not name.startswith(("__", "_abc_")) and (_is_data(value) or _is_foreign(value, definition))
+        }
     if definition.__globals__ is not vars(sys.modules["__main__"]):
         return {}  # a library's wrapper around the notebook's function
     state: State = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
@@ -78,3 +82,8 @@ def changed_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) 
 
 def _is_data(value: Any) -> bool:
     return not callable(value) and not isinstance(value, types.ModuleType) and not hasattr(type(value), "__get__")
+
+
+def _is_foreign(value: Any, owner: type) -> bool:
+    """Whether a class's method is a function that was made elsewhere and put there."""
+    return isinstance(value, types.FunctionType) and not value.__qualname__.startswith(f"{owner.__qualname__}.")

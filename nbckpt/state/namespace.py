@@ -46,6 +46,12 @@ def names_in(code: types.CodeType, *, module: bool = False) -> Names:
     return names
 
 
+def names_of_code(code: types.CodeType, namespace: Mapping[str, Any]) -> Names:
+    """The global names of a function's code, and of the notebook's functions that it calls."""
+    own = names_in(code)
+    return own | names_of_definitions((namespace.get(name) for name in own.reads), namespace)
+
+
 def names_of_definitions(values: Iterable[Any], namespace: Mapping[str, Any]) -> Names:
     """The global names that the notebook's functions among some values use, and those that they call in turn."""
     found, seen = Names(), set[str]()
@@ -120,6 +126,10 @@ class Selection:
         self.names |= names.reads | names.binds
         self.binds |= names.binds
         return len(self.names) > known
+
+    def held(self, namespace: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables that the analysis found."""
+        return {name: namespace[name] for name in self.names if name in namespace}
 
     def chosen(self, namespace: Mapping[str, Any]) -> set[str]:
         """The names to save now: what the analysis found, and what was bound since the run began."""

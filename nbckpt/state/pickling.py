@@ -15,6 +15,7 @@ import sys
 import threading
 import types
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -105,7 +106,7 @@ def stable_digest(value: Any) -> str | None:
 
 
 def _update(update: Callable[[Any], Any], value: Any, depth: int) -> bool:
-    """Hash plain values, arrays, and containers of them; return False for anything else."""
+    """Hash plain values, arrays, tables, and containers of them; return False for anything else."""
     kind = type(value)
     update(f"{kind.__qualname__}:".encode())
     if value is None or kind in (bool, int, float, complex, range):
@@ -113,15 +114,40 @@ def _update(update: Callable[[Any], Any], value: Any, depth: int) -> bool:
     elif kind in (str, bytes, bytearray):
         update(f"{len(value)}:".encode())
         update(value.encode("utf-8", "surrogatepass") if kind is str else value)
-    elif kind in (list, tuple, dict) and depth and len(value) <= 10_000:
-        parts = [part for pair in value.items() for part in pair] if kind is dict else value
-        update(f"{len(parts)}:".encode())
+    elif isinstance(value, (list, tuple, dict, set, frozenset, deque)) and kind.__module__ in _PLAIN_MODULES:
+        if not depth or len(value) > 10_000:
+            return False
+        parts: Iterable[Any] = value
+        if isinstance(value, dict):
+            parts = [part for pair in value.items() for part in pair]
+        elif isinstance(value, (set, frozenset)):  # whose order is another one in each process
+            parts = sorted(map(stable_digest, value), key=str)
+        update(f"{len(value)}:".encode())
         return all(_update(update, part, depth - 1) for part in parts)
-    elif f"{kind.__module__}.{kind.__qualname__}" == "numpy.ndarray" and not value.dtype.hasobject:
+    elif kind.__module__ in _SAID_BY_REPR:
+        update(f"{value!r};".encode())
+    elif kind.__module__ == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject:
         update(f"{value.dtype.str}{value.shape}".encode())
         update(value.tobytes())
+    elif kind.__module__.startswith("pandas.") and kind.__name__ in ("DataFrame", "Series"):
+        return _update_pandas(update, value)
     else:
         return False
+    return True
+
+
+_PLAIN_MODULES = {"builtins", "collections"}
+_SAID_BY_REPR = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "uuid"}
+
+
+def _update_pandas(update: Callable[[Any], Any], value: Any) -> bool:
+    from pandas.util import hash_pandas_object
+
+    try:
+        update(hash_pandas_object(value).to_numpy().tobytes())
+    except TypeError:  # a column of things that have no hash
+        return False
+    update(str([value.dtypes if value.ndim == 1 else [*value.columns, *value.dtypes], value.shape]).encode())
     return True
 
 
@@ -201,12 +227,12 @@ class Home:
             return live
         if qualname in self.made:
             return self.made[qualname]
-        if qualname not in self.saved:
+        outer, _, inner = qualname.rpartition(".")
+        if qualname.partition(".")[0] not in self.saved:
             raise RestoreError(
                 f"the snapshot needs {qualname!r} as the notebook defined it, and it is not defined now. "
                 "Nothing was touched: run the cell that defines it, then this one"
             )
-        outer, _, inner = qualname.rpartition(".")
         self.made[qualname] = getattr(self.definition(outer), inner) if outer else load(self.saved[qualname], (), self)
         return self.made[qualname]
 

@@ -63,7 +63,7 @@ class _Walk:
         if isinstance(thing, io.IOBase) and hasattr(thing, "name"):
             return ("file", str(thing.name), thing.closed)
         if kind.__module__.startswith("tqdm"):
-            return (kind.__name__, thing.n, thing.total, thing.desc, self.form(thing.iterable))
+            return (kind.__name__, thing.n, thing.total, getattr(thing, "desc", None), self.form(thing.iterable))
         if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
             return self._array(thing)
         if kind.__module__.partition(".")[0] == "pandas":

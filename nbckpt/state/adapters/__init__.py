@@ -16,7 +16,11 @@ from ...errors import OptionError, RestoreError
 
 Reduce = Callable[[Any], Any]
 
-_MODULES = {"numpy.ndarray": "numpy_views", "tqdm.std.tqdm": "tqdm_bar"}
+_MODULES = {
+    "numpy.ndarray": "numpy_views",
+    "pandas._libs.internals.Block": "pandas_blocks",
+    "tqdm.std.tqdm": "tqdm_bar",
+}
 """Which adapter takes care of a class and what is derived from it."""
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}

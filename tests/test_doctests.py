@@ -1,0 +1,25 @@
+"""The examples in docstrings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import nbckpt
+
+MODULES = [found.name for found in pkgutil.walk_packages(nbckpt.__path__, "nbckpt.")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    """What a docstring shows is what happens."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_there_are_examples() -> None:
+    """The test above tests something."""
+    tried = [doctest.testmod(importlib.import_module(name)).attempted for name in MODULES]
+    assert sum(tried) >= 15
