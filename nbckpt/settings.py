@@ -162,7 +162,7 @@ def _check_keep(value: Any) -> int:
 
 
 def _check_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else list(value)
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
     names = tuple(word.strip() for word in words if word.strip())
     for name in names:
         if not name.isidentifier():

@@ -75,7 +75,7 @@ def checkpointed(
 
 
 def load(name: str, *, store: str | None = None) -> dict[str, Any]:
-    """The variables in the newest snapshot of a checkpoint, from anywhere; nothing else is touched.
+    """The variables in the newest snapshot of a checkpoint, and what was on `ckpt.state`; nothing is touched.
 
     Raises:
         UnknownCheckpoint: the store has no snapshot of that name.
@@ -87,8 +87,8 @@ def load(name: str, *, store: str | None = None) -> dict[str, Any]:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = pickling.Home(dict(sys.modules["__main__"].__dict__))
     root = pickling.build(saved.parts["state"], saved.parts["definitions"], home)
-    home.namespace.update(home.made | root["variables"])
-    variables: dict[str, Any] = root["variables"]
+    variables: dict[str, Any] = {**root["attributes"], **root["variables"]}
+    home.namespace.update(home.made | variables)
     return variables
 
 
@@ -100,6 +100,7 @@ class Checkpoint:
 
     def __init__(self, settings: Settings, namespace: dict[str, Any]) -> None:
         self._settings, self._namespace = settings, namespace
+        self._entered: ScriptRun | None = None
         self.state = State()
         self.resumed = False
         """Whether this run goes on from a snapshot."""
@@ -115,25 +116,33 @@ class Checkpoint:
         only = frozenset(settings.vars or ())
         reporter = StatusLine(get_ipython(), quiet=settings.quiet)
         selection = Selection(set(only), set(only), only)
-        self._run = ScriptRun(settings.name or "", settings, self._namespace, selection, reporter)
-        self._run.attributes = vars(self.state)
-        self._run.open()
-        self.resumed = self._run.saved is not None
-        self.completed = self.resumed and bool(self._run.saved and self._run.saved.description["finished"])
-        self._run.prepare()
-        self._run.start()
+        run = ScriptRun(settings.name or "", settings, self._namespace, selection, reporter)
+        run.attributes = vars(self.state)
+        run.open()
+        self.resumed = run.saved is not None
+        self.completed = run.saved is not None and bool(run.saved.description["finished"])
+        run.prepare()
+        run.start()
+        self._entered = run
         return self
+
+    @property
+    def _run(self) -> ScriptRun:
+        if self._entered is None:
+            raise OptionError("a checkpoint works inside its block: `with nbckpt.checkpointed(...) as ckpt:`")
+        return self._entered
 
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> Literal[False]:
+        run, self._entered = self._run, None
         try:
             if error is None:
-                self._run.leave()
+                run.leave()
             else:
-                self._run.stop()
+                run.stop()
         finally:
-            self._run.close()
+            run.close()
         return False
 
     def loop(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -175,6 +184,7 @@ class ScriptRun(Run):
         self._begun: dict[str, int] = {}
         """How many loops were begun in the current iteration of each loop, and (`""`) outside of any."""
         self._labels: dict[str, str] = {}
+        self._totals: dict[str, int | None] = {}
 
     def prepare(self) -> None:
         """Put the variables in place, for the code before the loop."""
@@ -208,6 +218,7 @@ class ScriptRun(Run):
         key = self._next_key()
         self._begun[key.rpartition(".loop.")[0]] = int(key.rpartition(".")[2]) + 1
         self._labels[key] = _label(caller)
+        self._totals[key] = cursors.total_of(items)
         way = self._way
         if way is not None and way.where == "before" and key == way.key:
             self._arrive()
@@ -261,6 +272,12 @@ class ScriptRun(Run):
         return f"{parent}.loop.{index}" if parent else str(index)
 
     def _expect_done(self, key: str, way: Position, line: int) -> None:
+        saved = self._saved().description.get("totals", {}).get(key)
+        if not self.trusting and None not in (saved, self._totals[key]) and saved != self._totals[key]:
+            raise CellChangedError(
+                f"the loop at line {line} was done when it had {saved} items, and now it has {self._totals[key]}. "
+                "Nothing was lost: undo the edit, go on with on_change='resume', or start over with fresh=True"
+            )
         block, index = key.rpartition(".")[::2]
         target = next((name for name in [*way.entered, way.key] if name.rpartition(".")[0] == block), None)
         if way.where != "end" and (target is None or int(index) > int(target.rpartition(".")[2])):
@@ -272,6 +289,12 @@ class ScriptRun(Run):
     def _arrive(self, loop: Loop | None = None) -> None:
         """Put the variables back; objects that code before the loop changed once more are built anew."""
         now = self._variable_digests()
+        again = [name for name, value in self.root["variables"].items() if self.namespace.get(name, value) is not value]
+        if again:
+            self.status.notice(
+                f"code before the loop made {', '.join(again)} again, and the saved one took its place; what was made "
+                "from it in this run is not connected with it: guard such code with `if not ckpt.resumed:`"
+            )
         if changed := [name for name in now if now[name] != self._digests[name]]:
             self.status.notice(
                 f"code before the loop changed {', '.join(changed)} again, which was put back as saved; what was made "
@@ -328,8 +351,14 @@ class ScriptRun(Run):
         return ", ".join(words) or "before a loop"
 
     def plan_json(self) -> dict[str, Any]:
-        """Nothing: a script is known by its loops."""
-        return {}
+        """How long its loops are: all that is known of a script."""
+        return {"totals": self._totals}
+
+    def save(self, position: Position, *, finished: bool = False) -> bool:
+        """Commit a snapshot; a name in `vars` that there is no variable for is said."""
+        if missing := sorted((self.selection.only or frozenset()) - self.namespace.keys()):
+            self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
+        return super().save(position, finished=finished)
 
 
 def _label(caller: FrameType) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, UnpicklableError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import definitions, namespace as names, pickling, randomness
+from ..state import definitions, namespace as names, pickling, randomness, surroundings
 from ..state.omissions import Omissions
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
@@ -121,6 +121,7 @@ class Run:
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
+        self.surroundings = surroundings.capture()
         self.writer = self.repository.writer(
             self.name, keep=self.settings.keep, writer_info=self.who, based_on=self._found
         )
@@ -185,6 +186,8 @@ class Run:
         modules = saved.description["modules"]
         root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+        for name in self.selection.exclude:
+            root["variables"].pop(name, None)
         self.root = root
         for name, live in self._differing.items():
             values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
@@ -239,6 +242,8 @@ class Run:
             )
         if self.settings.rng and self.root["random"] is not None:
             randomness.restore(self.root["random"])
+        if unmade := surroundings.put_back(self.root["surroundings"]):
+            self.status.notice(unmade)
         self.result = self.root["result"]
         self.status.kept = self.status.worked = self.worked_before
         self.status.resumed_age = max(0.0, time.time() - float(description.get("saved_at", time.time())))
@@ -246,8 +251,7 @@ class Run:
         self.status.resumed_at = self.status.saved_progress = str(description.get("progress", ""))
         self.saved, self.root = None, {}
         self.started_at = time.monotonic()
-        left_out = {name: why["why"] for name, why in description["left_out"].items()}
-        self._tell_of_left_out({name: why for name, why in left_out.items() if name not in self.namespace})
+        self._tell_of_left_out({name: why["why"] for name, why in description["left_out"].items()})
         if position.where == "end":
             self.status.state = "restored"
             self.tell("restored")
@@ -332,7 +336,7 @@ class Run:
             "packages": _packages(contents.data.values()),
             "modules": contents.modules,
             "deleted": sorted(set(contents.missing) & self.selection.binds),
-            "left_out": {name: {"why": omission.why} for name, omission in self.omissions.known.items()},
+            "left_out": self._left_out(position),
             "inputs": self.inputs,
             "worked": self.worked(),
             "saved_at": time.time(),
@@ -358,6 +362,7 @@ class Run:
                 "definitions": self._changed_definitions(self.referred | contents.definitions.keys()),
                 "attributes": self.attributes,
                 "result": self.result,
+                "surroundings": surroundings.changes(self.surroundings),
                 "random": randomness.capture() if self.settings.rng else None,
             }
             try:
@@ -371,6 +376,14 @@ class Run:
             if not self.selection.grow(used) and known:
                 contents = names.Contents(data, contents.modules, contents.definitions, contents.missing)
                 return pickled, contents
+
+    def _left_out(self, position: Position) -> dict[str, dict[str, str]]:
+        """What this snapshot is without: what cannot be saved, and what the user does not want in it."""
+        known = {name: omission.why for name, omission in self.omissions.known.items()}
+        unwanted = (self.needed(position) & self.selection.names) - self.selection.chosen(self.namespace)
+        for name in names.sort_names(unwanted, self.namespace).data:
+            known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
+        return {name: {"why": why} for name, why in known.items()}
 
     def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
         """What the run has changed in definitions; one that was made again by now is new all over."""
@@ -406,7 +419,9 @@ class Run:
             self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save(position, finished=True):
             self.status.state = "finished"
-            self._tell_of_left_out({name: omission.why for name, omission in self.omissions.known.items()})
+            if left_out := self.omissions.known:
+                listed = ", ".join(f"{name} ({omission.why})" for name, omission in left_out.items())
+                self.status.notice(f"the saved result is without what cannot be saved: {listed}")
             self.tell("finished")
         else:
             self.status.state = "finished"
@@ -416,7 +431,7 @@ class Run:
     def _tell_of_left_out(self, left_out: Mapping[str, str]) -> None:
         if left_out:
             listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-            self.status.notice(f"what was saved is without what cannot be: {listed}")
+            self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed}")
 
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""

@@ -255,13 +255,15 @@ sum(x for x in base)
 import random
 random.seed(5)
 log = []
-def draws(n):
-    for _ in range(n):
-        yield random.random()
-for a in draws(3):
+def shuffled(n):
+    order = random.sample(range(n), n)
+    for k in order:
+        yield k
+for a in shuffled(4):
     log.append(random.random())
     for b in (random.randint(0, 99) for _ in range(2)):
-        log.append((a, b, random.random()))
+        log.append((a, b))
+    log.append(random.random())
 random.random()
 """,
     ),

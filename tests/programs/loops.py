@@ -238,8 +238,8 @@ for a in range(2):
         ledger.note("never")
     else:
         ledger.note(a)
-for _ in ():
-    for _ in ():
+for none in ():
+    for none in ():
         pass
 k
 """,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,12 +21,18 @@ def reduce(bar: Any) -> Any:
     iterable = bar.iterable
     if isinstance(iterable, Shown):  # its loop is under way and has a cursor of its own
         iterable = None if isinstance(iterable.original, Iterator) else iterable.original
-    return rebuild, (type(bar), iterable, getattr(bar, "n", 0), looks)
+    closed = bool(bar.disable) and hasattr(bar, "desc")  # one that was disabled from the start has no looks
+    looks["disable"] = bool(bar.disable) and not closed
+    return rebuild, (type(bar), iterable, getattr(bar, "n", 0), looks, closed)
 
 
-def rebuild(kind: Any, iterable: Any, done: int, looks: dict[str, Any]) -> Any:
-    """A live bar that stands where the saved one did; its rate counts from now."""
-    return kind(iterable, initial=done, **looks)
+def rebuild(kind: Any, iterable: Any, done: int, looks: dict[str, Any], closed: bool) -> Any:  # noqa: FBT001
+    """A live bar that stands where the saved one did; its rate counts from now. A closed one draws nothing."""
+    if not closed:
+        return kind(iterable, initial=done, **looks)
+    bar = kind(iterable, initial=done, file=io.StringIO(), **looks)
+    bar.close()
+    return bar
 
 
 class Shown:
