@@ -54,14 +54,7 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
             {"name": _text(row.get("name")), "type": _text(row.get("type"))}
             for row in map(_mapping, _list(state.get("variables")))
         ],
-        "left_out": [
-            {
-                "name": _text(left),
-                "why": _text(_mapping(why).get("why")),
-                "needed": bool(_mapping(why).get("alive")),
-            }
-            for left, why in _mapping(told.get("left_out")).items()
-        ],
+        "left_out": [{"name": _text(left), "why": _text(why)} for left, why in _mapping(told.get("left_out")).items()],
         "worked": _number(told.get("worked")),
         "every": _text(told.get("every")),
         "kind": _text(told.get("kind")),
@@ -114,11 +107,7 @@ def details(repository: Repository, name: str) -> View:
     if known["variables"]:
         parts["variables"] = table(["name", "type"], [[row["name"], row["type"]] for row in known["variables"]])
     if known["left_out"]:
-        rows = [
-            [row["name"], row["why"], "must be made again" if row["needed"] else "not needed"]
-            for row in known["left_out"]
-        ]
-        parts["left out"] = table(["name", "why", "on resume"], rows)
+        parts["left out"] = table(["name", "why"], [[row["name"], row["why"]] for row in known["left_out"]])
     if known["metrics"]:
         parts["metrics"] = table(["name", "value"], [[str(key), str(value)] for key, value in known["metrics"].items()])
     if known["python"]:

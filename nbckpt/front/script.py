@@ -174,8 +174,7 @@ class ScriptRun(Run):
     kind = "script"
 
     def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.home = pickling.Home(sys.modules["__main__"].__dict__)
+        super().__init__(*args, home=vars(sys.modules["__main__"]))
         self._way: Position | None = None
         """The saved boundary, until it is reached."""
         self._digests: dict[str, str | None] = {}
@@ -190,8 +189,8 @@ class ScriptRun(Run):
         """Put the variables in place, for the code before the loop."""
         if self.saved is None:
             given = self.selection.only or frozenset()
-            self.check_inputs(given, given)
-            self.inputs = {}  # nobody can tell which variables the code only reads
+            self.capture.check_inputs(self.namespace, given, given)
+            self.capture.inputs = {}  # nobody can tell which variables the code only reads
             return
         if self.saved.description.get("kind") != self.kind:
             raise CellChangedError(

@@ -60,9 +60,10 @@ class CellRun(Run):
                 self.status.notice("the cell was edited where it had run already, so it starts over")
                 self.saved = None
         if self.saved is None:
-            self.check_inputs(self.alive.inputs, self.alive.later)
+            self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
         else:
-            self.compare_inputs()
+            known = self.saved.description.get("inputs", {})
+            self.differing = self.capture.compare_inputs(self.namespace, known)
 
     def _match(self) -> Match:
         description = self._saved().description

@@ -13,17 +13,15 @@ import secrets
 import socket
 import sys
 import time
-import types
 from collections.abc import Mapping
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, UnpicklableError
+from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import definitions, namespace as names, pickling, randomness, surroundings
-from ..state.omissions import Omissions
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
+from .capture import Capture, packages_of, type_name
 from .outputs import Recorder
 from .position import Position
 from .schedule import Schedule
@@ -40,7 +38,7 @@ class Run:
     """One attempt at a checkpoint, from its first statement or from a snapshot until it ends or dies.
 
     `namespace` is where its variables live, `selection` says which of them are its state, `remade` which a
-    `with` statement makes again by itself.
+    `with` statement makes again by itself; `home` is where functions live, if that is elsewhere.
     """
 
     kind = ""
@@ -54,11 +52,11 @@ class Run:
         reporter: Reporter,
         *,
         remade: frozenset[str] = frozenset(),
+        home: dict[str, Any] | None = None,
         shell: Any = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.settings, self.namespace, self.selection = name, settings, namespace, selection
-        self.omissions = Omissions(remade)
         self.origin = dict(origin or {})
         """Where it runs: `notebook`, `cell`."""
         self.reporter = reporter
@@ -74,17 +72,13 @@ class Run:
         """The snapshot that this run goes on from, until its state is in place."""
         self.root: dict[str, Any] = {}
         """The graph of that snapshot, once it is built."""
-        self.home = pickling.Home(namespace)
+        self.home = pickling.Home(namespace if home is None else home)
+        self.capture = Capture(self.home, selection, remade, self.status.notice)
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
-        self.fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
-        """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
-        self.inputs: dict[str, str] = {}
-        """Fingerprints of what the cell was given and only reads, as of its start."""
-        self.referred: set[str] = set()
-        """The definitions that the saved graph refers to."""
-        self._differing: dict[str, str] = {}
+        self.differing: dict[str, str] = {}
+        """Inputs that are not what they were when the cell was begun, with what they are now."""
 
     @property
     def trusting(self) -> bool:
@@ -139,41 +133,6 @@ class Run:
         self._write_status()
         self.schedule.start()
 
-    def check_inputs(self, inputs: frozenset[str], needed: frozenset[str]) -> None:
-        """Find out before any compute whether what the cell is given, and is `needed` later, can be saved.
-
-        Raises:
-            UnpicklableError: a variable cannot, with the path to the culprit.
-        """
-        contents = names.sort_names(self.selection.chosen(self.namespace) & inputs, self.namespace)
-        while True:
-            try:
-                found = pickling.probe(self.omissions.keep(contents.data, needed))
-            except UnpicklableError as error:
-                self._leave_out(contents.data, needed, error)
-            else:
-                self._note_fresh(contents.definitions | found)
-                self.inputs = {
-                    name: known
-                    for name, value in contents.data.items()
-                    if name not in self.selection.binds and (known := pickling.stable_digest(value)) is not None
-                }
-                return
-
-    def compare_inputs(self) -> None:
-        """Say which of the cell's inputs are not what they were when it was begun: what was saved wins."""
-        saved = self._saved().description
-        self.inputs = dict(saved.get("inputs", {}))
-        for name, known in self.inputs.items():
-            if name in self.namespace and (now := pickling.stable_digest(self.namespace[name])) != known:
-                self._differing[name] = repr(self.namespace[name]) if now else ""
-
-    def _note_fresh(self, found: Mapping[str, Any]) -> None:
-        """Remember the state of definitions that this run has not touched yet."""
-        for name, definition in found.items():
-            if name not in self.fresh:
-                self.fresh[name] = definition, definitions.digests(definition)
-
     # -- restore ---------------------------------------------------------------------------------------------
 
     def build(self) -> None:
@@ -189,13 +148,13 @@ class Run:
         for name in self.selection.exclude:
             root["variables"].pop(name, None)
         self.root = root
-        for name, live in self._differing.items():
+        for name, live in self.differing.items():
             values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
             self.status.notice(
                 f"{name} is not what it was when the cell was begun, so the saved value is used{values}; "
                 "--fresh starts over with it as it is"
             )
-        self._differing = {}
+        self.differing = {}
         self.home.namespace.update(self.home.made)
         self.namespace.update(found | root["variables"])
         self._put_attributes()
@@ -221,7 +180,7 @@ class Run:
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
         live = {name: self.home.definition(name) for name in self.home.saved}
-        self._note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
+        self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name, state in self.root["definitions"].items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
@@ -229,15 +188,12 @@ class Run:
             self.namespace.pop(name, None)
         needed = self.needed(position)
         lacking = {
-            name: why["why"]
-            for name, why in description["left_out"].items()
-            if name in needed and name not in self.namespace
+            name: why for name, why in description["left_out"].items() if name in needed and name not in self.namespace
         }
         if lacking:
-            listed = ", ".join(f"{name} ({why})" for name, why in lacking.items())
             raise MissingVariableError(
-                f"the rest of the cell needs {listed}, which could not be saved. Nothing was lost: make it again in "
-                "a cell before this one, or open it in a `with` block around the loop, and run the cell again",
+                f"the rest of the cell needs {listed(lacking)}, which could not be saved. Nothing was lost: make it "
+                "again in a cell before this one, or open it in a `with` block around the loop, and run the cell again",
                 tuple(lacking),
             )
         if self.settings.rng and self.root["random"] is not None:
@@ -251,7 +207,8 @@ class Run:
         self.status.resumed_at = self.status.saved_progress = str(description.get("progress", ""))
         self.saved, self.root = None, {}
         self.started_at = time.monotonic()
-        self._tell_of_left_out({name: why["why"] for name, why in description["left_out"].items()})
+        if left_out := description["left_out"]:
+            self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed(left_out)}")
         if position.where == "end":
             self.status.state = "restored"
             self.tell("restored")
@@ -313,17 +270,25 @@ class Run:
         return False
 
     def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
-        pickled, contents = self._pickle(position)
-        code, uncopied = pickling.pickle_definitions(contents.definitions | pickled.definitions)
-        for name in sorted(uncopied.keys() - self.selection.binds):
-            self.status.notice(
-                f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first"
-            )
-        variables = [{"name": name, "type": _type_name(value)} for name, value in contents.data.items()]
+        needed = self.needed(position)
+        rest = {
+            "loops": {
+                key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
+                for key in position.turns
+            },
+            "attributes": self.attributes,
+            "result": self.result,
+            "surroundings": surroundings.changes(self.surroundings),
+            "random": randomness.capture() if self.settings.rng else None,
+        }
+        drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
+        captured = self.capture.take(self.namespace, needed, drawn_again, rest)
+        pickled, contents = captured.pickled, captured.contents
+        variables = [{"name": name, "type": type_name(value)} for name, value in contents.data.items()]
         shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
         parts = [
             PartData("state", pickled.stream, pickled.buffers, {"variables": variables}),
-            PartData("definitions", pickle.dumps(code), [], {"names": sorted(code)}),
+            PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
         description = {
@@ -333,11 +298,11 @@ class Run:
             "finished": finished,
             **self.plan_json(),
             "python": PYTHON,
-            "packages": _packages(contents.data.values()),
+            "packages": packages_of(contents.data.values()),
             "modules": contents.modules,
             "deleted": sorted(set(contents.missing) & self.selection.binds),
-            "left_out": self._left_out(position),
-            "inputs": self.inputs,
+            "left_out": self.capture.left_out(self.namespace, needed),
+            "inputs": self.capture.inputs,
             "worked": self.worked(),
             "saved_at": time.time(),
             "run": self.who["run"],
@@ -346,61 +311,6 @@ class Run:
             **self.origin,
         }
         return parts, description
-
-    def _pickle(self, position: Position) -> tuple[pickling.Pickled, names.Contents]:
-        """Pickle the state as one graph; what it is found to need joins it."""
-        needed = self.needed(position)
-        while True:
-            contents = names.sort_names(self.selection.chosen(self.namespace), self.namespace)
-            data = self.omissions.keep(contents.data, needed)
-            root = {
-                "variables": data,
-                "loops": {
-                    key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
-                    for key in position.turns
-                },
-                "definitions": self._changed_definitions(self.referred | contents.definitions.keys()),
-                "attributes": self.attributes,
-                "result": self.result,
-                "surroundings": surroundings.changes(self.surroundings),
-                "random": randomness.capture() if self.settings.rng else None,
-            }
-            try:
-                pickled = pickling.dump(root)
-            except UnpicklableError as error:
-                self._leave_out(contents.data, needed, error)
-                continue
-            known = self.referred >= pickled.definitions.keys()
-            self.referred |= pickled.definitions.keys()
-            used = names.names_of_definitions(pickled.definitions.values(), self.namespace)
-            if not self.selection.grow(used) and known:
-                contents = names.Contents(data, contents.modules, contents.definitions, contents.missing)
-                return pickled, contents
-
-    def _left_out(self, position: Position) -> dict[str, dict[str, str]]:
-        """What this snapshot is without: what cannot be saved, and what the user does not want in it."""
-        known = {name: omission.why for name, omission in self.omissions.known.items()}
-        unwanted = (self.needed(position) & self.selection.names) - self.selection.chosen(self.namespace)
-        for name in names.sort_names(unwanted, self.namespace).data:
-            known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
-        return {name: {"why": why} for name, why in known.items()}
-
-    def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
-        """What the run has changed in definitions; one that was made again by now is new all over."""
-        states = {}
-        for name in sorted(found):
-            thing = self.home.namespace.get(name)
-            if isinstance(thing, (types.FunctionType, type)):
-                before, fresh = self.fresh.get(name, (None, {}))
-                if state := definitions.changed_state(thing, fresh if before is thing else {}):
-                    states[name] = state
-        return states
-
-    def _leave_out(self, data: Mapping[str, Any], needed: frozenset[str], error: UnpicklableError) -> None:
-        """Leave out what may be left out of a state that cannot be pickled."""
-        drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
-        for notice in self.omissions.find(data, needed, drawn_again, error):
-            self.status.notice(notice)
 
     # -- finish ----------------------------------------------------------------------------------------------
 
@@ -419,19 +329,13 @@ class Run:
             self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save(position, finished=True):
             self.status.state = "finished"
-            if left_out := self.omissions.known:
-                listed = ", ".join(f"{name} ({omission.why})" for name, omission in left_out.items())
-                self.status.notice(f"the saved result is without what cannot be saved: {listed}")
+            if left_out := self.capture.left_out(self.namespace, frozenset()):
+                self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
             self.tell("finished")
         else:
             self.status.state = "finished"
             self.tell("unprotected")
         self._write_status()
-
-    def _tell_of_left_out(self, left_out: Mapping[str, str]) -> None:
-        if left_out:
-            listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-            self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed}")
 
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
@@ -452,8 +356,13 @@ class Run:
 
     def tell(self, event: str) -> None:
         """Show the status; what it shows is not part of the cell's output."""
-        with self.recorder.paused():
+        with self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self.reporter.show(self.status, event=event)
+
+
+def listed(reasons: Mapping[str, str]) -> str:
+    """Names with their reasons."""
+    return ", ".join(f"{name} ({why})" for name, why in reasons.items())
 
 
 def short(text: str, width: int = 40) -> str:
@@ -469,27 +378,3 @@ def _import(module: str) -> Any:
             f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: "
             "install it and run the cell again"
         ) from error
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def _packages(values: Any) -> dict[str, str]:
-    """The versions of the packages that the saved variables' classes come from."""
-    found = {}
-    for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
-        if package not in sys.stdlib_module_names and package != "__main__":
-            version = getattr(sys.modules.get(package), "__version__", None)
-            found[package] = str(version or _installed_version(package))
-    return found
-
-
-def _installed_version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -33,7 +33,7 @@ DESCRIPTION = {
     "source": "for epoch in range(5):\n    train(model)",
     "python": "3.11",
     "packages": {"numpy": "2.4.6"},
-    "left_out": {"log": {"why": "an open file", "alive": True}},
+    "left_out": {"log": "an open file"},
     "worked": 75.0,
     "saved_at": 0.0,
     "run": "r1",
@@ -189,7 +189,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     for section in (
         r"snapshots\n +number +progress +saved +size\n +2 +epoch 3 of 5 .*\n +1 +epoch 3 of 5 ",
         r"variables\n.*\n +model +Net\n",
-        r"left out\n.*\n +log +an open file +must be made again\n",
+        r"left out\n.*\n +log +an open file\n",
         r"metrics\n.*\n +loss +0.5\n",
         r"numpy +2.4.6\n",
         r"code\n  for epoch in range\(5\):\n      train\(model\)\n",
@@ -203,7 +203,7 @@ def test_show_json(capsys: pytest.CaptureFixture[str]) -> None:
     known = json.loads(told(capsys, "show", "train", "--json"))
     assert [row["seq"] for row in known["history"]] == [2, 1]
     assert known["variables"] == [{"name": "model", "type": "Net"}]
-    assert known["left_out"] == [{"name": "log", "why": "an open file", "needed": True}]
+    assert known["left_out"] == [{"name": "log", "why": "an open file"}]
     assert known["source"] == DESCRIPTION["source"]
 
 
@@ -214,7 +214,7 @@ def test_show_json(capsys: pytest.CaptureFixture[str]) -> None:
         dict.fromkeys(DESCRIPTION),
         dict.fromkeys(DESCRIPTION, 7),
         {name: ["x"] for name in DESCRIPTION},
-        {"left_out": {"a": None, "b": {"why": 3}}, "packages": {"p": None}, "metrics": {"m": []}, "worked": -1},
+        {"left_out": {"a": None, "b": {"c": 3}}, "packages": {"p": None}, "metrics": {"m": []}, "worked": -1},
         {"progress": "\x1b[2J<b>", "source": "\x1b]0;gone\x07\n<script>"},
     ],
 )

@@ -15,8 +15,6 @@ _KEPT = (
 def reduce(bar: Any) -> Any:
     """Keep what a bar goes over, how it looks and how far it is."""
     looks = {name: getattr(bar, name) for name in _KEPT if hasattr(bar, name)}
-    if looks.get("desc"):
-        looks["desc"] = looks["desc"].removesuffix(": ")
     looks["ncols"] = getattr(bar, "ncols", None) if not getattr(bar, "dynamic_ncols", False) else None
     iterable = bar.iterable
     if isinstance(iterable, Shown):  # its loop is under way and has a cursor of its own
@@ -28,10 +26,12 @@ def reduce(bar: Any) -> Any:
 
 def rebuild(kind: Any, iterable: Any, done: int, looks: dict[str, Any], closed: bool) -> Any:  # noqa: FBT001
     """A live bar that stands where the saved one did; its rate counts from now. A closed one draws nothing."""
-    if not closed:
-        return kind(iterable, initial=done, **looks)
-    bar = kind(iterable, initial=done, file=io.StringIO(), **looks)
-    bar.close()
+    desc = looks.pop("desc", None)
+    bar = kind(iterable, initial=done, **looks, **({"file": io.StringIO()} if closed else {}))
+    if desc:
+        bar.desc = desc  # as it stands: the constructor would add a colon
+    if closed:
+        bar.close()
     return bar
 
 

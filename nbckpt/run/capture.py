@@ -1,0 +1,156 @@
+"""What a snapshot is made of: a run's variables and what they need, in one graph, as far as they can be saved."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from ..errors import UnpicklableError
+from ..state import definitions, namespace as names, pickling
+from ..state.omissions import Omissions
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The state at one boundary, as bytes. `code` has the notebook's definitions that it refers to."""
+
+    pickled: pickling.Pickled
+    contents: names.Contents
+    code: dict[str, bytes]
+
+
+class Capture:
+    """Knows what belongs to a run's state, which grows as the run is found to use more.
+
+    `remade` names what a `with` statement makes again by itself; `tell` takes what a person should know.
+    """
+
+    def __init__(
+        self, home: pickling.Home, selection: names.Selection, remade: frozenset[str], tell: Callable[[str], None]
+    ) -> None:
+        self.home, self.selection, self.tell = home, selection, tell
+        self.omissions = Omissions(remade)
+        self.inputs: dict[str, str] = {}
+        """Fingerprints of what the cell was given and only reads, as of its start."""
+        self._fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
+        """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
+        self._referred: set[str] = set()
+        """The definitions that the graph refers to."""
+
+    def check_inputs(self, namespace: Mapping[str, Any], inputs: frozenset[str], needed: frozenset[str]) -> None:
+        """Find out before any compute whether what the cell is given, and is `needed` later, can be saved.
+
+        Raises:
+            UnpicklableError: a variable cannot, with the path to the culprit.
+        """
+        contents = names.sort_names(self.selection.chosen(namespace) & inputs, namespace)
+        while True:
+            try:
+                found = pickling.probe(self.omissions.keep(contents.data, needed))
+            except UnpicklableError as error:
+                self._leave_out(contents.data, needed, (), error)
+            else:
+                break
+        self.note_fresh(contents.definitions | found)
+        self.inputs = {
+            name: known
+            for name, value in contents.data.items()
+            if name not in self.selection.binds and (known := pickling.stable_digest(value)) is not None
+        }
+
+    def compare_inputs(self, namespace: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, str]:
+        """Find the inputs that are not what they were when the cell was begun; return what they are now."""
+        self.inputs = dict(saved)
+        differing = {}
+        for name, known in saved.items():
+            if name in namespace and (now := pickling.stable_digest(namespace[name])) != known:
+                differing[name] = repr(namespace[name]) if now else ""
+        return differing
+
+    def note_fresh(self, found: Mapping[str, Any]) -> None:
+        """Remember the state of definitions that this run has not touched yet."""
+        for name, definition in found.items():
+            if name not in self._fresh:
+                self._fresh[name] = definition, definitions.digests(definition)
+
+    def take(
+        self, namespace: dict[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], rest: Mapping[str, Any]
+    ) -> Captured:
+        """Pickle the state and the `rest` as one graph; what it is found to need joins it.
+
+        Raises:
+            UnpicklableError: something that is `needed` cannot be saved.
+        """
+        while True:
+            contents = names.sort_names(self.selection.chosen(namespace), namespace)
+            data = self.omissions.keep(contents.data, needed)
+            changed = self._changed_definitions(self._referred | contents.definitions.keys())
+            try:
+                pickled = pickling.dump({"variables": data, "definitions": changed, **rest})
+            except UnpicklableError as error:
+                self._leave_out(contents.data, needed, drawn_again, error)
+                continue
+            known = self._referred >= pickled.definitions.keys()
+            self._referred |= pickled.definitions.keys()
+            used = names.names_of_definitions(pickled.definitions.values(), namespace)
+            if not self.selection.grow(used) and known:
+                break
+        code, uncopied = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        for name in sorted(uncopied.keys() - self.selection.binds):
+            self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
+        saved = names.Contents(data, contents.modules, contents.definitions, contents.missing)
+        return Captured(pickled, saved, code)
+
+    def left_out(self, namespace: Mapping[str, Any], needed: frozenset[str]) -> dict[str, str]:
+        """What the snapshot is without, and why: what cannot be saved, and what the user does not want in it."""
+        known = {name: omission.why for name, omission in self.omissions.known.items()}
+        unwanted = (needed & self.selection.names) - self.selection.chosen(namespace)
+        for name in names.sort_names(unwanted, namespace).data:
+            known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
+        return known
+
+    def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
+        """What the run has changed in definitions; one that was made again by now is new all over."""
+        states = {}
+        for name in sorted(found):
+            thing = self.home.namespace.get(name)
+            if isinstance(thing, (types.FunctionType, type)):
+                before, fresh = self._fresh.get(name, (None, {}))
+                if state := definitions.changed_state(thing, fresh if before is thing else {}):
+                    states[name] = state
+        return states
+
+    def _leave_out(
+        self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError
+    ) -> None:
+        for notice in self.omissions.find(data, needed, drawn_again, error):
+            self.tell(notice)
+
+
+def type_name(value: Any) -> str:
+    """A variable's type as a person knows it: `int`, `numpy.ndarray`."""
+    kind = type(value)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def packages_of(values: Iterable[Any]) -> dict[str, str]:
+    """The versions of the packages that the variables' classes come from."""
+    found = {}
+    for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
+        if package not in sys.stdlib_module_names and package != "__main__":
+            version = getattr(sys.modules.get(package), "__version__", None)
+            found[package] = str(version or _installed_version(package))
+    return found
+
+
+def _installed_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
