@@ -168,6 +168,8 @@ def _alarm(status: Status) -> _Line:
 def _running(status: Status) -> str:
     if not status.progress:
         return f"started, saving {_rhythm(status.every)} to {status.store}"
+    if status.saved_progress and not status.resumed_at and not status.snapshots:
+        return f"going on at {status.saved_progress}"
     words = [status.progress]
     if status.saved_at is not None and status.snapshots:
         # a clock time: the line may be looked at long after it was written, when "12 s ago" would be a lie

@@ -155,7 +155,7 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
-        from ..run.instrument import fingerprint, holds_loop, instrument
+        from ..run.instrument import fingerprint, holds_loop, instrument, shown_target
         from ..settings import Settings
         from ..state.namespace import liveness
 
@@ -164,11 +164,13 @@ class Extension:
         except ValueError as error:  # shlex's
             raise UsageError(f"{MAGIC} {line}: {error}") from error
         settings = Settings.collect(options, self.config.values())
+        if self.shell.ast_node_interactivity == "last_expr_or_assign":
+            module.body += shown_target(module.body)
         source = ast.unparse(module)
         digest = fingerprint(module)[:8]
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         alive = liveness(module.body, holds_loop)
-        rewritten, plan = instrument(module, self.shell.ast_node_interactivity)
+        rewritten, plan = instrument(module)
         return _Beginning(self, settings, plan, source, digest, code, alive), rewritten.body
 
     # -- running ---------------------------------------------------------------------------------------------

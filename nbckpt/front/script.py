@@ -334,10 +334,8 @@ class ScriptRun(Run):
         turns_begun = {key: (self.loops[key].count, self.loops[key].total) for key in around if key in self.loops}
         self.boundary(Position("top", loop.key, turns_begun), turn=not self._begun.get(loop.key))
 
-    def left(self, loop: Loop) -> None:
-        """Forget a loop that was left."""
-        if self.loops.get(loop.key) is loop:
-            del self.loops[loop.key]
+    def loop_name(self, key: str) -> str:
+        return f"the loop over {self._labels.get(key, 'iterations')}"
 
     def progress(self, position: Position) -> str:
         """Say where a position is: `epoch 57 of 100`."""

@@ -109,7 +109,8 @@ class Capture:
         """What the snapshot is without, and why: what cannot be saved, and what the user does not want in it."""
         known = {name: omission.why for name, omission in self.omissions.known.items()}
         unwanted = (needed & self.selection.names) - self.selection.chosen(namespace)
-        for name in names.sort_names(unwanted, namespace).data:
+        users = {name for name in unwanted if not names.is_ipythons(name)}
+        for name in names.sort_names(users, namespace).data:
             known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
         return known
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state import pickling, randomness
-from ..state.namespace import Liveness, names_of_definitions
+from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
 from . import cursors
 from .checkpoint import Run
 from .cursors import NOTHING, Cursor
 from .loops import AsyncTurns, Loop, turns
-from .position import LOOPS, Match, Plan, Position, ancestors, match
+from .position import LOOPS, Match, Plan, Position, Statement, ancestors, match
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -59,11 +59,30 @@ class CellRun(Run):
                     raise
                 self.status.notice("the cell was edited where it had run already, so it starts over")
                 self.saved = None
+        self._look_at_files()
         if self.saved is None:
             self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
         else:
             known = self.saved.description.get("inputs", {})
             self.differing = self.capture.compare_inputs(self.namespace, known)
+
+    def _look_at_files(self) -> None:
+        """A `with open(..., "w")` around a loop is entered again on resume, and would empty its file."""
+        entered = self.way.entered if self.way is not None and self.saved is not None else []
+        for key, statement in self.plan.statements.items():
+            if not statement.empties:
+                continue
+            if key in entered and not self.trusting:
+                raise RestoreError(
+                    f"line {statement.line} was in progress and would open its file for writing again, which empties "
+                    "it of what finished iterations wrote. Nothing was touched: open it for appending ('a') and run "
+                    "the cell with --on-change resume, or start over with --fresh"
+                )
+            if self.saved is None:
+                self.status.notice(
+                    f"line {statement.line} opens a file for writing around a loop, and a resume would empty it: open "
+                    "it for appending ('a') to go on with it"
+                )
 
     def _match(self) -> Match:
         description = self._saved().description
@@ -95,7 +114,9 @@ class CellRun(Run):
     def _approach(self, way: Resume, key: str) -> bool:
         statement = self.plan[key]
         needed = key in way.entered or way.is_before(key)
-        if not way.built and (needed or way.needs_state(statement.eager, self._saved().parts["state"].info)):
+        if not way.built and (
+            needed or way.needs_state(self._read_to_define(statement), self._saved().parts["state"].info)
+        ):
             self.build()
             way.built = True
         if way.is_before(key):
@@ -114,6 +135,10 @@ class CellRun(Run):
             return False  # it came back with the snapshot, and what came with it refers to it
         way.rebound |= set(statement.binds)
         return True
+
+    def _read_to_define(self, statement: Statement) -> frozenset[str]:
+        """The names that a definition needs when it is made, also through the decorators that it calls."""
+        return names_read_by_calling(statement.eager, self.namespace)
 
     def _arrive(self) -> None:
         assert self.way is not None  # noqa: S101
@@ -301,10 +326,8 @@ class CellRun(Run):
         """Stand at a boundary: an iteration has ended."""
         self.boundary(self._position("top", loop.key), turn=not loop.nested)
 
-    def left(self, loop: Loop) -> None:
-        """Forget a loop that was left, so that what it went over can be freed."""
-        if self.loops.get(loop.key) is loop:
-            del self.loops[loop.key]
+    def loop_name(self, key: str) -> str:
+        return f"the loop at line {self.plan[key].line}"
 
     def position(self) -> Position:
         """The end: anywhere else a boundary knows where it is."""
@@ -349,9 +372,9 @@ class Resume:
     def saved_key(self, key: str) -> str:
         return self._saved_keys[key]
 
-    def needs_state(self, eager: tuple[str, ...], info: dict[str, Any]) -> bool:
+    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
         """Whether a definition can only be made from saved values."""
-        return bool(set(eager) & {variable["name"] for variable in info["variables"]})
+        return bool(read & {variable["name"] for variable in info["variables"]})
 
 
 class Frames:

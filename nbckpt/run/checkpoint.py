@@ -77,6 +77,8 @@ class Run:
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
+        self.owed = ""
+        """The loop at whose end a snapshot is due that made no sense inside it."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -240,10 +242,42 @@ class Run:
     def boundary(self, position: Position, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = self.progress(position)
-        if self.schedule.wants_snapshot(turn=turn) and not self.fenced:
+        if self.schedule.wants_snapshot(turn=turn) and not self.fenced and not self._is_in_vain(position):
             self.save(position)
         else:
             self.tell("progress")
+
+    def _is_in_vain(self, position: Position) -> bool:
+        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed.
+
+        Then the loop around it is waited for, where there is one.
+        """
+        for key in position.turns:
+            cursor = self.loops[key].cursor
+            if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
+                why = (
+                    f"{self.loop_name(key)} goes over something that cannot be saved half way and works on "
+                    f"{', '.join(changed)}, which changes while it runs"
+                )
+                if len(position.turns) == 1:
+                    self.status.unprotect(f"{why}; loop over a list, or put a loop around it")
+                else:
+                    self.status.notice(f"{why}: nothing is saved inside it, but when it ends")
+                self.owed = key
+                return True
+        return False
+
+    def left(self, loop: Loop) -> None:
+        """Forget a loop that was left, so that what it went over can be freed."""
+        if self.loops.get(loop.key) is loop:
+            del self.loops[loop.key]
+        if self.owed == loop.key:
+            self.owed = ""
+            self.schedule.ask()
+
+    def loop_name(self, key: str) -> str:
+        """How a person knows a loop."""
+        raise NotImplementedError
 
     def save(self, position: Position, *, finished: bool = False) -> bool:
         """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""

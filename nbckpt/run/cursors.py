@@ -192,10 +192,14 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
         return None
     with pickling.quiet():
         source = record["iterator"].__reduce__()
-    if len(source) != 3 or source[0] is not iter or len(source[1]) != 1:
+    if source[0] is not iter or len(source[1]) != 1:
         return None
     items = source[1][0]
-    if not hasattr(items, "__getitem__") or len(items) < count or source[2] != count:
+    index = source[2] if len(source) == 3 else None
+    if index is None and isinstance(items, range):
+        # newer Pythons keep the rest of a range, whose beginning can be told from it
+        index, items = count, range(items.start - count * items.step, items.stop, items.step)
+    if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
     return [items[0], items[count - 1]] if count else []
 

@@ -52,14 +52,9 @@ _PURE_CALLS = frozenset(
 )
 
 
-def instrument(module: ast.Module, interactivity: str = "last_expr") -> tuple[ast.Module, Plan]:
-    """Return the rewritten module and the plan of its statements. `module` is used up.
-
-    `interactivity` is IPython's `ast_node_interactivity`: which top-level expressions it displays.
-    """
-    body = list(module.body)
-    if interactivity == "last_expr_or_assign":
-        body += _shown_target(body)
+def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
+    """Return the rewritten module and the plan of its statements. `module` is used up."""
+    body = module.body
     rewriter = _Rewriter()
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
@@ -187,7 +182,30 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
-    return Statement(key, kind, header, whole, node.lineno, name[:80], label[:80], body, nested, binds, eager)
+    return Statement(
+        key,
+        kind,
+        header,
+        whole,
+        node.lineno,
+        name[:80],
+        label[:80],
+        body,
+        nested,
+        binds,
+        kind == "with" and any(map(_empties, node.items)),
+        eager,
+    )
+
+
+def _empties(item: ast.withitem) -> bool:
+    """Whether a context is `open(..., "w")` or the like."""
+    match item.context_expr:
+        case ast.Call(ast.Name("open") | ast.Attribute(_, "open"), arguments, keywords):
+            given = [*arguments, *(keyword.value for keyword in keywords if keyword.arg == "mode")]
+            modes = [value.value for value in given if isinstance(value, ast.Constant)]
+            return any(isinstance(mode, str) and mode.strip("bt+") in ("w", "x") for mode in modes)
+    return False
 
 
 def _read_to_define(node: Any) -> set[str]:
@@ -215,8 +233,8 @@ def _read_to_define(node: Any) -> set[str]:
     return names
 
 
-def _shown_target(body: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """Spell out what `last_expr_or_assign` displays, since IPython will not see the assignment."""
+def shown_target(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Spell out what IPython's `last_expr_or_assign` displays, since it will not see a guarded assignment."""
     last = body[-1] if body else None
     target: Any = None
     if isinstance(last, ast.Assign) and len(last.targets) == 1:

@@ -37,6 +37,8 @@ class Statement:
     """For a loop: whether there are boundaries inside its body."""
     binds: tuple[str, ...] = ()
     """For a function or class: its name."""
+    empties: bool = False
+    """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
 

@@ -17,10 +17,10 @@ from ..errors import ReplayError
 from ..state import pickling, randomness
 from ..state.namespace import names_of_code
 
-ALWAYS = 64
-"""So many first items are fingerprinted whatever it costs."""
+SPARE = 0.005
+"""Seconds that a loop's fingerprints may cost whatever its length."""
 SHARE = 0.02
-"""Of a loop's time, what fingerprints may cost after that; beyond it only items 2, 4, 8, ... have one."""
+"""Of a loop's time, what they may cost beyond that; beyond it only items 2, 4, 8, ... have one."""
 
 
 @dataclass(slots=True)
@@ -43,11 +43,11 @@ class Trail:
         self.last = item
         unbroken = self.length == self.count - 1
         now = time.perf_counter()
-        if self.count > ALWAYS and self.spent > SHARE * (now - self.began):
+        if self.spent > SPARE + SHARE * (now - self.began):
             if self.count & (self.count - 1):
                 return
             unbroken = False
-        mark = pickling.stable_digest(item) or "?"
+        mark = _mark(item)
         self.blind |= mark == "?"
         if unbroken:
             self.length, self.chain = self.count, str(pickling.stable_digest([self.chain, mark]))
@@ -63,6 +63,11 @@ class Trail:
 
     def saved(self) -> dict[str, Any]:
         return {"length": self.length, "chain": self.chain, "marks": dict(self.marks), "blind": self.blind}
+
+
+def _mark(item: Any) -> str:
+    """A fingerprint of an item; of big arrays, of a sample."""
+    return pickling.stable_digest(item, sample=True) or "?"
 
 
 def draw_again(iterator: Iterator[Any], record: Mapping[str, Any], count: int) -> Follower:
@@ -87,12 +92,12 @@ class Follower:
         trail.count, trail.last = trail.count + 1, item
         number = trail.count
         if number <= self.saved["length"]:
-            mark = pickling.stable_digest(item) or "?"
+            mark = _mark(item)
             trail.length, trail.chain = number, str(pickling.stable_digest([trail.chain, mark]))
             if number == self.saved["length"] and trail.chain != self.saved["chain"]:
                 self.differs = self.differs or number
         elif number in self.saved["marks"]:
-            trail.marks[number] = pickling.stable_digest(item) or "?"
+            trail.marks[number] = _mark(item)
             if trail.marks[number] != self.saved["marks"][number]:
                 self.differs = self.differs or number
 

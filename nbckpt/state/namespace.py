@@ -32,8 +32,11 @@ class Names:
 
 
 @functools.lru_cache(maxsize=4096)
-def names_in(code: types.CodeType, *, module: bool = False) -> Names:
-    """The global names in a code object and those inside it; `module`: its own names are global too."""
+def names_in(code: types.CodeType, *, module: bool = False, inside: bool = True) -> Names:
+    """The global names in a code object and, if `inside`, in the functions that it makes.
+
+    `module` says that the names it binds itself are global, too.
+    """
     instructions = [(step.opname, step.argval) for step in dis.get_instructions(code)]
     binding = _BINDS if module else _BINDS_GLOBAL
     names = Names(
@@ -41,9 +44,22 @@ def names_in(code: types.CodeType, *, module: bool = False) -> Names:
         frozenset(name for operation, name in instructions if operation in binding),
     )
     for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
+        if isinstance(inner, types.CodeType) and inside:
             names |= names_in(inner)
     return names
+
+
+def names_read_by_calling(names: Iterable[str], namespace: Mapping[str, Any]) -> frozenset[str]:
+    """The names read while the notebook's functions of these names are called, not those that what they make reads."""
+    found = set(names)
+    waiting = list(found)
+    while waiting:
+        function = namespace.get(waiting.pop())
+        if isinstance(function, types.FunctionType) and function.__globals__ is namespace:
+            more = names_in(function.__code__, inside=False).reads - found
+            found |= more
+            waiting += more
+    return frozenset(found)
 
 
 def names_of_code(code: types.CodeType, namespace: Mapping[str, Any]) -> Names:

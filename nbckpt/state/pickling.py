@@ -94,18 +94,20 @@ def digest(root: Any) -> str | None:
         return None
 
 
-def stable_digest(value: Any) -> str | None:
+def stable_digest(value: Any, *, sample: bool = False) -> str | None:
     """A hash that another process finds too for an equal value; None for values that have none.
+
+    Of big arrays it can be a hash of a `sample`: some thousand elements all over them.
 
     A pickle will not do: its bytes tell equal strings that are one object from those that are two.
     """
     import xxhash
 
     hasher = xxhash.xxh3_128()
-    return str(hasher.hexdigest()) if _update(hasher.update, value, 8) else None
+    return str(hasher.hexdigest()) if _update(hasher.update, value, 8, sample=sample) else None
 
 
-def _update(update: Callable[[Any], Any], value: Any, depth: int) -> bool:
+def _update(update: Callable[[Any], Any], value: Any, depth: int, *, sample: bool) -> bool:
     """Hash plain values, arrays, tables, and containers of them; return False for anything else."""
     kind = type(value)
     update(f"{kind.__qualname__}:".encode())
@@ -123,11 +125,14 @@ def _update(update: Callable[[Any], Any], value: Any, depth: int) -> bool:
         elif isinstance(value, (set, frozenset)):  # whose order is another one in each process
             parts = sorted(map(stable_digest, value), key=str)
         update(f"{len(value)}:".encode())
-        return all(_update(update, part, depth - 1) for part in parts)
+        return all(_update(update, part, depth - 1, sample=sample) for part in parts)
     elif kind.__module__ in _SAID_BY_REPR:
         update(f"{value!r};".encode())
     elif kind.__module__ == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject:
         update(f"{value.dtype.str}{value.shape}".encode())
+        if sample and value.size > 1 << 14:
+            flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
+            value = flat[:: value.size >> 12]
         update(value.tobytes())
     elif kind.__module__.startswith("pandas.") and kind.__name__ in ("DataFrame", "Series"):
         return _update_pandas(update, value)
@@ -166,7 +171,7 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> Any:
     Raises:
         RestoreError: a module, class or attribute that it needs is not here, or is another than it was.
     """
-    with home.active():
+    with home.active(), quiet():
         try:
             return pickle.loads(stream, buffers=buffers)
         except RestoreError:

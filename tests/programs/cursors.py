@@ -346,19 +346,20 @@ column[0], part[0]
         """
 import pandas as pd
 df = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
+totals = df["b"].copy()
 log = []
 for row in df.itertuples():
     for k in range(2):
         log.append((row.a, row.b, k))
 for index, row in df.iterrows():
-    df.loc[index, "a"] += 10
+    totals.loc[index] += 10
     for name in df.columns:
         log.append((index, name, row[name]))
 for name, column in df.items():
     log.append((name, float(column.sum())))
 for key, group in df.groupby("a"):
     log.append((key, len(group)))
-df.a.sum()
+totals.sum()
 """,
     ),
     Program(

@@ -83,10 +83,13 @@ def test_statements_that_had_completed_may_not_change(lab: Lab) -> None:
     left = lab.killed(CELL, MIDDLE)
     done, kernel = lab.again(left, CELL.replace("log, total = [], 0", "log, total = [], 1000"))
     assert done.error.startswith("CellChangedError")
-    for word in ("-log, total = ([], 0)", "+log, total = ([], 1000)", "--fresh", "--on-change resume"):
-        assert word in done.error.replace("log, total = [], ", "log, total = ([], ").replace("0)", "0)")
+    lines = done.error.splitlines()
+    assert any(line.startswith("-") and line.endswith("[], 0)") for line in lines)
+    assert any(line.startswith("+") and line.endswith("[], 1000)") for line in lines)
+    assert "--fresh" in lines[0]
+    assert "--on-change resume" in lines[0]
     assert done.notes == ()
-    assert set(done.names) == {"ledger"} - {"ledger"}
+    assert not done.names
     assert len(kernel.shell.tracebacks) == 1
     assert "checkpoint.py" not in kernel.shell.tracebacks[0]
 

@@ -334,3 +334,18 @@ def test_an_input_that_differs_is_named_in_a_warning(lab: Lab) -> None:
     assert "7" in kernel.notices
     _, quiet = lab.again(left, cell, "--fresh", before=("rate = 10\n",))
     assert "rate" not in quiet.notices
+
+
+def test_a_file_that_a_resume_would_empty_is_not_opened(lab: Lab) -> None:
+    """`with open(..., "w")` around a loop is told at the start, and refused rather than entered again."""
+    cell = 'with open("out.txt", "{mode}") as file:\n    for k in range(4):\n        print(k, file=file, flush=True)\n'
+    left = lab.killed(cell.format(mode="w"), "k == 2")
+    Path("out.txt").write_text("0\n1\n2\n")
+    done, _ = lab.again(left, cell.format(mode="w"))
+    assert done.error.startswith("RestoreError: line 2 was in progress and would open its file for writing again")
+    assert Path("out.txt").read_text() == "0\n1\n2\n"
+    done, _ = lab.again(left, cell.format(mode="a"), "--on-change resume")
+    assert not done.error
+    assert Path("out.txt").read_text() == "0\n1\n2\n3\n"
+    _, kernel = lab.again(lab.folder(), cell.format(mode="w"))
+    assert "opens a file for writing around a loop" in kernel.notices

@@ -17,8 +17,16 @@ from ...errors import OptionError, RestoreError
 Reduce = Callable[[Any], Any]
 
 _MODULES = {
+    **{
+        f"builtins.dict_{order}{part}iterator": "dict_iterators"
+        for order in ("", "reverse")
+        for part in ("key", "value", "item")
+    },
+    "builtins.memoryview": "memory_views",
     "numpy.ndarray": "numpy_views",
+    "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
+    "random.Random": "random_state",
     "tqdm.std.tqdm": "tqdm_bar",
 }
 """Which adapter takes care of a class and what is derived from it."""
