@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from ..errors import UnpicklableError
-from ..state import definitions, namespace as names, pickling
+from ..state import definitions, fingerprints, namespace as names, pickling
 from ..state.omissions import Omissions
 
 
@@ -59,7 +59,7 @@ class Capture:
         self.inputs = {
             name: known
             for name, value in contents.data.items()
-            if name not in self.selection.binds and (known := pickling.stable_digest(value)) is not None
+            if name not in self.selection.binds and (known := fingerprints.stable_digest(value)) is not None
         }
 
     def compare_inputs(self, namespace: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Capture:
         self.inputs = dict(saved)
         differing = {}
         for name, known in saved.items():
-            if name in namespace and (now := pickling.stable_digest(namespace[name])) != known:
+            if name in namespace and (now := fingerprints.stable_digest(namespace[name])) != known:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
 

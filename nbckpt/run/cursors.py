@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import CellChangedError
-from ..state import pickling
+from ..state import fingerprints, pickling
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
 
 NOTHING: Any = pickling.NOTHING
@@ -205,7 +205,7 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    for fingerprint in (pickling.stable_digest, pickling.digest):
+    for fingerprint in (fingerprints.stable_digest, pickling.digest):
         if (known := fingerprint(one)) is not None:
             return known == fingerprint(other)
     return one is other

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ReplayError
-from ..state import pickling, randomness
+from ..state import fingerprints, pickling, randomness
 from ..state.namespace import names_of_code
 
 SPARE = 0.005
@@ -50,7 +50,7 @@ class Trail:
         mark = _mark(item)
         self.blind |= mark == "?"
         if unbroken:
-            self.length, self.chain = self.count, str(pickling.stable_digest([self.chain, mark]))
+            self.length, self.chain = self.count, str(fingerprints.stable_digest([self.chain, mark]))
         else:
             self.marks[self.count] = mark
         self.spent += time.perf_counter() - now
@@ -67,7 +67,7 @@ class Trail:
 
 def _mark(item: Any) -> str:
     """A fingerprint of an item; of big arrays, of a sample."""
-    return pickling.stable_digest(item, sample=True) or "?"
+    return fingerprints.stable_digest(item, sample=True) or "?"
 
 
 def draw_again(iterator: Iterator[Any], record: Mapping[str, Any], count: int) -> Follower:
@@ -93,7 +93,7 @@ class Follower:
         number = trail.count
         if number <= self.saved["length"]:
             mark = _mark(item)
-            trail.length, trail.chain = number, str(pickling.stable_digest([trail.chain, mark]))
+            trail.length, trail.chain = number, str(fingerprints.stable_digest([trail.chain, mark]))
             if number == self.saved["length"] and trail.chain != self.saved["chain"]:
                 self.differs = self.differs or number
         elif number in self.saved["marks"]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nbckpt.errors import RestoreError, UnpicklableError
-from nbckpt.state import pickling
+from nbckpt.state import fingerprints, pickling
 
 SOURCE = """
 factor = 3
@@ -166,7 +166,7 @@ def test_deep_structures_are_saved() -> None:
 def test_what_never_ends_is_refused() -> None:
     """An object that pickles into ever new ones is an error, not the end of the process."""
     script = (
-        "from nbckpt.state import pickling\n"
+        "from nbckpt.state import fingerprints, pickling\n"
         "class Endless:\n    def __reduce__(self): return (Endless, (Endless(),))\n"
         "try: pickling.dump(Endless())\nexcept pickling.UnpicklableError as error: print(error)\n"
     )
@@ -180,13 +180,17 @@ def test_what_never_ends_is_refused() -> None:
 def test_stable_digests_depend_on_the_value_alone(value: Any) -> None:
     """Equal values have equal digests although their strings are other objects; different ones do not."""
     again = there_and_back(value, {})
-    assert pickling.stable_digest(value) == pickling.stable_digest(again) is not None
-    assert pickling.stable_digest(value) != pickling.stable_digest([value])
+    assert fingerprints.stable_digest(value) == fingerprints.stable_digest(again) is not None
+    assert fingerprints.stable_digest(value) != fingerprints.stable_digest([value])
 
 
 def test_unstable_values_have_no_stable_digest() -> None:
     """An object's identity says nothing in another process; a set's order neither, so that is left out of it."""
-    assert pickling.stable_digest({"a", "b"}) == pickling.stable_digest({"b", "a"}) != pickling.stable_digest({"a"})
-    assert pickling.stable_digest([object()]) is None
-    assert pickling.stable_digest(np.array([None])) is None
-    assert pickling.stable_digest(np.arange(3)) == pickling.stable_digest(np.arange(3))
+    assert (
+        fingerprints.stable_digest({"a", "b"})
+        == fingerprints.stable_digest({"b", "a"})
+        != fingerprints.stable_digest({"a"})
+    )
+    assert fingerprints.stable_digest([object()]) is None
+    assert fingerprints.stable_digest(np.array([None])) is None
+    assert fingerprints.stable_digest(np.arange(3)) == fingerprints.stable_digest(np.arange(3))
