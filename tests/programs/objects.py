@@ -366,7 +366,7 @@ def length(node):
     return n
 head = None
 for k in range(3):
-    head = grown(head, 1500)
+    head = grown(head, 600)
     for j in range(2):
         head.value += j
     print(k)
