@@ -201,7 +201,7 @@ class Extension:
         setattr(builtins, RUN, self.running[-1][0] if self.running else self)
         try:
             if run.reached_end and result.success:
-                run.finish(run.position())
+                run.finish()
             else:
                 run.stop()
         finally:

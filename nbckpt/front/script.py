@@ -324,7 +324,7 @@ class ScriptRun(Run):
                     "edit, or start over with fresh=True"
                 )
             self._arrive()
-        self.finish(Position("end"))
+        self.finish()
 
     # -- position --------------------------------------------------------------------------------------------
 

@@ -329,10 +329,6 @@ class CellRun(Run):
     def loop_name(self, key: str) -> str:
         return f"the loop at line {self.plan[key].line}"
 
-    def position(self) -> Position:
-        """The end: anywhere else a boundary knows where it is."""
-        return Position("end")
-
     def _position(self, where: Any, key: str) -> Position:
         around = ancestors(key)
         entered = [*around, key] if where == "top" else around

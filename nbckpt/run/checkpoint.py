@@ -13,6 +13,7 @@ import secrets
 import socket
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class Run:
+class Run(ABC):
     """One attempt at a checkpoint, from its first statement or from a snapshot until it ends or dies.
 
     `namespace` is where its variables live, `selection` says which of them are its state, `remade` which a
@@ -221,23 +222,19 @@ class Run:
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
 
+    @abstractmethod
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the code from a position on may read."""
-        raise NotImplementedError
 
     # -- snapshot --------------------------------------------------------------------------------------------
 
-    def position(self) -> Position:
-        """Where the run is."""
-        raise NotImplementedError
-
+    @abstractmethod
     def progress(self, position: Position) -> str:
         """Say where that is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan_json(self) -> dict[str, Any]:
         """What of the code a later run has to know."""
-        raise NotImplementedError
 
     def boundary(self, position: Position, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
@@ -275,9 +272,9 @@ class Run:
             self.owed = ""
             self.schedule.ask()
 
+    @abstractmethod
     def loop_name(self, key: str) -> str:
         """How a person knows a loop."""
-        raise NotImplementedError
 
     def save(self, position: Position, *, finished: bool = False) -> bool:
         """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""
@@ -352,7 +349,7 @@ class Run:
         """Seconds of work in this run and those that it goes on from."""
         return self.worked_before + time.monotonic() - self.started_at
 
-    def finish(self, position: Position) -> None:
+    def finish(self) -> None:
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
             self._write_status()
@@ -361,7 +358,7 @@ class Run:
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
-        if not self.fenced and self.save(position, finished=True):
+        if not self.fenced and self.save(Position("end"), finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
