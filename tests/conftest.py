@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbckpt.state import adapters
+
 pytest.register_assert_rewrite("programs.harness")
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
     for name in [name for name in os.environ if name.startswith("NBCKPT_") and name != "NBCKPT_DATA_DIR"]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def own_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test, or an example in a docstring, registers does not outlive it."""
+    monkeypatch.setattr(adapters, "_registered", {})
 
 
 @pytest.fixture
