@@ -34,31 +34,36 @@ class Trail:
     blind: bool = False
     """Whether there were items that have no fingerprint."""
     last: Any = pickling.NOTHING
+    looks_at: int = 0
+    """Which item has a fingerprint next, once they cost too much; before that, each one has."""
     spent: float = 0.0
     began: float = field(default_factory=time.perf_counter)
 
     def note(self, item: Any) -> None:
         """Take note of the next item, before anybody can change it."""
         self.count += 1
-        self.last = item
-        unbroken = self.length == self.count - 1
+        if self.count < self.looks_at:
+            return
         now = time.perf_counter()
-        if self.spent > SPARE + SHARE * (now - self.began):
-            if self.count & (self.count - 1):
+        if self.looks_at or self.spent > SPARE + SHARE * (now - self.began):
+            power = 1 << (self.count - 1).bit_length()
+            self.looks_at = power if power > self.count else 2 * power
+            if power > self.count:
                 return
-            unbroken = False
-        mark = _mark(item)
-        self.blind |= mark == "?"
-        if unbroken:
-            self.length, self.chain = self.count, str(fingerprints.stable_digest([self.chain, mark]))
+            self.marks[self.count] = _mark(item)
         else:
-            self.marks[self.count] = mark
+            mark = _mark(item)
+            self.length, self.chain = self.count, str(fingerprints.stable_digest([self.chain, mark]))
+            self.blind |= mark == "?"
         self.spent += time.perf_counter() - now
 
     def noting(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """Hand items on."""
         for item in iterator:
-            self.note(item)
+            if self.count + 1 < self.looks_at:
+                self.count += 1
+            else:
+                self.note(item)
             yield item
 
     def saved(self) -> dict[str, Any]:
@@ -91,6 +96,8 @@ class Follower:
         trail = self.trail
         trail.count, trail.last = trail.count + 1, item
         number = trail.count
+        if number > self.saved["length"]:
+            trail.looks_at = 1 << number.bit_length()  # the chain had ended, so it cannot go on
         if number <= self.saved["length"]:
             mark = _mark(item)
             trail.length, trail.chain = number, str(fingerprints.stable_digest([trail.chain, mark]))

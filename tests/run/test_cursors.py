@@ -146,6 +146,25 @@ def test_items_changed_late_are_noticed() -> None:
         cursors.advance((x if x < 500 else -x for x in range(1000)), record, 700, 1)
 
 
+def test_a_trail_with_gaps_goes_on_with_gaps() -> None:
+    """Resumed twice, a loop whose fingerprints had become too dear is still recognised."""
+    cursor = cursors.open_cursor(x for x in range(100))
+    assert cursor.trail is not None
+    for place in range(40):
+        cursor.trail.spent = 1e9 if place > 10 else 0.0
+        next(cursor.iterator)
+    record = cursor.saved()
+    assert record["trail"]["length"] in (10, 11)
+    again = cursors.advance((x for x in range(100)), record, 40, 1)
+    for _ in range(30):
+        next(again.iterator)
+    record = again.saved()
+    assert (record["trail"]["length"] in (10, 11), max(record["trail"]["marks"])) == (True, 64)
+    assert next(cursors.advance((x for x in range(100)), record, 70, 1).iterator) == 70
+    with pytest.raises(ReplayError, match="among the first 64"):
+        cursors.advance((x if x < 60 else 0 for x in range(100)), record, 70, 1)
+
+
 def test_a_generator_whose_data_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a generator works on must be what it was: its arguments, and the variables that its code reads."""
     notebook = types.ModuleType("__main__")
