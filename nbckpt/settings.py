@@ -22,7 +22,8 @@ OnChange = Literal["ask", "resume", "restart", "error"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""What a checkpoint may be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def check_name(name: str) -> str:
     Raises:
         OptionError: it holds something else than letters, digits, dots, dashes and underscores.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise OptionError(
             f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '-' and '_', "
             "starting with a letter or digit"

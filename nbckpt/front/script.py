@@ -20,7 +20,7 @@ from ..run.checkpoint import Run
 from ..run.cursors import NOTHING
 from ..run.loops import Loop, turns
 from ..run.position import Position, ancestors
-from ..settings import DEFAULT_STORE, Settings, check_name
+from ..settings import DEFAULT_STORE, Settings
 from ..state import pickling, randomness
 from ..state.namespace import Selection
 from ..storage.repository import Repository
@@ -82,7 +82,7 @@ def load(name: str, *, store: str | None = None) -> dict[str, Any]:
         RestoreError: its objects cannot be built here.
     """
     place = store or os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
-    saved = Repository.open(place, create=False).load(check_name(name))
+    saved = Repository.open(place, create=False).load(name)
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = pickling.Home(dict(sys.modules["__main__"].__dict__))
@@ -199,7 +199,7 @@ class ScriptRun(Run):
             )
         self._way = Position.from_json(self.saved.description["position"])
         self.build()
-        self._digests = self._variable_digests()
+        self._digests = self.variable_digests()
 
     def start(self) -> None:
         super().start()
@@ -287,30 +287,23 @@ class ScriptRun(Run):
 
     def _arrive(self, loop: Loop | None = None) -> None:
         """Put the variables back; objects that code before the loop changed once more are built anew."""
-        now = self._variable_digests()
+        now = self.variable_digests()
         again = [name for name, value in self.root["variables"].items() if self.namespace.get(name, value) is not value]
+        apart = (
+            "what was made from it in this run is not connected with it: guard such code with `if not ckpt.resumed:`"
+        )
         if again:
             self.status.notice(
-                f"code before the loop made {', '.join(again)} again, and the saved one took its place; what was made "
-                "from it in this run is not connected with it: guard such code with `if not ckpt.resumed:`"
+                f"code before the loop made {', '.join(again)} again, and the saved one took its place; {apart}"
             )
         if changed := [name for name in now if now[name] != self._digests[name]]:
             self.status.notice(
-                f"code before the loop changed {', '.join(changed)} again, which was put back as saved; what was made "
-                "from it in this run is not connected with it: guard such code with `if not ckpt.resumed:`"
+                f"code before the loop changed {', '.join(changed)} again, which was put back as saved; {apart}"
             )
-            self.build()
-            for key, entered in [*self.loops.items(), *([(loop.key, loop)] if loop else [])]:
-                record = self.root["loops"].get(key)
-                if record and entered.cursor and entered.cursor.kind == record["kind"] == "iterator":
-                    entered.cursor.iterator = record["iterator"]
+            self.build_again({**self.loops, **({loop.key: loop} if loop else {})})
         position, self._way = self._way, None
         assert position is not None  # noqa: S101
         self.arrive(position)
-
-    def _variable_digests(self) -> dict[str, str | None]:
-        values = {**self.root["variables"], **self.root["attributes"]}
-        return {name: pickling.digest(value) for name, value in values.items()}
 
     def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - nobody can tell for a script
         return self.selection.only or frozenset()
@@ -341,10 +334,7 @@ class ScriptRun(Run):
         """Say where a position is: `epoch 57 of 100`."""
         if position.where == "end":
             return "the end"
-        words = []
-        for key, (_, total) in position.turns.items():
-            of = f" of {total}" if total is not None else ""
-            words.append(f"{self._labels.get(key, 'iteration')} {position.completed(key)}{of}")
+        words = [position.say(self._labels.get(key, "iteration"), key) for key in position.turns]
         return ", ".join(words) or "before a loop"
 
     def plan_json(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
-from ..state import pickling, randomness
+from ..state import randomness
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
 from . import cursors
 from .checkpoint import Run
@@ -298,7 +298,7 @@ class CellRun(Run):
         if not (before := record.get("random")):
             return
         way.held = randomness.capture_held(self.selection.held(self.namespace))
-        way.digests = {name: pickling.digest(value) for name, value in self.root["variables"].items()}
+        way.digests = self.variable_digests()
         randomness.restore(before["global"])
         randomness.restore_held(self.namespace, before["held"])
 
@@ -307,13 +307,11 @@ class CellRun(Run):
         if not way.digests:
             return
         randomness.restore_held(self.namespace, way.held)
-        now = {name: pickling.digest(value) for name, value in self.root["variables"].items()}
+        now = self.variable_digests()
         if changed := [name for name in now if now[name] != way.digests[name]]:
             self.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
-            self.build()
-            for entered in way.entered[: way.entered.index(key)]:
-                if (loop := self.loops.get(entered)) and loop.cursor and loop.cursor.kind == "iterator":
-                    loop.cursor.iterator = self._record(entered)["iterator"]
+            around = way.entered[: way.entered.index(key)]
+            self.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 
     def _record(self, key: str) -> dict[str, Any]:
         assert self.way is not None  # noqa: S101

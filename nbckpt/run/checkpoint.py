@@ -163,6 +163,19 @@ class Run(ABC):
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
 
+    def build_again(self, entered: Mapping[str, Loop]) -> None:
+        """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones."""
+        self.build()
+        for key, loop in entered.items():
+            record = self.root["loops"].get(key)
+            if record and loop.cursor and loop.cursor.kind == record["kind"] == "iterator":
+                loop.cursor.iterator, loop.item = record["iterator"], record["item"]
+
+    def variable_digests(self) -> dict[str, str | None]:
+        """Digests of what was built, to tell later what was changed since."""
+        values = {**self.root["variables"], **self.root["attributes"]}
+        return {name: pickling.digest(value) for name, value in values.items()}
+
     def _put_attributes(self) -> None:
         self.attributes.clear()
         self.attributes.update(self.root["attributes"])

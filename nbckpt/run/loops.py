@@ -32,8 +32,8 @@ class Loop:
         """What a snapshot keeps of it; `at_top`, no item is current."""
         record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
-        again = self.cursor is not None and self.cursor.kind == "replay" and pickling.digest(self.item) is None
-        return {**record, "count": self.count, "item": NOTHING if at_top or again else self.item}
+        spare = at_top or (record.get("kind") == "replay" and pickling.digest(self.item) is None)
+        return {**record, "count": self.count, "item": NOTHING if spare else self.item}
 
 
 class Clock(Protocol):
@@ -122,7 +122,8 @@ def _nested(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
         if current is not NOTHING:
             loop.item = current
             yield current
-            keeper.top(loop)
+            if flag.due:
+                keeper.top(loop)
         # asked for anew at each turn: a replay inside this loop may have the iterator built a second time
         while (item := next(loop.cursor.iterator, NOTHING)) is not NOTHING:
             loop.count += 1

@@ -67,6 +67,11 @@ class Position:
         count = self.turns[loop][0]
         return count if self.where == "top" and loop == self.key else count - 1
 
+    def say(self, name: str, loop: str) -> str:
+        """How far a loop is, by the name that a person knows it by: `epoch 57 of 100`."""
+        total = self.turns[loop][1]
+        return f"{name} {self.completed(loop)}" + (f" of {total}" if total is not None else "")
+
     def to_json(self) -> dict[str, Any]:
         return {"where": self.where, "key": self.key, "turns": dict(self.turns), "taken": dict(self.taken)}
 
@@ -133,9 +138,8 @@ class Plan:
         return ", ".join(words)
 
     def _progress(self, key: str, position: Position) -> str:
-        total = position.turns[key][1]
         name = "iteration" if self[key].kind == "while" or self[key].label == "_" else self[key].label
-        return f"{name} {position.completed(key)}" + (f" of {total}" if total is not None else "")
+        return position.say(name, key)
 
 
 @dataclass(frozen=True, slots=True)

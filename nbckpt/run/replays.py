@@ -46,16 +46,19 @@ class Trail:
             return
         now = time.perf_counter()
         if self.looks_at or self.spent > SPARE + SHARE * (now - self.began):
-            power = 1 << (self.count - 1).bit_length()
-            self.looks_at = power if power > self.count else 2 * power
-            if power > self.count:
+            self.break_off()
+            if self.count & (self.count - 1):
                 return
-            self.marks[self.count] = _mark(item)
+            mark = self.marks[self.count] = _mark(item)
         else:
             mark = _mark(item)
             self.length, self.chain = self.count, str(fingerprints.stable_digest([self.chain, mark]))
-            self.blind |= mark == "?"
+        self.blind |= mark == "?"
         self.spent += time.perf_counter() - now
+
+    def break_off(self) -> None:
+        """End the chain: from here on only items 2, 4, 8, ... are looked at."""
+        self.looks_at = 1 << self.count.bit_length()
 
     def noting(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """Hand items on."""
@@ -96,14 +99,14 @@ class Follower:
         trail = self.trail
         trail.count, trail.last = trail.count + 1, item
         number = trail.count
-        if number > self.saved["length"]:
-            trail.looks_at = 1 << number.bit_length()  # the chain had ended, so it cannot go on
         if number <= self.saved["length"]:
             mark = _mark(item)
             trail.length, trail.chain = number, str(fingerprints.stable_digest([trail.chain, mark]))
             if number == self.saved["length"] and trail.chain != self.saved["chain"]:
                 self.differs = self.differs or number
-        elif number in self.saved["marks"]:
+            return
+        trail.break_off()  # the chain had ended, so it cannot go on
+        if number in self.saved["marks"]:
             trail.marks[number] = _mark(item)
             if trail.marks[number] != self.saved["marks"][number]:
                 self.differs = self.differs or number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 import uuid
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from nbckpt.errors import (
     UnsupportedFormat,
     UntrustedSnapshot,
 )
+from nbckpt.settings import NAME, check_name
 from nbckpt.storage.fetch import read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
 from nbckpt.storage.records import digest, seal, unseal
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from nbckpt.storage.chunks import Chunk
 
 _CONFIG = "nbckpt.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _T = TypeVar("_T")
 
@@ -110,7 +109,7 @@ class Repository:
         found, after = [], ""
         while (entry := next(self._store.list("", after), None)) is not None:
             name, slash, _ = entry.key.partition("/")
-            if slash and _NAME.fullmatch(name) and next(self._store.list(f"{name}/log/"), None) is not None:
+            if slash and NAME.fullmatch(name) and next(self._store.list(f"{name}/log/"), None) is not None:
                 found.append(name)
             after = f"{name}/~" if slash else name  # "~" sorts after all that a key may contain
         return sorted(found)
@@ -370,10 +369,7 @@ def _sentence(name: str, seq: int, why: str) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name) or name.lower() == _CONFIG:
-        msg = (
-            f"{name!r} cannot name a checkpoint: use up to 128 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit."
-        )
+    if check_name(name).lower() == _CONFIG:
+        msg = f"{name!r} cannot name a checkpoint: a store keeps its own settings in a file of that name"
         raise OptionError(msg)
     return name
