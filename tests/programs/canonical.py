@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
+import importlib.util
 import io
 import itertools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _LEAVES = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
@@ -23,6 +25,16 @@ def canonical(names: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[st
     """The form of some names; functions are asked whether their globals are `namespace`."""
     walk = _Walk(namespace)
     return {name: walk.form(names[name]) for name in sorted(names)}
+
+
+@functools.lru_cache
+def _form_of(package: str) -> Callable[[Any, Any], tuple[Any, ...] | None] | None:
+    """How the objects of a library are told apart: `form(walk, thing)` in `frameworks/forms/<package>.py`."""
+    name = f"frameworks.forms.{package}"
+    if not package.isidentifier() or importlib.util.find_spec(name) is None:
+        return None
+    form: Callable[[Any, Any], tuple[Any, ...] | None] = importlib.import_module(name).form
+    return form
 
 
 class _Walk:
@@ -50,6 +62,8 @@ class _Walk:
         return (number, *self._contents(thing, kind))
 
     def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
+        if (form := _form_of(kind.__module__.partition(".")[0])) and (found := form(self, thing)) is not None:
+            return (kind.__name__, *found)
         if isinstance(thing, type):
             return self._class(thing)
         if kind is types.FunctionType:

@@ -63,6 +63,12 @@ class Program:
     """Boundaries that must have been met, or the program tests nothing."""
     fails: str = ""
     """The class of the error that the plain cell ends with."""
+    library: str = ""
+    """The packages that it needs, by the names that they are imported by; empty for what every test has."""
+    row: str = ""
+    """What it stands for in the table of what is saved: `PyTorch: modules and optimizers`."""
+    exact: str = "bitwise"
+    """How exactly that comes back, as the table says: `bitwise`, `statistical`."""
 
     def __str__(self) -> str:
         return self.name

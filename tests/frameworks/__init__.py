@@ -1,0 +1,1 @@
+"""Libraries, each killed and resumed: what a lane of its own has installed."""
