@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from programs.harness import Lab, Run, kernel
 
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
+from programs.harness import Lab, Run, kernel
 
 CELL = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.note(k)\nlen(seen)\n"
 
