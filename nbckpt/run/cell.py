@@ -14,10 +14,11 @@ from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state import randomness
+from ..state.home import NOTHING
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
 from . import cursors
 from .checkpoint import Run
-from .cursors import NOTHING, Cursor
+from .cursors import Cursor
 from .loops import AsyncTurns, Loop, turns
 from .position import LOOPS, Match, Plan, Position, Statement, ancestors, match
 
@@ -114,9 +115,7 @@ class CellRun(Run):
     def _approach(self, way: Resume, key: str) -> bool:
         statement = self.plan[key]
         needed = key in way.entered or way.is_before(key)
-        if not way.built and (
-            needed or way.needs_state(self._read_to_define(statement), self._saved().parts["state"].info)
-        ):
+        if not way.built and (needed or way.needs_state(self._read_to_define(statement), self.saved_names())):
             self.build()
             way.built = True
         if way.is_before(key):
@@ -366,9 +365,9 @@ class Resume:
     def saved_key(self, key: str) -> str:
         return self._saved_keys[key]
 
-    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
+    def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
-        return bool(read & {variable["name"] for variable in info["variables"]})
+        return not read.isdisjoint(saved)
 
 
 class Frames:

@@ -8,8 +8,9 @@ from itertools import chain
 from typing import Any, Protocol
 
 from ..state import pickling
+from ..state.home import NOTHING
 from . import cursors
-from .cursors import NOTHING, Cursor
+from .cursors import Cursor
 
 
 @dataclass(slots=True)

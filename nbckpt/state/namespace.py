@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .pickling import is_definition
+from .home import is_definition
 
 _IPYTHONS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__")
 
@@ -130,6 +130,8 @@ class Selection:
     binds: set[str]
     only: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
+    joined: set[str] = field(default_factory=set)
+    """Other names that share objects with these."""
     before: dict[str, int] = field(default_factory=dict)
     """What each user name was bound to when the run began, by identity."""
 
@@ -154,7 +156,12 @@ class Selection:
         else:
             rebound = {name for name, value in list(namespace.items()) if self.before.get(name) != id(value)}
             names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
-        return names - self.exclude
+        return (names | self.joined) - self.exclude
+
+    def others(self, namespace: Mapping[str, Any]) -> set[str]:
+        """The user's names that are not to be saved now, and may be."""
+        names = {name for name in list(namespace) if not is_ipythons(name)}
+        return names - self.chosen(namespace) - self.exclude
 
 
 def is_ipythons(name: str) -> bool:
