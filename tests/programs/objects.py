@@ -329,7 +329,7 @@ for row in table:
 total
 """,
         before=("table = [[1, 2], [3, 4]]\nsame = table[0]\n",),
-        after=("same is table[0]",),
+        after=("checked = same is table[0]",),
     ),
     Program(
         "collections_of_the_standard_library",
