@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import CellChangedError
 from ..settings import OnChange
 
-Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try"]
+Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "comprehension"]
 
 LOOPS = ("for", "async for", "while")
 
@@ -41,6 +41,8 @@ class Statement:
     """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
+    gathers: str = ""
+    """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
 
 
 @dataclass(frozen=True, slots=True)
