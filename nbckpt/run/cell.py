@@ -20,7 +20,7 @@ from .checkpoint import Run
 from .cursors import NOTHING, Cursor
 from .gathering import Comprehensions
 from .loops import AsyncTurns, Loop, adding, turns
-from .position import LOOPS, Match, Plan, Position, Statement, ancestors, match
+from .position import LOOPS, Match, Plan, Position, Statement, ancestors, loop_word, match
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -350,7 +350,7 @@ class CellRun(Run):
 
     def loop_name(self, key: str) -> str:
         statement = self.plan[key]
-        return f"the {'comprehension' if statement.gathers else 'loop'} at line {statement.line}"
+        return f"the {loop_word(statement)} at line {statement.line}"
 
     def _position(self, where: Any, key: str) -> Position:
         around = ancestors(key)

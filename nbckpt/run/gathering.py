@@ -12,8 +12,6 @@ from .cursors import NOTHING
 if TYPE_CHECKING:
     from types import FunctionType
 
-    from .loops import Loop
-
 
 class Gathering:
     """What a comprehension in progress has made: a list, set or dict that nobody else has seen yet.
@@ -71,7 +69,7 @@ class Gathering:
 class Comprehensions:
     """What the rewritten comprehensions of one cell call; `loops` are those in progress."""
 
-    def __init__(self, loops: Mapping[str, Loop]) -> None:
+    def __init__(self, loops: Mapping[str, Any]) -> None:
         self._loops = loops
         self._kept: dict[str, Any] = {}
         self._ended: Gathering | None = None
@@ -86,9 +84,7 @@ class Comprehensions:
 
     def watch(self, key: str, function: FunctionType) -> bool:
         """Stand in an iteration; always true, as it is a condition among others."""
-        gathering = self._loops[key].gathering
-        assert gathering is not None  # noqa: S101
-        gathering.watch(function)
+        self._loops[key].gathering.watch(function)
         return True
 
     def _end(self, gathering: Gathering) -> None:

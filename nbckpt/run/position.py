@@ -231,7 +231,7 @@ class _Finder:
             if old.kind in ("for", "async for"):
                 self.extended.add(new.key)
                 return new.key
-            if self.forced:
+            if self.forced and old.kind != "comprehension":
                 return new.key
         raise self.changed(f"line {old.line} was in progress: {old.code}")
 
@@ -250,7 +250,7 @@ class _Finder:
         if old.body != new.body:
             done = self.position.completed(key)
             self.notices.append(
-                f"the body of the loop at line {new.line} was edited: {done} iterations ran the old code"
+                f"the body of the {loop_word(new)} at line {new.line} was edited: {done} iterations ran the old code"
             )
 
     def _before(self, plan: Plan, key: str) -> list[Statement]:
@@ -277,6 +277,11 @@ class _Finder:
             "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
             + "\n".join(diff)
         )
+
+
+def loop_word(statement: Statement) -> str:
+    """What a loop is to a person."""
+    return "comprehension" if ".comp." in statement.key else "loop"
 
 
 def _steps(statements: Sequence[Statement]) -> list[Statement]:

@@ -341,10 +341,12 @@ def _names(node: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:
 
 
 def _reads(node: ast.AST) -> frozenset[str]:
-    reads = _names(node, ast.Load) | _names(node, ast.Del)
-    if isinstance(node, ast.AugAssign):
-        reads |= _names(node.target, ast.Store)
-    return reads
+    if isinstance(node, ast.Name):
+        return frozenset() if isinstance(node.ctx, ast.Store) else frozenset({node.id})
+    if isinstance(node, (*_COMPREHENSIONS, ast.GeneratorExp)):
+        return _reads(node.generators[0].iter) | _reads_of_elements(node)
+    reads = frozenset().union(*map(_reads, ast.iter_child_nodes(node)))
+    return reads | _names(node.target, ast.Store) if isinstance(node, ast.AugAssign) else reads
 
 
 def _reads_later(node: ast.AST) -> frozenset[str]:

@@ -333,9 +333,17 @@ ys = {Point(x).key: Point(x) for x in xs for _ in range(2)}
 factor
 """,
         before=(
-            "factor = 10\ndef scaled(x):\n    return x * factor\n"
-            "class Point:\n    def __init__(self, x):\n        self.x = x\n    @property\n"
-            "    def key(self):\n        return self.x + factor\n",
+            """
+factor = 10
+def scaled(x):
+    return x * factor
+class Point:
+    def __init__(self, x):
+        self.x = x
+    @property
+    def key(self):
+        return self.x + factor
+""",
         ),
     ),
     Program(
