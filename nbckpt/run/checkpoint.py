@@ -266,12 +266,20 @@ class Run(ABC):
             self.tell("progress")
 
     def _is_in_vain(self, position: Position) -> bool:
-        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed.
+        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.
 
         Then the loop around it is waited for, where there is one.
         """
         for key in position.turns:
-            cursor = self.loops[key].cursor
+            loop = self.loops[key]
+            if loop.gathering is not None and loop.gathering.is_shared:
+                self.status.notice(
+                    f"{self.loop_name(key)} makes functions that share its variables: nothing is saved inside it, "
+                    "but when it ends"
+                )
+                self.owed = key
+                return True
+            cursor = loop.cursor
             if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
                 why = (
                     f"{self.loop_name(key)} goes over something that cannot be saved half way and works on "
