@@ -27,6 +27,7 @@ _MODULES = {
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
     "random.Random": "random_state",
+    "torch._C.Generator": "torch_random",
     "tqdm.std.tqdm": "tqdm_bar",
 }
 """Which adapter takes care of a class and what is derived from it."""
