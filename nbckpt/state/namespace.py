@@ -196,13 +196,15 @@ class Liveness:
     """The names that the rest of a cell may read before it binds them, from each boundary on.
 
     `before` has them by the path of the statement that a boundary stands before, `tops` by that of the loop whose
-    next iteration it stands before; paths are those of the cell's plan. `remade` names what `with` statements
+    next iteration it stands before, and `turns` too, where that iteration is sure to come; paths are those of the
+    cell's plan. `remade` names what `with` statements
     bind: entering the statement again makes it again.
     """
 
     inputs: frozenset[str]
     before: Mapping[str, frozenset[str]]
     tops: Mapping[str, frozenset[str]]
+    turns: Mapping[str, frozenset[str]]
     remade: frozenset[str]
 
     @property
@@ -221,7 +223,7 @@ def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) 
     inputs = flow.block(body, frozenset(), _Exits(), "")
     contexts = [node for part in body for node in ast.walk(part) if isinstance(node, (ast.With, ast.AsyncWith))]
     targets = [item.optional_vars for node in contexts for item in node.items if item.optional_vars]
-    return Liveness(inputs, flow.before, flow.tops, frozenset().union(*map(_stores, targets)))
+    return Liveness(inputs, flow.before, flow.tops, flow.turns, frozenset().union(*map(_stores, targets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ class _Flow:
         self.is_compound, self.deferred = is_compound, deferred
         self.before: dict[str, frozenset[str]] = {}
         self.tops: dict[str, frozenset[str]] = {}
+        self.turns: dict[str, frozenset[str]] = {}
 
     def block(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, path: str | None) -> frozenset[str]:
         for index, node in reversed(list(enumerate(body))):
@@ -303,6 +306,7 @@ class _Flow:
             top = wider
         if key is not None:
             self.tops[key] = top | self.deferred
+            self.turns[key] = (body - targets) | exits.on_error | self.deferred
         return top
 
     def anything(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
