@@ -13,7 +13,10 @@ from typing import Any
 
 from .pickling import is_definition
 
-_IPYTHONS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__")
+_IPYTHONS = re.compile(
+    r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__"
+    r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"  # what torch.compile puts beside the code that it runs
+)
 
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}

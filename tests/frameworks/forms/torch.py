@@ -18,7 +18,9 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     if type(thing) in (torch.dtype, torch.device, torch.layout, torch.memory_format):
         return (repr(thing),)
     if isinstance(thing, torch.utils.hooks.RemovableHandle):
-        return ("handle", walk.form(thing.hooks_dict_ref()), thing.id in (thing.hooks_dict_ref() or ()))
+        return ("handle", thing.id in (thing.hooks_dict_ref() or ()))
+    if type(thing).__name__ == "_WrappedHook":  # which has its function's name and module as attributes, or not
+        return ("hook", walk.form(thing.hook))
     if isinstance(thing, type) or callable(getattr(thing, "__next__", None)):
         return None
     if hasattr(thing, "__dict__"):
