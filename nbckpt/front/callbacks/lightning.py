@@ -8,6 +8,7 @@ loops are watched there while a `fit` goes on.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -183,20 +184,30 @@ def _progress(trainer: Any) -> str:
     return f"epoch {trainer.current_epoch} of {trainer.max_epochs}, batch {batch} of {trainer.num_training_batches}"
 
 
+_CONNECTOR = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics", "_first_loop_iter")
+_LOGGED = ("value", "cumulated_batch_size", "has_reset", "_forward_cache", "_computed", "_update_count")
+_METRIC = ("_computed", "_update_count")
+
+
 def _rest(trainer: Any, module: Any) -> dict[str, Any]:
     """What Lightning's checkpoint leaves out, and the rest of an epoch depends on."""
     connector = trainer._logger_connector  # noqa: SLF001
-    metrics = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics", "_first_loop_iter")
     return {
         "gradients": {name: part.grad for name, part in module.named_parameters() if part.grad is not None},
         "buffers": dict(module.named_buffers()),
-        "results": trainer.fit_loop.epoch_loop._results,  # noqa: SLF001
-        "metrics": {name: getattr(connector, name) for name in metrics if hasattr(connector, name)},
+        "metrics": {name: _kept(part, (*part._defaults, *_METRIC)) for name, part in _metrics(module).items()},  # noqa: SLF001
+        "logged": {
+            key: (_meta(result.meta), _kept(result, _LOGGED))
+            for key, result in trainer.fit_loop.epoch_loop._results.items()  # noqa: SLF001
+            if result.is_tensor
+        },
+        "connector": _kept(connector, _CONNECTOR),
     }
 
 
 def _put_rest(trainer: Any, rest: dict[str, Any]) -> None:
     import torch
+    from lightning.pytorch.trainer.connectors.logger_connector import result as results
 
     module = trainer.lightning_module
     parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
@@ -206,6 +217,31 @@ def _put_rest(trainer: Any, rest: dict[str, Any]) -> None:
         for name, buffer in rest["buffers"].items():
             if name in buffers:
                 buffers[name].copy_(buffer)
-    trainer.fit_loop.epoch_loop._results = rest["results"].to(module.device)  # noqa: SLF001
-    for name, value in rest["metrics"].items():
+    for name, metric in _metrics(module).items():
+        vars(metric).update(rest["metrics"].get(name, {}))
+        metric.to(module.device)
+    for key, (meta, kept) in rest["logged"].items():
+        made = results._Metadata(**meta["own"])  # noqa: SLF001
+        made.sync = results._Sync(fn=trainer.strategy.reduce, **meta["sync"])  # noqa: SLF001
+        metric = results._ResultMetric(made, is_tensor=True)  # noqa: SLF001
+        vars(metric).update(kept)
+        trainer.fit_loop.epoch_loop._results[key] = metric.to(module.device)  # noqa: SLF001
+    for name, value in rest["connector"].items():
         setattr(trainer._logger_connector, name, value)  # noqa: SLF001
+
+
+def _metrics(module: Any) -> dict[str, Any]:
+    """The torchmetrics that a module has: their state is no part of its own."""
+    from torchmetrics import Metric
+
+    return {name: part for name, part in module.named_modules() if isinstance(part, Metric)}
+
+
+def _meta(meta: Any) -> dict[str, Any]:
+    """How a value was logged, without what leads to the trainer."""
+    own = {field.name: getattr(meta, field.name) for field in dataclasses.fields(meta) if field.name != "_sync"}
+    return {"own": own, "sync": {"_should": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only}}
+
+
+def _kept(thing: Any, names: Any) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names if hasattr(thing, name)}

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: `Trainer(callbacks=[callback])`, `trainer.train(resume_from_checkpoint=callback.checkpoint())`.
+"""Hugging Face's Trainer: `trainer.train(resume_from_checkpoint=callback.checkpoint())` goes on at its batch.
 
 The Trainer saves itself into a folder; a snapshot is that folder, and random state. So what it knows how to save
 (optimizer, scheduler, scaler, the state of each random generator, how many batches were seen) is what comes back,
