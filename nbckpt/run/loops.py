@@ -37,8 +37,9 @@ class Loop:
         record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
         spare = at_top or (record.get("kind") == "replay" and pickling.digest(self.item) is None)
+        kept = NOTHING if spare else self.item
         made = self.gathering.saved() if self.gathering else {}
-        return {**record, **made, "count": self.count, "item": NOTHING if spare else self.item}
+        return {**record, **made, "count": self.count, "item": kept, "drawn_again": spare and not at_top}
 
 
 class Clock(Protocol):

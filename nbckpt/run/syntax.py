@@ -8,11 +8,8 @@ from typing import Any
 
 from . import RUN
 
-# A header made of these only looks things up: evaluating it again draws no random numbers, so the state that
-# they had before it need not be kept.
-_PURE_CALLS = frozenset(
-    "range enumerate zip reversed sorted list tuple dict set len min max iter items keys values".split()
-)
+# A header made of these only looks things up, and going over it draws no random numbers either: that of a loader does.
+_PURE_CALLS = frozenset("range len".split())
 
 
 def run() -> ast.expr:
@@ -52,11 +49,12 @@ def fingerprint(*nodes: ast.AST | None) -> str:
 
 
 def _is_pure(node: ast.expr) -> bool:
+    """Whether a loop's header is `range(...)` or a display, of what is only looked up."""
+    if not isinstance(node, (ast.Call, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)):
+        return False
     for part in ast.walk(node):
         if isinstance(part, ast.Call):
-            called = part.func
-            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", None)
-            if name not in _PURE_CALLS:
+            if not (isinstance(part.func, ast.Name) and part.func.id in _PURE_CALLS):
                 return False
         elif isinstance(part, (ast.GeneratorExp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp)):
             return False

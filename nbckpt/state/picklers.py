@@ -100,6 +100,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if outermost != self._by_value:
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
                 return definition, (thing.__qualname__,)
+        if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
+            self._code_as_data.add(id(thing))
+            return rule(thing)
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             self._code_as_data.add(id(thing))
