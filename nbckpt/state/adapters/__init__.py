@@ -78,6 +78,11 @@ def _refuse(name: str) -> Reduce:
     return reduce
 
 
+def is_kind(kind: type, name: str) -> bool:
+    """Whether a class is the one of this name, or derived from it; its library need not be imported for that."""
+    return any(f"{base.__module__}.{base.__qualname__}" == name for base in kind.__mro__)
+
+
 _LIVE = {
     "_io.TextIOWrapper": "an open file",
     "_io._IOBase": "an open file",
