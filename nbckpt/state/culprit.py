@@ -185,7 +185,7 @@ def _cells(column: str, series: Any) -> Iterator[tuple[str, Any]]:
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
     """An object's attributes, without running code of its class: those in its dict, its slots and a built-in's own."""
     yield from list(getattr(owner, "__dict__", {}).items())
-    for base in type(owner).__mro__:
+    for base in type(owner).__mro__[:-1]:
         for name, descriptor in list(vars(base).items()):
             if isinstance(descriptor, _DESCRIPTORS) and name not in ("__dict__", "__weakref__"):
                 try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import threading
 import types
-from collections import OrderedDict, defaultdict, deque, namedtuple
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,9 @@ class Made:
         return list, ([self._hidden],)
 
 
-Pair = namedtuple("Pair", "first second")
+class Pair(NamedTuple):
+    first: Any
+    second: Any
 
 
 def closure(content: Any) -> Callable[[], Any]:

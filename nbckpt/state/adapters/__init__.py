@@ -48,6 +48,11 @@ def register(cls: type, save: Callable[[Any], Any], load: Callable[[Any], Any]) 
     _registered[cls] = (save, load)
 
 
+def registered() -> dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+    """What `register` was told, by class."""
+    return dict(_registered)
+
+
 def rule_for(kind: type) -> Reduce | None:
     """The rule for objects of a class, or None where pickle's own way is right."""
     for base in kind.__mro__:
