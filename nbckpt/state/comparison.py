@@ -20,6 +20,7 @@ from typing import Any
 import xxhash
 
 from . import adapters
+from .adapters import by_hand
 from .culprit import _attributes, _said, reduce
 from .pickling import _discard, _Pickler, _Sink, quiet
 
@@ -168,7 +169,7 @@ class Description:
         if not isinstance(reduced, tuple):
             name = reduced if isinstance(reduced, str) else _named(thing)
             return f"{name}", None, ()
-        whole: tuple[Any, ...] = (*reduced, None, None, None)
+        whole: tuple[Any, ...] = (*by_hand.usual(reduced), None, None, None)
         function, arguments, state, *rest = whole
         items: list[Any] = list(rest[0] or ())
         pairs: list[tuple[Any, Any]] = list(rest[1] or ())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import adapters
+from .adapters import by_hand
 from .pickling import NOTHING, _contents as _in_cell, _discard, _Pickler, _Sink, _TooDeepError, _with_room, quiet
 
 _LEAVES = {int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)}
@@ -75,7 +76,7 @@ class Recorder(_Pickler):
         for index in (1, 2):  # its items, and its pairs of keys and values
             if rest[index:] and rest[index] is not None:
                 rest[index] = list(rest[index])
-        self.reduced[id(thing)] = thing, (function, arguments, *rest)
+        self.reduced[id(thing)] = thing, by_hand.usual((function, arguments, *rest))
         return function, arguments, *(iter(p) if i in (1, 2) and p is not None else p for i, p in enumerate(rest))
 
 

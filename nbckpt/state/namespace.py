@@ -20,6 +20,9 @@ _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
 
 
+_CACHING = type(functools.lru_cache(print))
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The global names that some code reads and binds."""
@@ -91,6 +94,9 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
             yield value
         parts = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         parts.append(getattr(value, "__wrapped__", None))
+        parts += getattr(value, "registry", {}).values()  # of functools.singledispatch
+    elif isinstance(value, _CACHING):
+        parts = [value.__wrapped__]
     elif isinstance(value, types.MethodType):
         parts = [value.__func__, value.__self__]
     elif isinstance(value, functools.partial):
