@@ -332,7 +332,7 @@ class _Flow:
         """One way through a `match`, which binds the names in its pattern."""
         bound = {name for part in ast.walk(case.pattern) for name in (getattr(part, "name", None), _rest(part)) if name}
         body = self.block(case.body, after, exits, None)
-        return ((body | (_reads(case.guard) if case.guard else frozenset())) - bound) | _reads(case.pattern)
+        return ((_before(case.guard, body) if case.guard else body) - bound) | _reads(case.pattern)
 
 
 _DEFERRED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from programs import cells, cursors, found, loops, objects
+from programs import cells, cursors, found, loops, objects, unsavable
 from programs.harness import Lab, Program
 
-PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS, *found.PROGRAMS]
+PROGRAMS = [
+    *loops.PROGRAMS,
+    *cursors.PROGRAMS,
+    *objects.PROGRAMS,
+    *cells.PROGRAMS,
+    *found.PROGRAMS,
+    *unsavable.PROGRAMS,
+]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the programs leave files open, as cells do

@@ -141,8 +141,8 @@ HOSTILE: dict[str, tuple[str, str, str, str]] = {
     ),
     "a function's own names": (
         (
-            "def load(p):\n    with open(p) as fh:\n        rest = fh.read()\n    return rest, given\nfor fh in files:\n"
-            "    load(fh)\n    rest = 1\n"
+            "def load(p):\n    with open(p) as fh:\n        rest = fh.read()\n    return rest, given\n"
+            "for fh in files:\n    load(fh)\n    rest = 1\n"
         ),
         "1",
         "fh rest p",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import pickle
 from pathlib import Path
@@ -24,34 +25,50 @@ def reduce(array: Any) -> Any:
         return NotImplemented  # changes stay in this process's memory, so its contents are saved
     if whole.mode != "r" or whole.filename is None:
         raise pickle.PicklingError("a memory map that is written to belongs to this process")
-    stat = Path(whole.filename).stat()
     order = "C" if whole.flags.c_contiguous else "F"
-    opened = (str(whole.filename), whole.dtype, whole.offset, whole.shape, order, stat.st_size, stat.st_mtime_ns)
+    opened = (str(whole.filename), whole.dtype, whole.offset, whole.shape, order, _contents(str(whole.filename)))
     if array is whole:
         return opened_again, opened
     offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
     return part, (whole, array.dtype, array.shape, array.strides, offset)
 
 
-def opened_again(name: str, dtype: Any, offset: int, shape: Any, order: Any, size: int, changed: int) -> Any:
+def opened_again(name: str, dtype: Any, offset: int, shape: Any, order: Any, contents: str) -> Any:
     """The file's map, if the file is as it was.
 
     Raises:
         RestoreError: it is not there or was changed, and nobody knows what was in it.
     """
     try:
-        stat = Path(name).stat()
+        now = _contents(name)
     except OSError as error:
         raise RestoreError(
             f"the snapshot needs the file {name!r}, which cannot be opened ({error.strerror}). Nothing was touched: "
             "put it back and run the cell again"
         ) from error
-    if (stat.st_size, stat.st_mtime_ns) != (size, changed):
+    if now != contents:
         raise RestoreError(
             f"the file {name!r}, which the snapshot maps into memory, was changed since. Nothing was touched: put it "
-            "back as it was, with its time, or start over with --fresh"
+            "back as it was, or start over with --fresh"
         )
     return np.memmap(name, dtype, "r", offset, shape, order)
+
+
+def _contents(name: str) -> str:
+    """A hash of a file, which is read anew only when it was written to."""
+    stat = Path(name).stat()
+    return _hash(str(Path(name).absolute()), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(name: str, *_: int) -> str:
+    import xxhash
+
+    hasher = xxhash.xxh3_128()
+    with Path(name).open("rb") as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return str(hasher.hexdigest())
 
 
 def part(whole: Any, dtype: Any, shape: Any, strides: Any, offset: int) -> Any:
