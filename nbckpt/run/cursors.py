@@ -23,10 +23,8 @@ from typing import Any
 
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
+from ..state.home import NOTHING, quiet
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
-
-NOTHING: Any = pickling.NOTHING
-"""Stands for "no item": None is an item like any other."""
 
 
 @dataclass(slots=True)
@@ -190,7 +188,7 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     """The first and the last finished item, where the saved iterator still knows them."""
     if record["kind"] != "iterator":
         return None
-    with pickling.quiet():
+    with quiet():
         source = record["iterator"].__reduce__()
     if source[0] is not iter or len(source[1]) != 1:
         return None
@@ -325,7 +323,7 @@ def total_of(iterable: Any) -> int | None:
 
 def _total(iterable: Any) -> int | None:
     if type(iterable) in (enumerate, zip, map):
-        with pickling.quiet():
+        with quiet():
             parts = [part for part in iterable.__reduce__()[1] if isinstance(part, Iterator)]
         totals = [_total(part) for part in parts]
         known = [total for total in totals if total is not None]

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NbckptError, RestoreError, VerificationError
-from ..state import adapters, pickling
+from ..state import adapters, parts, pickling
 from ..state.comparison import Description, Line, differences
+from ..state.home import Home, load
 from ..storage.repository import Repository
 from .position import Position
 
@@ -134,17 +135,18 @@ def recite(given: Mapping[str, Any]) -> None:
 
 
 def _load(given: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]:
-    home = pickling.Home(namespace)
+    home = Home(namespace)
     if given["kinds"]:
         stream, buffers, code = pickle.loads(base64.b64decode(given["kinds"]))
         home.saved = code
-        for kind, (save, load) in pickling.load(stream, buffers, home).items():
-            adapters.register(kind, save, load)
+        (kinds,) = load(stream, buffers, home)
+        for kind, (save, make) in kinds.items():
+            adapters.register(kind, save, make)
         namespace.update(home.made)
     saved = Repository.open(given["store"], create=False).load(given["name"], seq=given["seq"])
     if saved is None:
         raise RestoreError("it is not in the store any more")
-    root = pickling.build(saved.parts["state"], saved.parts["definitions"], home)
+    root = parts.build(saved.parts, saved.parts["definitions"], home)
     namespace.update(home.made)
     for module in saved.description["modules"].values():
         try:
@@ -154,5 +156,5 @@ def _load(given: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]
     return {name: root[name] for name in KEPT}
 
 
-KEPT = ("variables", "loops", "attributes", "result", "random")
+KEPT = ("variables", "loops", "attributes", "moment")
 """What of a snapshot's graph is compared; the rest is nbckpt's own."""

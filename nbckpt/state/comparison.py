@@ -22,7 +22,9 @@ import xxhash
 from . import adapters
 from .adapters import by_hand
 from .culprit import _attributes, _said, reduce
-from .pickling import _discard, _Pickler, _Sink, quiet
+from .home import quiet
+from .picklers import Pickler, _is_plain
+from .pickling import _Discarded
 
 _LONGEST = 100
 _VALUES = {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "re", "uuid", "zoneinfo"}
@@ -51,7 +53,8 @@ class Description:
         """Everything that has a number, and what is made for the occasion: or its identity is another's soon."""
         self._sets: list[tuple[str, Any]] = []
         """Sets of things that have an identity: they come last, when most elements are known from elsewhere."""
-        self._pickler = _Pickler(_Sink(_discard), _discard, "")
+        sink = _Discarded()
+        self._pickler = Pickler(sink, sink.take)
         self._way: list[str] = []
         self._apart: list[bool] = [False]
         """Whether arrays here share no memory with others, whatever they look into: pandas copies on write."""
@@ -106,7 +109,7 @@ class Description:
             return cut(f"numpy {thing.dtype} {thing!r} {thing.tobytes().hex()}"), None, ()
         if (number := self._numbers.get(id(thing))) is not None:
             return f"what was met as number {number}", None, ()
-        if not (kind.__module__ in _VALUES or kind is frozenset):
+        if isinstance(thing, (type, types.FunctionType)) or not _is_plain(kind):  # type: ignore[arg-type]
             self._number(thing)
         if kind in (set, frozenset):
             return self._set(thing, label)

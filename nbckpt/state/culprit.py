@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,9 +10,12 @@ from typing import Any
 
 from . import adapters
 from .adapters import by_hand
-from .pickling import NOTHING, _contents as _in_cell, _discard, _Pickler, _Sink, _TooDeepError, _with_room, quiet
+from .home import NOTHING, quiet
+from .picklers import DeepPickler, Pickler, contents
+from .pickling import _Discarded, _TooDeepError, _with_room
 
 _LEAVES = {int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)}
+_PLAIN = {*_LEAVES, list, tuple, set, frozenset, dict, bytearray, pickle.PickleBuffer}
 _CONTAINERS = {list, tuple, set, frozenset}
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
@@ -28,8 +32,8 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
     A value is pickled once, and then walked once along what the pickler was given, so it is named in linear time.
     """
 
-    def work() -> tuple[str, str] | None:
-        recorder = Recorder()
+    def work(*, deep: bool) -> tuple[str, str] | None:
+        recorder = Recorder(deep=deep)
         reason = recorder.try_to_pickle(value)
         if not reason:
             return None
@@ -37,16 +41,23 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
         return path + (way if len(way) <= _LONGEST else f"{way[:100]}...{way[-80:]}"), reason
 
     try:
-        return _with_room(work)
+        return work(deep=False)
+    except _TooDeepError:
+        pass
+    try:
+        return _with_room(lambda: work(deep=True))
     except _TooDeepError as error:
         return path, str(error)
 
 
-class Recorder(_Pickler):
+class Recorder(Pickler):
     """A pickler that remembers what it was given last, and what each object said it consists of."""
 
-    def __init__(self) -> None:
-        super().__init__(_Sink(_discard), _discard, "")
+    def __init__(self, *, deep: bool = False) -> None:
+        sink = _Discarded()
+        super().__init__(sink, sink.take)
+        if deep:
+            self.deep = DeepPickler(sink, sink.take, self)
         self.last: Any = NOTHING
         self.reduced: dict[int, tuple[Any, Reduced]] = {}
         """By the object's identity: the object, to keep it alive, and its parts."""
@@ -60,7 +71,7 @@ class Recorder(_Pickler):
         self.last = root
         try:
             with quiet():
-                self.dump(root)
+                (self.deep or self).dump(root)
         except Exception as error:
             if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
                 raise _TooDeepError("it is nested too deeply to be pickled") from error
@@ -68,6 +79,8 @@ class Recorder(_Pickler):
         return ""
 
     def reducer_override(self, thing: Any) -> Any:
+        if type(thing) in _PLAIN:  # only a deep pickler asks
+            return NotImplemented
         self.last = thing
         reduced = reduce(self, thing)
         if not isinstance(reduced, tuple):
@@ -80,9 +93,9 @@ class Recorder(_Pickler):
         return function, arguments, *(iter(p) if i in (1, 2) and p is not None else p for i, p in enumerate(rest))
 
 
-def reduce(pickler: _Pickler, thing: Any) -> Any:
+def reduce(pickler: Pickler, thing: Any) -> Any:
     """What a pickler makes of an object: a tuple of parts, a global name, or NotImplemented for a class or function."""
-    reduced = _Pickler.reducer_override(pickler, thing)
+    reduced = Pickler.reducer_override(pickler, thing)
     if reduced is not NotImplemented or isinstance(thing, (type, types.FunctionType)):
         return reduced
     if rule := pickler.dispatch_table.get(type(thing)):
@@ -158,8 +171,8 @@ def _well_known(owner: Any) -> Iterator[tuple[str, Any]]:
     kind = type(owner)
     if kind is types.FunctionType:
         for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
-            if (contents := _in_cell(cell)) is not NOTHING:
-                yield f".<{name}>", contents
+            if (inside := contents(cell)) is not NOTHING:
+                yield f".<{name}>", inside
         for index, default in enumerate(owner.__defaults__ or ()):
             yield f".__defaults__[{index}]", default
     elif adapters.is_kind(kind, "numpy.ndarray") and owner.dtype == object:

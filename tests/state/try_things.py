@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nbckpt.errors import NbckptError
 from nbckpt.state import definitions, namespace, pickling
 from nbckpt.state.culprit import culprit
+from nbckpt.state.home import Home, load as load_graphs
 from state.things import CASES
 
 Answers = dict[str, dict[str, str]]
@@ -45,7 +46,7 @@ def save(place: Path) -> Answers:
             answers[name] = {"refused": found[1]}
             continue
         known = namespace.sort_names([it for it in names if not it.startswith("__")], names).definitions
-        used = {**known, **pickling.probe(names["thing"])}
+        used = {**known, **pickling.probe(names["thing"]).definitions}
         state = {it: own for it, code in used.items() if (own := definitions.changed_state(code, {}))}
         pickled = pickling.dump({"thing": names["thing"], "state": state})
         code, uncopied = pickling.pickle_definitions({**used, **pickled.definitions})
@@ -63,9 +64,9 @@ def load(place: Path) -> Answers:
         stream, buffers, code = pickle.loads(path.read_bytes())
         names = new_notebook()
         exec("\n".join(line for line in source.split("\n") if line.startswith(("import", "from"))), names)
-        home = pickling.Home(names, code)
+        home = Home(names, code)
         try:
-            root = pickling.load(stream, buffers, home)
+            (root,) = load_graphs(stream, buffers, home)
             for it, own in root["state"].items():
                 definitions.put_state(home.definition(it), own)
         except NbckptError as error:

@@ -7,7 +7,7 @@ import sys
 import typing
 from typing import Any
 
-from ..pickling import _home, _resolve as resolve
+from ..home import _home, _resolve as resolve
 
 
 def reduce(thing: Any) -> Any:
