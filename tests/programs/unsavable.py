@@ -22,7 +22,7 @@ for k in range(6):
         resp = get(k)
         if not (status := resp.ok):
             continue
-        lines = [resp for resp in resp.body]
+        lines = list(resp for resp in resp.body)
         rows.append((status, lines))
     except OSError as error:
         failed.append(str(error))
