@@ -25,6 +25,7 @@ from .errors import (
     UnpicklableError,
     UnsupportedFormat,
     UntrustedSnapshot,
+    VerificationError,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "UnpicklableError",
     "UnsupportedFormat",
     "UntrustedSnapshot",
+    "VerificationError",
     "checkpointed",
     "load",
     "load_ipython_extension",

@@ -46,6 +46,7 @@ class NbCkpt(SingletonConfigurable):
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
+    verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
     quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
 
     def values(self) -> dict[str, Any]:
@@ -68,6 +69,12 @@ class CheckpointMagics(Magics):
     @argument("--on-change", metavar="HOW", help="When the cell was edited: resume, restart or error.")
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
     @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
+    @argument(
+        "--verify",
+        action="store_true",
+        default=None,
+        help="Load the first snapshots back in a clean process and compare them, before more is run: takes seconds.",
+    )
     @argument("--quiet", action="store_true", default=None, help="Show problems only.")
     @cell_magic
     def checkpointed(self, line: str, cell: str) -> None:  # noqa: ARG002

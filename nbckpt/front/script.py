@@ -41,6 +41,7 @@ def checkpointed(
     fresh: bool | None = None,
     on_change: str | None = None,
     rng: bool | None = None,
+    verify: bool | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable.
@@ -69,8 +70,16 @@ def checkpointed(
             f"{caller.f_code.co_name}(), whose variables cannot be bound from outside: keep what must survive on "
             "ckpt.state"
         )
-    options = {"name": name, "vars": vars, "every": every, "store": store, "keep": keep}
-    settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng, "quiet": quiet})
+    options = {
+        "name": name,
+        "vars": vars,
+        "every": every,
+        "store": store,
+        "keep": keep,
+        "verify": verify,
+        "quiet": quiet,
+    }
+    settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})
     return Checkpoint(settings, caller.f_globals if at_module_level else {})
 
 

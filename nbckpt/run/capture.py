@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UnpicklableError
 from ..state import definitions, fingerprints, namespace as names, parts, pickling
+from ..state.culprit import culprit
 from ..state.home import Home
 from ..state.omissions import Omissions
 
@@ -121,10 +122,8 @@ class Capture:
             if self._apart.get(name) == id(value):
                 found.discard(name)
                 continue
-            try:
-                pickling.probe(value)
-            except UnpicklableError:
-                path, why = pickling.culprit(value, name)
+            if (unsavable := culprit(value, name)) is not None:
+                path, why = unsavable
                 self.tell(
                     f"{name} shares objects with what is saved, but cannot be saved with it ({path}: {why}): after a "
                     "resume it has objects of its own"

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
+from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.home import NOTHING, Home
@@ -28,6 +28,7 @@ from .outputs import Recorder
 from .position import Position
 from .schedule import Schedule
 from .status import Reporter, Status
+from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
     from ..storage.repository import Loaded
@@ -82,6 +83,9 @@ class Run(ABC):
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
+        self._committed: tuple[int, list[str]] = (0, [])
+        """The newest snapshot of this run and the variables in it."""
+        self.verification = Verification(wanted=settings.verify)
         self.owed = ""
         """The loop at whose end a snapshot is due that made no sense inside it."""
         self.waited, self.waiting_since = 0, time.monotonic()
@@ -141,6 +145,8 @@ class Run(ABC):
                 self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
+        if self.verification.pending:
+            self.schedule.look()
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -270,11 +276,31 @@ class Run(ABC):
     def boundary(self, position: Position, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = self.progress(position)
-        wanted = self.schedule.wants_snapshot(turn=turn) and not self.fenced
-        if wanted and not self._is_in_vain(position) and not self._is_passing(position):
-            self.save(position)
+        wanted = self.schedule.wants_snapshot(turn=turn) or self.verification.is_due(position)
+        if wanted and not self.fenced and not self._is_in_vain(position) and not self._is_passing(position):
+            saved = self.save(position)
+            if self.verification.is_due(position):
+                self._verify(position, saved=saved)
         else:
             self.tell("progress")
+        if self.verification.pending:
+            self.schedule.look()
+
+    def _verify(self, position: Position, *, saved: bool) -> None:
+        """Make sure that the snapshot just taken can be loaded elsewhere, and is what was saved.
+
+        Raises:
+            VerificationError: it is not, or there is none. The cell stops before it computes any more.
+        """
+        if not saved:
+            raise VerificationError(f"nothing could be saved: {self.status.unprotected}")
+        seq, variables = self._committed
+        state = {"variables": {name: self.namespace[name] for name in variables}, **self._rest(position)}
+        for notice in verify(self.name, self.settings.store, seq, {what: state[what] for what in KEPT}):
+            self.status.notice(notice)
+        self.verification.done(position)
+        self.status.verified = True
+        self.tell("saved")
 
     def _is_in_vain(self, position: Position) -> bool:
         """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.
@@ -347,6 +373,7 @@ class Run(ABC):
             self.status.saved_at, self.status.saved_progress = time.time(), description["progress"]
             self.status.snapshots += 1
             self.status.size = committed.total_bytes
+            self._committed = committed.seq, names_in(parts)
             self.schedule.saved(time.perf_counter() - began)
             self.tell("saved")
             return True
@@ -356,18 +383,7 @@ class Run(ABC):
 
     def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         needed = self.needed(position)
-        rest = {
-            "loops": {
-                key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
-                for key in position.turns
-            },
-            "attributes": self.attributes,
-            "moment": {
-                "result": self.result,
-                "surroundings": surroundings.changes(self.surroundings),
-                "random": randomness.capture() if self.settings.rng else None,
-            },
-        }
+        rest = self._rest(position)
         drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
         captured = self.capture.take(self.namespace, needed, drawn_again, rest)
         contents = captured.contents
@@ -398,6 +414,21 @@ class Run(ABC):
             **self.origin,
         }
         return data, description
+
+    def _rest(self, position: Position) -> dict[str, Any]:
+        """What belongs to a snapshot beside the variables and what they need."""
+        return {
+            "loops": {
+                key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
+                for key in position.turns
+            },
+            "attributes": self.attributes,
+            "moment": {
+                "result": self.result,
+                "surroundings": surroundings.changes(self.surroundings),
+                "random": randomness.capture() if self.settings.rng else None,
+            },
+        }
 
     # -- finish ----------------------------------------------------------------------------------------------
 
@@ -450,6 +481,11 @@ class Run(ABC):
 def _listed(part: parts.Part, types: Mapping[str, str]) -> list[dict[str, str]]:
     """The variables in a part, for people."""
     return [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
+
+
+def names_in(data: list[PartData]) -> list[str]:
+    """The variables that are saved."""
+    return [variable["name"] for part in data for variable in part.info.get("variables", ())]
 
 
 def listed(reasons: Mapping[str, str]) -> str:

@@ -23,6 +23,9 @@ _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
 
 
+_CACHING = type(functools.lru_cache(print))
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The global names that some code reads and binds."""
@@ -94,6 +97,9 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
             yield value
         parts = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         parts.append(getattr(value, "__wrapped__", None))
+        parts += getattr(value, "registry", {}).values()  # of functools.singledispatch
+    elif isinstance(value, _CACHING):
+        parts = [value.__wrapped__]
     elif isinstance(value, types.MethodType):
         parts = [value.__func__, value.__self__]
     elif isinstance(value, functools.partial):
@@ -283,9 +289,12 @@ class _Flow:
         match node:
             case ast.If():
                 body = self.inner(node, "body", after, exits, key)
-                return _reads(node.test) | body | self.inner(node, "orelse", after, exits, key)
+                return _before(node.test, body | self.inner(node, "orelse", after, exits, key))
             case ast.For() | ast.AsyncFor():
                 return _reads(node.iter) | self.loop(node, after, exits, _stores(node.target), key)
+            case ast.Match():
+                ways = [after, *(self.case(case, after, exits) for case in node.cases)]
+                return _before(node.subject, frozenset().union(*ways))
             case ast.While():
                 return self.loop(node, after, exits, frozenset(), key)
             case ast.With() | ast.AsyncWith():
@@ -294,7 +303,7 @@ class _Flow:
                 body = self.inner(node, "body", after, exits, key)
                 targets = [item.optional_vars for item in node.items if item.optional_vars]
                 bound = frozenset().union(*map(_stores, targets))
-                return (body - bound) | frozenset().union(*(_reads(item.context_expr) for item in node.items))
+                return (body - bound) | frozenset().union(*map(_reads, node.items))
             case ast.Break():
                 return exits.on_break
             case ast.Continue():
@@ -305,20 +314,22 @@ class _Flow:
                 return (after - (_stores(node.target) if node.value else frozenset())) | _reads(node)
             case _ if isinstance(node, _BINDING):
                 return (after - _stores(node)) | _reads(node)
-            case _ if isinstance(node, _BRANCHING):
-                return self.anything(node, after, exits, key)
-        return after | _reads(node)
+            case _ if isinstance(node, _TRYING):
+                return self.attempt(node, after, exits, key)
+        return _before(node, after)
 
     def loop(
         self, node: Any, after: frozenset[str], exits: _Exits, targets: frozenset[str], key: str | None
     ) -> frozenset[str]:
         orelse = self.block(node.orelse, after, exits, None)
-        test = _reads(node.test) if isinstance(node, ast.While) else frozenset()
-        top = orelse | test
+        test = node.test if isinstance(node, ast.While) else node.target
+        if isinstance(test, ast.Constant) and test.value:  # left by a `break` only
+            orelse = frozenset()
+        top = _before(test, orelse)
         while True:  # what is alive at the top depends on itself, one iteration later
             inside = _Exits(after, top, exits.on_error)
             body = self.inner(node, "body", top, inside, key)
-            wider = top | (body - targets) | exits.on_error
+            wider = top | _before(test, body - targets) | exits.on_error
             if wider == top:
                 break
             top = wider
@@ -327,56 +338,137 @@ class _Flow:
             self.turns[key] = (body - targets) | exits.on_error | self.deferred
         return top
 
-    def anything(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
-        """Statements with ways in and out that are not worth following: all they read is alive throughout."""
-        alive = after | _reads(node) | exits.on_break | exits.on_continue | exits.on_error
-        if key is not None and self.is_guarded(node, "body"):
-            self._mark_all(node.body, alive, f"{key}.body.")
-        return alive
+    def attempt(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
+        """A `try`: from each statement of its body the way may lead to a handler."""
+        if node.finalbody:  # it is passed on the way to wherever, and what comes then is not worth following
+            anywhere = after | exits.on_break | exits.on_continue | exits.on_error
+            after = self.block(node.finalbody, anywhere, exits, None)
+            exits = _Exits(after, after, after)
+        caught = [self.block(handler.body, after, exits, None) - {handler.name} for handler in node.handlers]
+        asked = [_reads(handler.type) for handler in node.handlers if handler.type]
+        orelse = self.block(node.orelse, after, exits, None)
+        inside = _Exits(exits.on_break, exits.on_continue, exits.on_error.union(*caught, *asked))
+        return self.inner(node, "body", orelse, inside, key)
 
-    def _mark_all(self, body: Sequence[ast.stmt], alive: frozenset[str], path: str) -> None:
-        for index, node in enumerate(body):
-            key = f"{path}{index}"
-            self.before[key] = self.tops[key] = alive
-            self.tops |= dict.fromkeys(_clauses(node, key), alive)
-            for block in ("body", "orelse"):
-                if self.is_guarded(node, block):
-                    self._mark_all(getattr(node, block), alive, f"{key}.{block}.")
+    def case(self, case: ast.match_case, after: frozenset[str], exits: _Exits) -> frozenset[str]:
+        """One way through a `match`, which binds the names in its pattern."""
+        bound = {name for part in ast.walk(case.pattern) for name in (getattr(part, "name", None), _rest(part)) if name}
+        body = self.block(case.body, after, exits, None)
+        return ((_before(case.guard, body) if case.guard else body) - bound) | _reads(case.pattern)
 
 
 _DEFERRED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
 _BINDING = (ast.Assign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_TRYING: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
-_BRANCHING: tuple[type[ast.stmt], ...] = (ast.Try, ast.Match, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
+
+
+def _rest(pattern: ast.AST) -> str | None:
+    return pattern.rest if isinstance(pattern, ast.MatchMapping) else None
 
 
 def _names(node: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:
     return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, context))
 
 
+def _before(node: ast.AST, after: frozenset[str]) -> frozenset[str]:
+    """What is alive before some code that is run once, in which `:=` may bind a name for sure."""
+    sure: set[str] = set()
+    maybe: set[str] = set()
+    for part in _unconditional(node):
+        if isinstance(part, ast.NamedExpr):
+            name, place = part.target.id, (part.lineno, part.col_offset)
+            earlier = [
+                other
+                for other in ast.walk(node)
+                if isinstance(other, ast.Name)
+                and other.id == name
+                and isinstance(other.ctx, ast.Load)
+                and ((other.lineno, other.col_offset) < place or other in ast.walk(part.value))
+            ]
+            (maybe if earlier else sure).add(name)
+    return (after - sure - maybe) | (_reads(node) - sure)
+
+
+def _unconditional(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of an expression or simple statement that are evaluated whatever happens."""
+    yield node
+    match node:
+        case ast.BoolOp():
+            parts: list[ast.AST] = [node.values[0]]
+        case ast.IfExp():
+            parts = [node.test]
+        case ast.Compare():
+            parts = [node.left, node.comparators[0]]
+        case ast.Assert():
+            parts = []
+        case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            parts = []
+        case _:
+            parts = [] if isinstance(node, ast.stmt) and hasattr(node, "body") else list(ast.iter_child_nodes(node))
+    for part in parts:
+        yield from _unconditional(part)
+
+
 def _reads(node: ast.AST) -> frozenset[str]:
-    if isinstance(node, ast.Name):
-        return frozenset() if isinstance(node.ctx, ast.Store) else frozenset({node.id})
-    if isinstance(node, (*_COMPREHENSIONS, ast.GeneratorExp)):
-        return _reads(node.generators[0].iter) | _reads_of_elements(node)
-    reads = frozenset().union(*map(_reads, ast.iter_child_nodes(node)))
-    return reads | _names(node.target, ast.Store) if isinstance(node, ast.AugAssign) else reads
+    """The names of the cell that some code reads, in functions and comprehensions those that are not their own."""
+    match node:
+        case ast.Name():
+            return frozenset() if isinstance(node.ctx, ast.Store) else frozenset({node.id})
+        case ast.AugAssign():
+            return _children(node) | _names(node.target, ast.Store)
+        case ast.Lambda() | ast.FunctionDef() | ast.AsyncFunctionDef():
+            arguments = node.args
+            known = {part.arg for part in ast.walk(arguments) if isinstance(part, ast.arg)}
+            body = node.body if isinstance(node.body, list) else [node.body]
+            first = [part for part in ast.iter_child_nodes(node) if part not in body]
+            own = frozenset(known | _own(body)) if isinstance(node.body, list) else frozenset(known)
+            return frozenset().union(*map(_reads, first), *(_reads(part) - own for part in body))
+        case _ if isinstance(node, (*_COMPREHENSIONS, ast.GeneratorExp)):
+            return _reads(node.generators[0].iter) | _reads_of_elements(node)
+    return _children(node)
+
+
+def _children(node: ast.AST) -> frozenset[str]:
+    return frozenset().union(*map(_reads, ast.iter_child_nodes(node)))
+
+
+def _own(body: Sequence[ast.AST]) -> set[str]:
+    """The names that a function's body binds for itself."""
+    found: set[str] = set()
+    shared: set[str] = set()
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            shared |= set(node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= _stores(node)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        if not isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS, ast.GeneratorExp)
+        ):
+            waiting += ast.iter_child_nodes(node)
+    return found - shared
+
+
+def _reads_of_elements(node: Any) -> frozenset[str]:
+    """What a comprehension reads besides the value that it goes over."""
+    results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+    later = [part for generator in node.generators for part in (generator.target, *generator.ifs)]
+    rest = [generator.iter for generator in node.generators[1:]]
+    own = frozenset().union(*(_names(generator.target, ast.Store) for generator in node.generators))
+    return frozenset().union(*map(_reads, [*results, *later, *rest])) - own
 
 
 def _reads_later(node: ast.AST) -> frozenset[str]:
     """What a function or generator reads when it runs, rather than when it is made."""
-    if not isinstance(node, ast.GeneratorExp):
-        return _reads(node)
-    return _reads_of_elements(node)
-
-
-def _reads_of_elements(node: Any) -> frozenset[str]:
-    """What a comprehension or generator reads of its surroundings once it has begun."""
-    first, *rest = node.generators
-    inside = [*(getattr(node, name) for name in ("elt", "key", "value") if hasattr(node, name)), *first.ifs, *rest]
-    return frozenset().union(*map(_reads, inside)) - frozenset().union(
-        *(_stores(clause.target) for clause in node.generators)
-    )
+    return _reads_of_elements(node) if isinstance(node, ast.GeneratorExp) else _reads(node)
 
 
 def _clauses(node: Any, key: str) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import threading
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ..errors import UnpicklableError
-from .home import NOTHING, quiet
-from .picklers import DeepPickler, Pickler, Take, contents
+from .home import quiet
+from .picklers import DeepPickler, Pickler, Take
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def dump(root: Any) -> Pickled:
     """Pickle a graph.
 
     Raises:
-        UnpicklableError: something in it cannot be pickled; `culprit` finds out where.
+        UnpicklableError: something in it cannot be pickled; `culprit.culprit` finds out where.
     """
     kept, pickler = _pickle(_Kept, root)
     return Pickled(memoryview(kept.stream.getvalue()), kept.buffers, pickler.definitions, pickler)
@@ -87,50 +86,6 @@ def pickle_definitions(definitions: Mapping[str, Any]) -> tuple[dict[str, bytes]
             found = pickler.definitions
             waiting |= {other: found[other] for other in found.keys() - result.keys() - failed.keys()}
     return result, failed
-
-
-def culprit(value: Any, path: str) -> tuple[str, str]:
-    """Find what in a value cannot be pickled: its path, like `trainer.logger.lock`, and the reason.
-
-    Walks down from a value that is known to fail, to a part that fails though all of its own parts do not. It
-    stops after 50 steps: each of them tries what is left.
-    """
-    seen: set[int] = set()
-    reason = ""
-    while id(value) not in seen and len(seen) < 50:
-        seen.add(id(value))
-        try:
-            probe(value)
-        except _TooDeepError as error:
-            return path, str(error)
-        except UnpicklableError as error:
-            reason = str(error)
-        for name, part in _parts(value):
-            try:
-                probe(part)
-            except UnpicklableError as error:
-                value, path, reason = part, path + name, str(error)
-                break
-    return path, reason
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        yield from ((f"[{key!r}]", part) for key, part in list(value.items()))
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{index}]", part) for index, part in enumerate(value))
-    if isinstance(value, types.FunctionType):
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            if (inside := contents(cell)) is not NOTHING:
-                yield f".<{name}>", inside
-    if isinstance(value, types.MethodType):
-        yield ".__self__", value.__self__
-    yield from ((f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()))
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                yield f".{name}", getattr(value, name)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 
 from nbckpt.errors import RestoreError, UnpicklableError
 from nbckpt.state import fingerprints, pickling
+from nbckpt.state.culprit import culprit
 from nbckpt.state.home import Home, load
 
 SOURCE = """
@@ -138,7 +139,7 @@ def test_the_culprit_is_named_with_its_path() -> None:
 
     thing = types.SimpleNamespace(items=[1, {"deep": Slotted()}])
     thing.items[1]["deep"].lock = threading.Lock()
-    path, reason = pickling.culprit(thing, "thing")
+    path, reason = culprit(thing, "thing") or ("", "")
     assert path == "thing.items[1]['deep'].lock"
     assert reason == "a lock belongs to this process"
 

@@ -33,6 +33,9 @@ class DictIterator:
         self.mapping, self.keys, self.kind, self.size = mapping, keys, kind, size
         self.place = 0
 
+    def __reduce__(self) -> Any:
+        return DictIterator, (self.mapping, self.keys[self.place :], self.kind, self.size)
+
     def __iter__(self) -> Iterator[Any]:
         return self
 
