@@ -40,9 +40,17 @@ class Book:
         return self.name
 
     @property
+    def content(self) -> nbformat.NotebookNode:
+        return nbformat.read(HERE / f"{self.name}.ipynb", as_version=nbformat.NO_CONVERT)
+
+    @property
+    def title(self) -> str:
+        """The heading of its first cell."""
+        return self.content.cells[0].source.partition("\n")[0].removeprefix("# ")
+
+    @property
     def cells(self) -> list[nbformat.NotebookNode]:
-        read = nbformat.read(HERE / f"{self.name}.ipynb", as_version=4)
-        return [cell for cell in read.cells if cell.cell_type == "code"]
+        return [cell for cell in self.content.cells if cell.cell_type == "code"]
 
     @property
     def shows_bars(self) -> bool:
@@ -68,8 +76,7 @@ def test_every_notebook_is_run() -> None:
     """No notebook lies here unread; each is valid, without outputs, and has one checkpointed cell."""
     assert sorted(book.name for book in BOOKS) == sorted(path.stem for path in HERE.glob("*.ipynb"))
     for book in BOOKS:
-        read = nbformat.read(HERE / f"{book.name}.ipynb", as_version=nbformat.NO_CONVERT)
-        nbformat.validate(read)
+        nbformat.validate(book.content)
         assert all(cell.outputs == [] and cell.execution_count is None for cell in book.cells)
         assert sum(cell.source.startswith(MAGIC) for cell in book.cells) == 1
 

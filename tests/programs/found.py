@@ -22,6 +22,7 @@ for k in reversed(d):
 out
 """,
         at_least=12,
+        row="Loops: over dicts, their keys, values and items",
     ),
     Program(
         "functions_of_the_global_generators",
@@ -41,6 +42,7 @@ for k in range(3):
         random.seed(k)
 out
 """,
+        row="Random numbers: the global generators of `random` and `numpy.random`",
     ),
     Program(
         "classes_that_register_themselves",
@@ -74,6 +76,7 @@ del made, f
 out
 """,
         at_least=8,
+        row="Classes and functions: functions that a loop defines anew",
     ),
     Program(
         "a_method_put_in_place_of_another",
@@ -90,6 +93,7 @@ for k in range(3):
     out.append(model.step())
 out
 """,
+        row="Classes and functions: attributes of a class that change",
     ),
     Program(
         "a_function_with_a_registry",
@@ -120,6 +124,7 @@ for k in range(4):
 out = bytes(data)
 out
 """,
+        row="Variables: bytes, bytearrays and memoryviews of them",
     ),
     Program(
         "a_column_taken_before",
@@ -133,6 +138,7 @@ for i in range(4):
 out = column.tolist(), df["a"].tolist()
 out
 """,
+        row="pandas: DataFrame and Series, copied on write",
     ),
     Program(
         "the_working_folder_and_the_environment",
@@ -151,6 +157,7 @@ os.chdir(here)
 del os.environ["PLACE"]
 out
 """,
+        row="Surroundings: the working folder and environment variables",
     ),
     Program(
         "a_loader_that_moves_by_itself",
