@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import sys
@@ -28,7 +29,37 @@ _LIVE_HEAD = """\
 
 These belong to the process that made them. A variable that holds one is left out with a note; if the rest of the cell
 needs it, a resumed run says so by name. Make it again in a cell above, open it in a `with` around the loop, or teach
-nbckpt how to: `nbckpt.register(type, save=..., load=...)`.
+nbckpt how to: `nbckpt.register(type, save=..., load=...)`. Loggers and modules are kept by name.
+"""
+_REFUSALS_HEAD = """\
+## What is refused, or said
+
+Never a wrong result without a word: what cannot be the same run is an error before anything is touched.
+"""
+_REFUSALS = {
+    "a variable that cannot be saved": "test_an_input_that_cannot_be_saved_is_named_with_its_path_before_anything_runs",
+    "a name that each turn binds before it reads it": "test_names_always_assigned_before_they_are_read_never_block",
+    "a lock or an open file that was made again": "test_a_live_resource_made_again_is_used",
+    "one that was not": "test_a_live_resource_that_nothing_made_again_is_named",
+    "a class taught with `nbckpt.register`": "test_registered_classes_are_saved_their_own_way",
+    "a variable left out with `--exclude`": "test_what_is_excluded_is_not_saved_and_blocks_nothing",
+    "something that cannot be saved, half way": (
+        "test_what_turns_up_unpicklable_in_the_middle_leaves_the_run_unprotected_not_dead"
+    ),
+    "a generator that yields other items than it did": "test_a_generator_that_draws_other_items_is_refused",
+    "an input with another value than it had": "test_an_input_that_differs_is_named_in_a_warning",
+    "a file opened for writing around the loop": "test_a_file_that_a_resume_would_empty_is_not_opened",
+    "a snapshot of another Python": "test_a_snapshot_of_another_python_is_refused",
+}
+_OUTSIDE = """\
+## What no snapshot holds
+
+- What happened outside the process. An iteration that was not saved runs again: a line that it appended to a file is
+  appended twice, a request is sent twice. What an open transaction had not committed is gone with its connection, so
+  commit in the iteration that writes.
+- Settings that Python code makes in the process, where the statement that made them is not run again: `decimal`,
+  `np.seterr`, `plt.rcParams`, attributes of modules. Make them in a cell above.
+- Tracebacks of exceptions that are kept, and dictionaries keyed by `id()`.
 """
 _ORDER = ["Variables", "Classes and functions", "Loops", "Random numbers", "Output", "Surroundings", "Python"]
 """The sections that come first; libraries follow by name."""
@@ -71,7 +102,7 @@ def page() -> str:
     ordered = [name for name in _ORDER if name in sections]
     ordered += sorted(sections.keys() - set(_ORDER), key=str.lower)
     tables = [f"## {name}\n\n{_table(_lines(sections[name]))}" for name in ordered]
-    return "\n".join([_HEAD, *tables, _LIVE_HEAD, _live(), _notebooks()])
+    return "\n".join([_HEAD, *tables, _notebooks(), _LIVE_HEAD, _live(), _REFUSALS_HEAD, _refusals(), _OUTSIDE])
 
 
 def _lines(section: dict[tuple[str, str], list[Row]]) -> list[tuple[str, ...]]:
@@ -96,6 +127,17 @@ def _live() -> str:
     return _table(((what, ", ".join(names)) for what, names in sorted(kinds.items())), "what", "objects of")
 
 
+def _refusals() -> str:
+    path = "run/test_refusals.py"
+    tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
+    tests = {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.FunctionDef)}
+    lines = [
+        (what, tests[name].partition("\n")[0], f"[{name.removeprefix('test_')}](../tests/{path})")
+        for what, name in _REFUSALS.items()
+    ]
+    return _table(lines, "what", "what happens", "shown by")
+
+
 _KNOWN_AS = {
     "_thread.lock": "threading.Lock",
     "_thread.RLock": "threading.RLock",
@@ -112,7 +154,7 @@ def _public(name: str) -> str:
 def _notebooks() -> str:
     from notebooks.test_notebooks import BOOKS
 
-    lines = [(f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", book.libraries or "Python") for book in BOOKS]
+    lines = [(f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", ", ".join(book.libraries.split()) or "Python") for book in BOOKS]
     head = (
         "## Whole notebooks\n\nKilled with SIGKILL at random moments, once and twice, and resumed in a new kernel, run "
         "from the top or from\nthe killed cell on; what they show and every variable are then those of an undisturbed "

@@ -71,7 +71,7 @@ os.environ["NBCKPT_TEST_VALUE"], list(more)
     ),
     Program(
         "top_level_await",
-        "`await` in headers, conditions and bodies.",
+        "`await` in headers, conditions and bodies is awaited once.",
         """
 import asyncio
 async def items(n):
@@ -98,7 +98,7 @@ await items(2)
     ),
     Program(
         "async_for_and_async_with",
-        "`async for` over generators and iterators, inside `async with`, nested.",
+        "`async for` goes on with what is left, inside `async with` and nested.",
         """
 import asyncio
 class Ticker:

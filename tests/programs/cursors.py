@@ -26,7 +26,7 @@ log
     ),
     Program(
         "sequences",
-        "Tuples, strings, bytes and user sequences.",
+        "Tuples, strings, bytes and user sequences go on by their index.",
         """
 class Sequence:
     def __init__(self, n):
@@ -132,7 +132,7 @@ order
     ),
     Program(
         "enumerate_zip_reversed_filter",
-        "Iterators made of others.",
+        "Iterators made of others go on where all of them were.",
         """
 log = []
 xs = [1, 2, 3]
@@ -358,7 +358,7 @@ column[0], part[0]
     ),
     Program(
         "dataframes",
-        "itertuples and iterrows.",
+        "itertuples and iterrows go on with the rows that are left.",
         """
 import pandas as pd
 df = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
@@ -423,7 +423,7 @@ log
     ),
     Program(
         "csv_rows",
-        "csv.reader in a `with`.",
+        "csv.reader in a `with` gives the rows that are left.",
         """
 import csv
 from pathlib import Path
@@ -440,7 +440,7 @@ rows
     ),
     Program(
         "itertools_headers",
-        "chain, product, islice, count and cycle.",
+        "chain, product, islice, count and cycle go on with what is left.",
         """
 from itertools import chain, count, cycle, islice, product
 log = []
@@ -608,7 +608,7 @@ text.read(), stack
     ),
     Program(
         "numpy_iterators",
-        "ndenumerate, ndindex and nditer.",
+        "ndenumerate, ndindex and nditer go on where they were.",
         """
 import numpy as np
 a, log = np.arange(4).reshape(2, 2), []

@@ -465,7 +465,7 @@ for k in range(3):
     ),
     Program(
         "blocks_in_blocks",
-        "with in for in try in if in while, and all the way out.",
+        "with in for in try in if in while are entered again, and left.",
         """
 from contextlib import contextmanager
 import ledger

@@ -212,7 +212,7 @@ get(), up.__closure__[0] is get.__closure__[0]
     ),
     Program(
         "functions",
-        "Partials, decorated, recursive and helper functions with defaults and globals of their own.",
+        "Functions of every kind keep their attributes, and what they and their defaults count.",
         """
 import functools
 calls, rate = [], 2
@@ -344,7 +344,7 @@ total
     ),
     Program(
         "collections_of_the_standard_library",
-        "defaultdict, Counter, OrderedDict, deque, heap, bytes and nested sets.",
+        "Collections in one another keep their kind, their order and what they share.",
         """
 import heapq
 from collections import Counter, defaultdict, deque
@@ -391,7 +391,7 @@ deep
     ),
     Program(
         "a_weird_value_per_name",
-        "Values that are easily confused: None, NaN, Ellipsis, types, NotImplemented, bound methods, slices.",
+        "Values that are easily confused come back as themselves.",
         """
 none, nan, dots, kind = None, float("nan"), ..., int
 same = [nan, nan]
