@@ -154,7 +154,10 @@ def _public(name: str) -> str:
 def _notebooks() -> str:
     from notebooks.test_notebooks import BOOKS
 
-    lines = [(f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", ", ".join(book.libraries.split()) or "Python") for book in BOOKS]
+    lines = [
+        (f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", ", ".join(book.libraries.split()) or "Python")
+        for book in BOOKS
+    ]
     head = (
         "## Whole notebooks\n\nKilled with SIGKILL at random moments, once and twice, and resumed in a new kernel, run "
         "from the top or from\nthe killed cell on; what they show and every variable are then those of an undisturbed "

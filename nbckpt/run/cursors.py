@@ -23,6 +23,7 @@ from typing import Any
 
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
+from ..state.iterators import savable
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
 
 NOTHING: Any = pickling.NOTHING
@@ -74,6 +75,8 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """
     bar, inner = look_through(iterable)
     iterator = iter(inner)
+    if not _is_sound(iterator):
+        iterator = savable(iterator)
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":

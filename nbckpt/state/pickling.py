@@ -364,7 +364,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)
-        return super().reducer_override(thing)
+        reduced = super().reducer_override(thing)
+        if isinstance(thing, type) and thing.__qualname__ == self._by_value and isinstance(reduced, tuple):
+            make, arguments, *rest = reduced
+            return (_make_definition, (self._by_value, make, arguments), *rest)
+        return reduced
 
 
 @contextmanager
@@ -394,6 +398,27 @@ def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:
 
 def _definition(qualname: str) -> Any:
     return _home.get().definition(qualname)
+
+
+def _make_definition(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a class and say so before it is filled: what it holds may be derived from it, or hold it too.
+
+    `__init_subclass__` is not called: what it did when the class was defined is part of what was saved.
+    """
+    bases = [kind for part in arguments if isinstance(part, tuple) for base in part for kind in base.__mro__]
+    hooks = {
+        kind: vars(kind)["__init_subclass__"]
+        for kind in bases
+        if kind.__module__ == "__main__" and "__init_subclass__" in vars(kind)
+    }
+    for kind in hooks:
+        del kind.__init_subclass__
+    try:
+        made = _home.get().made[name] = make(*arguments)
+    finally:
+        for kind, hook in hooks.items():
+            kind.__init_subclass__ = hook
+    return made
 
 
 def _contents(cell: types.CellType) -> Any:

@@ -180,4 +180,122 @@ loader.given, out
 """,
         unordered=True,
     ),
+    Program(
+        "columns_added_while_they_are_gone_through",
+        "A loop over a table's columns, labels or values does not see what its body adds to them.",
+        """
+import numpy as np
+import pandas as pd
+df = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0], "c": list("xy")})
+seen = []
+for c in df.columns:
+    df[c + "_again"] = df[c]
+    seen.append(c)
+for c in df:
+    df = df.rename(columns={c: c.upper()})
+for c in df.columns[:2]:
+    df = df.drop(columns=c)
+for i in df.index:
+    df.loc[i + 2] = df.loc[i]
+for k, value in df["C"].items():
+    df.loc[k, "C"] = value * 2
+    df.loc[k + 1, "C"] = "later"
+list(df.columns), df.shape, seen
+""",
+        at_least=20,
+        row="pandas: loops over columns and labels that their body adds to",
+    ),
+    Program(
+        "rows_changed_while_they_are_gone_through",
+        "A loop over a table's rows or groups goes on with the rows as they were when it began.",
+        """
+import pandas as pd
+from tqdm import tqdm
+df = pd.DataFrame({"id": range(4), "v": [1.5, 2.5, 3.5, 4.5], "s": list("wxyz")})
+log = []
+for i, row in df.iterrows():
+    df.at[i, "v"] = row["v"] * 10
+    df.at[(i + 1) % 4, "s"] = "changed"
+    log.append((i, row["v"], row["s"]))
+numbers = df[["id", "v"]]
+for i, row in numbers.iterrows():
+    numbers.at[(i + 1) % 4, "v"] = -row["v"]
+    log.append(row["v"])
+for t in df.itertuples():
+    df.loc[t.Index, "v"] = 0
+    log.append((t.id, t.v, t.s))
+for t in tqdm(df.itertuples(index=False, name=None), total=len(df)):
+    df.loc[len(df)] = t
+for key, group in df.groupby("id"):
+    df.loc[df["id"] == key + 1, "v"] = key
+    log.append((key, float(group["v"].sum())))
+for name, column in df.items():
+    df = df.drop(columns=name)
+    log.append((name, column.tolist()))
+del t, column, row, group
+log
+""",
+        loose=frozenset({"stderr"}),
+        at_least=30,
+        row="pandas: loops over rows and groups that their body changes",
+    ),
+    Program(
+        "subclasses_that_register_themselves",
+        "Classes that their base keeps in a register come back, with or without the cell that defines them.",
+        """
+pets = []
+for k in range(3):
+    pets.append(Animal.kinds["Puppy" if k % 2 else "Dog"](f"pet {k}"))
+    for pet in pets:
+        pet.friends = pets
+[pet.speak() for pet in pets], Animal.kinds["Dog"] is Dog, type(pets[1]) is Puppy, Animal.count
+""",
+        before=(
+            """
+from abc import ABC, abstractmethod
+class Animal(ABC):
+    kinds, count = {}, 0
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        Animal.kinds[cls.__name__] = cls
+    def __init__(self, name):
+        self.name = name
+        Animal.count += 1
+    @abstractmethod
+    def speak(self): ...
+class Dog(Animal):
+    def speak(self):
+        return f"{self.name} barks"
+class Puppy(Dog):
+    def speak(self):
+        return super().speak().upper()
+""",
+        ),
+        row="Classes and functions: classes, dataclasses, named tuples and enums of the notebook",
+    ),
+    Program(
+        "subclasses_of_the_cell_that_register_themselves",
+        "The same where the cell itself defines them.",
+        """
+from abc import ABC, abstractmethod
+class Animal(ABC):
+    kinds = {}
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        Animal.kinds[cls.__name__] = cls
+    @abstractmethod
+    def speak(self): ...
+class Dog(Animal):
+    def speak(self):
+        return "wuff"
+class Puppy(Dog):
+    def speak(self):
+        return super().speak().upper()
+pets = []
+for kind in list(Animal.kinds.values()):
+    pets.append(kind())
+    print(pets[-1].speak())
+sorted(Animal.kinds), isinstance(pets[1], Dog), Animal.kinds["Puppy"] is Puppy
+""",
+    ),
 ]
