@@ -361,14 +361,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if outermost != self._by_value:
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
                 return _definition, (thing.__qualname__,)
+            if isinstance(thing, type) and isinstance(reduced := super().reducer_override(thing), tuple):
+                make, arguments, *rest = reduced
+                return (_make_definition, (thing.__qualname__, make, arguments), *rest)
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)
-        reduced = super().reducer_override(thing)
-        if isinstance(thing, type) and thing.__qualname__ == self._by_value and isinstance(reduced, tuple):
-            make, arguments, *rest = reduced
-            return (_make_definition, (self._by_value, make, arguments), *rest)
-        return reduced
+        return super().reducer_override(thing)
 
 
 @contextmanager

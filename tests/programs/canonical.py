@@ -175,6 +175,6 @@ class _Walk:
     def _numpy(self, thing: Any) -> tuple[Any, ...]:
         if hasattr(thing, "bit_generator"):
             return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
-        if hasattr(thing, "get_state"):
-            return (self.form(thing.get_state(legacy=False)),)
+        if hasattr(thing, "get_state"):  # a RandomState
+            return (repr(thing.get_state(legacy=False)),)
         return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)
