@@ -298,4 +298,33 @@ for kind in list(Animal.kinds.values()):
 sorted(Animal.kinds), isinstance(pets[1], Dog), Animal.kinds["Puppy"] is Puppy
 """,
     ),
+    Program(
+        "bars_that_are_enumerated",
+        "`enumerate(tqdm(...))` is looked through as `tqdm(enumerate(...))` is.",
+        """
+import ledger
+from tqdm import tqdm
+class Names:
+    def __init__(self):
+        self.names = list("abc")
+    def __len__(self):
+        return len(self.names)
+    def __iter__(self):
+        for name in self.names:
+            ledger.note(("drawn", name))
+            yield name
+log = []
+bar = tqdm(["x", "y", "z"], desc="named")
+for k, x in enumerate(bar, 1):
+    bar.set_postfix(k=k)
+    for j, y in enumerate(tqdm(range(2), leave=False)):
+        log.append((k, x, j, y))
+for k, name in enumerate(tqdm(list(Names()))):
+    log.append((k, name))
+bar.n, log
+""",
+        loose=frozenset({"stderr"}),
+        at_least=15,
+        row="tqdm and rich: progress bars",
+    ),
 ]
