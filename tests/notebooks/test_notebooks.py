@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 from frameworks.conftest import needs
-from kernels.notebook import Notebook, Reply, notebook
+from kernels.notebook import ROOT, Notebook, Reply, notebook
 
 HERE = Path(__file__).parent
 MAGIC = "%%checkpointed"
@@ -36,12 +36,14 @@ class Book:
     """What it needs beyond what every test has, by the names of packages."""
     loose: frozenset[str] = frozenset()
 
+    place: Path = HERE
+
     def __str__(self) -> str:
         return self.name
 
     @property
     def content(self) -> nbformat.NotebookNode:
-        return nbformat.read(HERE / f"{self.name}.ipynb", as_version=nbformat.NO_CONVERT)
+        return nbformat.read(self.place / f"{self.name}.ipynb", as_version=nbformat.NO_CONVERT)
 
     @property
     def title(self) -> str:
@@ -71,6 +73,21 @@ BOOKS = [
     Book("boosting_study", "optuna sklearn pandas", frozenset({"study", "trial"})),
 ]
 
+EXAMPLE = Book("pytorch", "torch tqdm", place=ROOT / "notebooks")
+"""What the documentation shows, with what it showed."""
+
+
+def test_the_example_shows_a_killed_run() -> None:
+    """Its outputs are those of a kernel that resumed, in the order of the code, without errors."""
+    nbformat.validate(EXAMPLE.content)
+    outputs = {cell.id: cell.outputs for cell in EXAMPLE.cells}
+    status, printed = outputs["train"]
+    assert "resumed at epoch" in status["data"]["text/plain"]
+    assert [line.partition(":")[0] for line in printed["text"].splitlines()] == [
+        f"epoch {epoch:2}" for epoch in range(5, 31, 5)
+    ]
+    assert "weights: True" in outputs["result"][0]["text"]
+
 
 def test_every_notebook_is_run() -> None:
     """No notebook lies here unread; each is valid, without outputs, and has one checkpointed cell."""
@@ -84,7 +101,7 @@ def test_every_notebook_is_run() -> None:
 @pytest.mark.kernel
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("book", BOOKS, ids=str)
+@pytest.mark.parametrize("book", [*BOOKS, EXAMPLE], ids=str)
 def test_a_killed_notebook_ends_as_if_it_had_not_been(book: Book, seed: int, tmp_path: Path) -> None:
     """What it shows and every variable, whether it is run from the top again or from the killed cell on."""
     needs(*book.libraries.split())
