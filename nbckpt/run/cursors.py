@@ -13,6 +13,7 @@ this order:
 
 from __future__ import annotations
 
+import inspect
 import operator
 import sys
 from collections import deque
@@ -24,6 +25,7 @@ from typing import Any
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
 from ..state.home import NOTHING, quiet
+from ..state.iterators import savable
 from . import loaders
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
 
@@ -77,6 +79,8 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """
     bar, inner = look_through(iterable)
     iterator = iter(inner)
+    if not _is_sound(iterator):
+        iterator = savable(iterator)
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":
@@ -283,12 +287,24 @@ def look_through(iterable: Any) -> tuple[Any, Any]:
     """Return (bar, what it goes over), or (None, the iterable itself)."""
     if (tqdm := sys.modules.get("tqdm.std")) and isinstance(iterable, tqdm.tqdm):
         return iterable, iterable.iterable
+    if tqdm and type(iterable) is enumerate:
+        made: Any = iterable.__reduce__()
+        counted, start = made[1]
+        if isinstance(bar := _begun_by(counted), tqdm.tqdm):
+            return bar, enumerate(bar.iterable, start)
     if (progress := sys.modules.get("rich.progress")) and getattr(iterable, "gi_code", None) is progress.track.__code__:
         arguments = dict(iterable.gi_frame.f_locals) if iterable.gi_frame else {}
         if "sequence" in arguments:
             inner = arguments.pop("sequence")
             return RichTrack(arguments), inner
     return None, iterable
+
+
+def _begun_by(iterator: Any) -> Any:
+    """What a generator method belongs to, as long as it has not run."""
+    if not inspect.isgenerator(iterator) or inspect.getgeneratorstate(iterator) != inspect.GEN_CREATED:
+        return None
+    return inspect.getgeneratorlocals(iterator).get("self")
 
 
 class RichTrack:

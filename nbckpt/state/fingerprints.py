@@ -49,7 +49,7 @@ def _update(update: Callable[[Any], Any], value: Any, depth: int, *, sample: boo
         update(value.tobytes())
     elif kind.__module__.partition(".")[0] == "torch" and hasattr(value, "untyped_storage"):
         return _update_torch(update, value, sample=sample)
-    elif kind.__module__.startswith("pandas.") and kind.__name__ in ("DataFrame", "Series"):
+    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in ("DataFrame", "Series"):
         return _update_pandas(update, value)
     else:
         return False

@@ -12,7 +12,7 @@ import pickle
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -145,6 +145,27 @@ def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:
 def definition(qualname: str) -> Any:
     """The notebook's own function or class of that name."""
     return _home.get().definition(qualname)
+
+
+def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """A class of the notebook, known before it is filled: what it holds may be derived from it, or hold it too.
+
+    `__init_subclass__` is not called: what it did when the class was defined is part of what was saved.
+    """
+    bases = [kind for part in arguments if isinstance(part, tuple) for base in part for kind in base.__mro__]
+    hooks = {
+        kind: vars(kind)["__init_subclass__"]
+        for kind in bases
+        if kind.__module__ == "__main__" and "__init_subclass__" in vars(kind)
+    }
+    for kind in hooks:
+        del kind.__init_subclass__
+    try:
+        made = _home.get().made[name] = make(*arguments)
+    finally:
+        for kind, hook in hooks.items():
+            kind.__init_subclass__ = hook
+    return made
 
 
 def make_function(code: types.CodeType, name: str, cells: tuple[types.CellType, ...]) -> types.FunctionType:

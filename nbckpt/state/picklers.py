@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import cloudpickle
 
 from . import adapters
-from .home import NOTHING, definition, fill_function, is_definition, make_function
+from .home import NOTHING, definition, fill_function, is_definition, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
 """Buffers of at least this many bytes leave the pickle stream."""
@@ -103,6 +103,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if outermost != self._by_value:
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
                 return definition, (thing.__qualname__,)
+            if isinstance(thing, type) and isinstance(made := super().reducer_override(thing), tuple):
+                make, arguments, *rest = made
+                return (make_class, (thing.__qualname__, make, arguments), *rest)
         if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
             self._code_as_data.add(id(thing))
             return rule(thing)

@@ -85,7 +85,7 @@ class _Walk:
             return (kind.__name__, thing.n, thing.total, getattr(thing, "desc", None), self.form(thing.iterable))
         if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
             return self._array(thing)
-        if kind.__module__.partition(".")[0] == "pandas":
+        if kind.__module__.partition(".")[0] == "pandas" and hasattr(thing, "to_dict"):
             return (kind.__name__, self.form(thing.to_dict()), self.form(list(thing.index)))
         if kind.__module__.partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
             return (kind.__name__, *self._numpy(thing))
@@ -180,4 +180,6 @@ class _Walk:
     def _numpy(self, thing: Any) -> tuple[Any, ...]:
         if hasattr(thing, "bit_generator"):
             return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
+        if hasattr(thing, "get_state"):  # a RandomState
+            return (repr(thing.get_state(legacy=False)),)
         return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)
