@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..state import pickling
+from ..state.home import NOTHING
 from .replays import Follower, Trail
 
 
@@ -36,12 +36,12 @@ def skip(iterator: Any, record: Mapping[str, Any], count: int) -> tuple[Any, Fol
     indices = _followed(loader._sampler_iter, follower)  # noqa: SLF001
     if record["drawn_again"]:  # the current item could not be saved
         whole, loader._sampler_iter = loader._sampler_iter, indices  # noqa: SLF001
-        last = pickling.NOTHING
-        while follower.trail.count < count and (item := next(iterator, pickling.NOTHING)) is not pickling.NOTHING:
+        last = NOTHING
+        while follower.trail.count < count and (item := next(iterator, NOTHING)) is not NOTHING:
             last = item
         loader._sampler_iter, follower.trail.last = whole, last  # noqa: SLF001
     else:
-        while follower.trail.count < count and next(indices, pickling.NOTHING) is not pickling.NOTHING:
+        while follower.trail.count < count and next(indices, NOTHING) is not NOTHING:
             loader._num_yielded += 1  # noqa: SLF001
         if type(iterator) is enumerate:
             iterator = enumerate(loader, _counted(iterator)[1] + follower.trail.count)

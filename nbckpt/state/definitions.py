@@ -11,7 +11,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from .pickling import digest, is_definition
+from .home import is_definition
+from .pickling import digest
 
 State = dict[tuple[str, ...], Any]
 """A definition's data, by the way to it: attributes, and a function's closure variables in brackets."""
