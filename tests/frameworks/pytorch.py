@@ -411,4 +411,26 @@ for epoch in range(2):
         library="torch",
         row="PyTorch: modules and optimizers",
     ),
+    Program(
+        "torch_and_numpy_share_memory",
+        "An array and a tensor over the same memory stay so, whichever of them has it.",
+        """
+import numpy as np
+import torch
+array = np.arange(4.0)
+tensor = torch.from_numpy(array)
+weights = torch.zeros(3)
+looks = {"weights": weights.numpy()[1:], "tail": array[2:]}
+for step in range(2):
+    array += 1
+    weights += step
+    for inner in range(1):
+        tensor *= 2
+        looks["weights"][0] -= 1
+        looks["tail"][1] = 5
+array.tolist() == tensor.tolist(), weights
+""",
+        library="torch",
+        row="PyTorch: tensors",
+    ),
 ]

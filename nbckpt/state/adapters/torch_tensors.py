@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from . import say
+from . import say, torch_arrays
 
 _GRAPH = (
     "it is a result that autograd still follows (it has a grad_fn), and that graph cannot be saved; keep its "
@@ -57,6 +57,8 @@ def reduce_storage(storage: Any) -> Any:
     kind = storage.device.type
     if kind == "meta":
         return _without_memory, (storage.nbytes(),)
+    if kind == "cpu" and (shared_with := torch_arrays.reduce_storage(storage)) is not None:
+        return shared_with
     host = storage if kind == "cpu" else storage.cpu()
     shared = kind == "cpu" and storage.is_shared()
     return _storage, (pickle.PickleBuffer(_bytes(host)), str(storage.device), shared)
