@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kernels.notebook import notebook
-from nbckpt.errors import UnpicklableError
+from nbckpt.errors import RestoreError, UnpicklableError
 from nbckpt.run import loaders
 from nbckpt.run.replays import Trail
 from nbckpt.state import adapters, home, pickling, randomness
@@ -159,6 +159,25 @@ def test_a_loader_that_keeps_its_workers_is_saved_without_them(torch: Any) -> No
     assert len(list(made)) == 8
     for used in (loader, made):
         used._iterator._shutdown_workers()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_distributed_module_needs_its_group(torch: Any, tmp_path: Path) -> None:
+    """It comes back around the module that came back, in the group that is there; a group itself does not."""
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        model = torch.nn.Linear(2, 2)
+        saved = pickling.dump({"model": model, "parallel": torch.nn.parallel.DistributedDataParallel(model)})
+        buffers = [bytearray(buffer) for buffer in saved.buffers]
+        made = home.load(saved.stream, buffers, home.Home({}))[0]
+        made["parallel"](torch.ones(1, 2)).sum().backward()
+        assert made["model"].weight.grad is not None
+        assert adapters.live_resource(type(distributed.group.WORLD)) == "a process group"
+    finally:
+        distributed.destroy_process_group()
+    with pytest.raises(RestoreError, match="init_process_group in a cell before this one"):
+        home.load(saved.stream, buffers, home.Home({}))
 
 
 def test_torch_is_looked_at_only_where_it_is_imported() -> None:

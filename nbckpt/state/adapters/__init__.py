@@ -153,10 +153,11 @@ _LIVE = {
     "sqlalchemy.engine.base.Connection": "a database connection",
     "sqlalchemy.engine.base.Engine": "a database connection",
     "mmap.mmap": "a memory map",
-    "torch._C.StreamBase": "a CUDA stream",
-    "torch._C._CudaEventBase": "a CUDA event",
-    "torch._C._CUDAGraph": "a CUDA graph",
+    "torch.cuda.graphs.CUDAGraph": "a CUDA graph",
+    "torch.cuda.streams.Event": "a CUDA event",
+    "torch.cuda.streams.Stream": "a CUDA stream",
     "torch._C._distributed_c10d.ProcessGroup": "a process group",
+    "torch.distributed.distributed_c10d.ProcessGroup": "a process group",
     "torch.utils.tensorboard.writer.SummaryWriter": "a TensorBoard writer",
 }
 _IN_MEMORY = {"_io.BytesIO", "_io.StringIO"}
