@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import enum
 import functools
+import io
 import pickle
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import compress
 from typing import Any, Protocol
 
 import cloudpickle
@@ -36,11 +38,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles one graph, and knows afterwards what it met.
 
     `by_value` names a definition whose code is wanted, not its name; `tolerant` picklers step over what cannot
-    be pickled: they are there to look.
+    be pickled: they are there to look. `watched` ones can tell the identities of what they met.
     """
 
-    def __init__(self, stream: Writable, take: Take | None, by_value: str = "", *, tolerant: bool = False) -> None:
+    def __init__(
+        self, stream: Writable, take: Take | None, by_value: str = "", *, tolerant: bool = False, watched: bool = False
+    ) -> None:
         super().__init__(stream, protocol=5, buffer_callback=_callback(take))
+        self.met: list[Any] = []
+        """All objects met, once each time, if this pickler is watched."""
+        if watched:
+            self.persistent_id = self.met.append  # called for each object, at the speed of C; None is its answer
         # flat, because cloudpickle's chain of tables is looked up in Python for each object
         self.dispatch_table: dict[Any, Any] = dict(cloudpickle.Pickler.dispatch_table)
         self.definitions: dict[str, Any] = {}
@@ -54,22 +62,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Functions and classes that travel in the graph, and the globals of such functions."""
         self._by_name: set[int] = set()
         """Things of the process that an adapter refers to by name."""
-        self.deep: DeepPickler | None = None
-        """What did the work in this pickler's place."""
 
     def identities(self) -> set[int]:
-        """The ids of the objects met that can be told from an equal one: those that can change, above all.
+        """The ids of the objects met that can be told from an equal one, and that others may refer to.
 
         They hold as long as this pickler lives, since it keeps what it has met alive.
         """
-        met = [thing for _, thing in self._memo().values()]
-        plain = {kind for kind in set(map(type, met)) if _is_plain(kind)}
-        found = {id(thing) for thing in met if type(thing) not in plain}
+        kinds = set(map(type, self.met))
+        telling = {kind for kind in kinds if not _is_plain(kind)} - _BOXES
+        found = set(map(id, _of(telling, self.met)))
+        found |= set(map(id, _shared(_of(_BOXES, self.met))))
         return (found | self._code_as_data) - self._by_name
-
-    def _memo(self) -> dict[int, tuple[int, Any]]:
-        memo: dict[int, tuple[int, Any]] = (self if self.deep is None else self.deep).memo.copy()
-        return memo
 
     def reducer_override(self, thing: Any) -> Any:
         if self._tolerant:
@@ -136,6 +139,7 @@ class DeepPickler(_PythonPickler):  # type: ignore[misc]
         super().__init__(stream, protocol=5, buffer_callback=_callback(take))
         self.like = like
         self.dispatch_table = like.dispatch_table
+        self.persistent_id = like.met.append
 
     def save(self, thing: Any, save_persistent_id: bool = True) -> None:  # noqa: FBT001, FBT002 - as inherited
         """Save one object; by calls that need no C stack, as those of the inherited method do for instances."""
@@ -152,6 +156,7 @@ class DeepPickler(_PythonPickler):  # type: ignore[misc]
         if isinstance(reduced, str):
             self.save_global(thing, reduced)
             return
+        self.persistent_id(thing)
         make, arguments, *more = reduced
         state, items, pairs, setter = [*more, None, None, None, None][:4]
         self.save_reduce(make, arguments, state, items, pairs, setter, obj=thing)
@@ -224,6 +229,14 @@ _VALUES = (
     range,
     slice,
     types.CodeType,
+    types.NoneType,
+    types.EllipsisType,
+    types.NotImplementedType,
+    types.MethodType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
     pickle.PickleBuffer,
 )
 _PLAIN_NAMES = frozenset(
@@ -239,9 +252,35 @@ _PLAIN_NAMES = frozenset(
 )
 
 
+_BOXES: set[type] = {dict, list}
+"""Kinds of which there are many, most of them in one place only: those are no sharing, as a look at their count tells.
+
+Only kinds that nobody can refer to without being counted."""
+
+
+def _of(kinds: set[type], things: list[Any]) -> list[Any]:
+    """The things of some kinds; all by C, for there may be millions of them."""
+    return list(compress(things, map(kinds.__contains__, map(type, things))))
+
+
+def _shared(boxes: list[Any]) -> Iterator[Any]:
+    """Those that are referred to from more than one place."""
+    return compress(boxes, map(_counted_once().__lt__, list(map(sys.getrefcount, boxes))))
+
+
+@functools.cache
+def _counted_once() -> int:
+    """What Python counts for a box that is in one place, was met by a pickler, and is asked for as above."""
+    pickler = Pickler(io.BytesIO(), None, watched=True)
+    pickler.dump([[]])
+    return list(map(sys.getrefcount, _of(_BOXES, pickler.met)))[1]
+
+
 @functools.lru_cache(maxsize=4096)
 def _is_plain(kind: type) -> bool:
     """Whether one of two equal objects of a class is as good as the other."""
     if issubclass(kind, _BY_NAME) or (issubclass(kind, _VALUES) and not kind.__dictoffset__):
+        return True
+    if kind.__name__ in ("cython_function_or_method", "fused_cython_function"):  # a class in each library
         return True
     return any(f"{base.__module__}.{base.__qualname__}" in _PLAIN_NAMES for base in kind.__mro__)

@@ -44,7 +44,7 @@ def dump(root: Any) -> Pickled:
 def digest(root: Any) -> str | None:
     """A hash of a graph's pickle, for telling whether it changed within one process; None if it has no pickle."""
     try:
-        hashed, _ = _pickle(_Hashed, root)
+        hashed, _ = _pickle(_Hashed, root, watched=False)
     except UnpicklableError:
         return None
     return str(hashed.hasher.hexdigest())
@@ -79,7 +79,7 @@ def pickle_definitions(definitions: Mapping[str, Any]) -> tuple[dict[str, bytes]
     while waiting:
         name, definition = waiting.popitem()
         try:
-            kept, pickler = _pickle(_InBand, definition, by_value=name)
+            kept, pickler = _pickle(_InBand, definition, by_value=name, watched=False)
         except UnpicklableError as error:
             failed[name] = str(error)
         else:
@@ -180,7 +180,7 @@ _SinkKind = TypeVar("_SinkKind", bound=_Sink)
 
 
 def _pickle(
-    make: Callable[[], _SinkKind], root: Any, by_value: str = "", *, tolerant: bool = False
+    make: Callable[[], _SinkKind], root: Any, by_value: str = "", *, tolerant: bool = False, watched: bool = True
 ) -> tuple[_SinkKind, Pickler]:
     """Pickle; a graph that is deeper than the C stack is done once more, by a pickler that does not need it.
 
@@ -190,12 +190,11 @@ def _pickle(
 
     def attempt(*, deep: bool) -> tuple[_SinkKind, Pickler]:
         sink = make()
-        pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant)
+        pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant, watched=watched)
         try:
             with quiet():
                 if deep:
-                    pickler.deep = DeepPickler(sink, sink.take, pickler)
-                    pickler.deep.dump(root)
+                    DeepPickler(sink, sink.take, pickler).dump(root)
                 else:
                     pickler.dump(root)
         except Exception as error:  # whatever the objects' own code raises while it is pickled

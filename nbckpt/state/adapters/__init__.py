@@ -27,6 +27,7 @@ _MODULES = {
     "numpy.ndarray": "numpy_views",
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
+    "pandas.core.generic.NDFrame": "pandas_frames",
     "random.Random": "random_state",
     "torch.Tensor": "torch_tensors",
     "torch._C.Generator": "torch_random",
