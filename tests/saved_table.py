@@ -119,10 +119,10 @@ def _table(lines: Iterable[tuple[str, ...]], *columns: str) -> str:
 
 
 def _live() -> str:
-    from nbckpt.state import adapters
+    from nbckpt.state.adapters import live
 
     kinds: dict[str, list[str]] = {}
-    for name, what in adapters._LIVE.items():
+    for name, what in live.LIVE.items():
         kinds.setdefault(what, []).append(f"`{_public(name)}`")
     return _table(((what, ", ".join(names)) for what, names in sorted(kinds.items())), "what", "objects of")
 

@@ -395,7 +395,7 @@ class Resume:
         """Whether the saved objects are in place."""
         self.rebound: set[str] = set()
         """Names of definitions that ran again."""
-        self.held: dict[str, Any] = {}
+        self.held: dict[tuple[str, ...], Any] = {}
         self.digests: dict[str, str | None] = {}
         self._saved_keys = {now: saved for saved, now in found.renamed.items()}
 

@@ -19,7 +19,7 @@ from .replays import Follower, Trail
 def loader_in(iterator: Any) -> Any:
     """The loader's iterator that gives an iterator its items one by one, or None."""
     loading = sys.modules.get("torch.utils.data.dataloader")
-    inner = iterator.__reduce__()[1][0] if type(iterator) is enumerate else iterator
+    inner = _counted(iterator)[0] if type(iterator) is enumerate else iterator
     if loading is None or type(inner) is not loading._SingleProcessDataLoaderIter:  # noqa: SLF001
         return None
     return inner if inner._dataset_kind == loading._DatasetKind.Map else None  # noqa: SLF001
@@ -44,9 +44,15 @@ def skip(iterator: Any, record: Mapping[str, Any], count: int) -> tuple[Any, Fol
         while follower.trail.count < count and next(indices, NOTHING) is not NOTHING:
             loader._num_yielded += 1  # noqa: SLF001
         if type(iterator) is enumerate:
-            iterator = enumerate(loader, iterator.__reduce__()[1][1] + follower.trail.count)
+            iterator = enumerate(loader, _counted(iterator)[1] + follower.trail.count)
     note_indices(loader, follower.trail)
     return iterator, follower
+
+
+def _counted(iterator: Any) -> tuple[Any, int]:
+    """What an `enumerate` goes over, and the number that it gives next."""
+    inner, number = iterator.__reduce__()[1]
+    return inner, number
 
 
 def _followed(indices: Iterator[Any], follower: Follower) -> Iterator[Any]:

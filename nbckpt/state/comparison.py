@@ -19,8 +19,7 @@ from typing import Any
 
 import xxhash
 
-from . import adapters
-from .adapters import by_hand
+from .adapters import by_hand, live
 from .culprit import _attributes, _said, reduce
 from .home import quiet
 from .picklers import Pickler, _is_plain
@@ -105,7 +104,7 @@ class Description:
             return f"{_named(kind)} {thing.name if thing.name is not None else thing!r}", None, ()
         if isinstance(thing, types.ModuleType):
             return f"module {thing.__name__}", None, ()
-        if adapters.is_kind(kind, "numpy.generic"):
+        if live.is_kind(kind, "numpy.generic"):
             return cut(f"numpy {thing.dtype} {thing!r} {thing.tobytes().hex()}"), None, ()
         if (number := self._numbers.get(id(thing))) is not None:
             return f"what was met as number {number}", None, ()
@@ -121,7 +120,7 @@ class Description:
             return f"bytearray of {len(thing)}: {_digest(thing)}", None, ()
         if kind is pickle.PickleBuffer:
             return f"bytes {_digest(thing.raw())}", None, ()
-        if adapters.is_kind(kind, "numpy.ndarray"):
+        if live.is_kind(kind, "numpy.ndarray"):
             return self._array(thing)
         return self._object(thing)
 

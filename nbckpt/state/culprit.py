@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import adapters
-from .adapters import by_hand
+from .adapters import by_hand, live
 from .home import NOTHING, quiet
 from .picklers import DeepPickler, Pickler, contents
 from .pickling import _Discarded, _TooDeepError, _with_room
@@ -175,7 +174,7 @@ def _well_known(owner: Any) -> Iterator[tuple[str, Any]]:
                 yield f".<{name}>", inside
         for index, default in enumerate(owner.__defaults__ or ()):
             yield f".__defaults__[{index}]", default
-    elif adapters.is_kind(kind, "numpy.ndarray") and owner.dtype == object:
+    elif live.is_kind(kind, "numpy.ndarray") and owner.dtype == object:
         import numpy as np
 
         for index, item in enumerate(owner.reshape(-1).tolist()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters
+from .adapters import live
 from .culprit import culprit
 
 
@@ -54,16 +54,16 @@ class Omissions:
             if (found := culprit(value, name)) is None:
                 continue
             path, reason = found
-            live = adapters.live_resource(type(value))
-            if not live and name in needed and id(value) not in at_hand:
+            resource = live.live_resource(type(value))
+            if not resource and name in needed and id(value) not in at_hand:
                 raise UnpicklableError(
                     f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
                     f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
                     path,
                 ) from error
-            self.known[name] = Omission(type(value), live or reason, bool(live) or id(value) in at_hand)
-            if live and name in needed - self.remade:
-                notices.append(f"{name} is {live} and is not saved; a resumed run needs it made again")
+            self.known[name] = Omission(type(value), resource or reason, bool(resource) or id(value) in at_hand)
+            if resource and name in needed - self.remade:
+                notices.append(f"{name} is {resource} and is not saved; a resumed run needs it made again")
         if len(self.known) == before:
             raise UnpicklableError(
                 f"what a loop goes over, has at hand or has made cannot be saved: {error}"

@@ -385,7 +385,52 @@ def twice(x):
     return x * 2
 """,
         ),
+        unsaved=frozenset({"twice"}),  # it is there, and has numbers that count what was compiled
         library="torch",
         row="PyTorch: compiled modules",
+    ),
+    Program(
+        "torch_loss_printed_after_its_loop",
+        "What autograd still follows is waited for: a snapshot is made where none of it is needed.",
+        """
+import torch
+weight = torch.ones(2, requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.1)
+for epoch in range(2):
+    for batch in range(3):
+        optimizer.zero_grad()
+        loss = (weight * torch.rand(2)).sum()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.9
+        optimizer.step()
+    print(f"{loss.item():.4f}")
+""",
+        unsaved=frozenset({"loss"}),
+        at_least=10,
+        library="torch",
+        row="PyTorch: modules and optimizers",
+    ),
+    Program(
+        "torch_and_numpy_share_memory",
+        "An array and a tensor over the same memory stay so, whichever of them has it.",
+        """
+import numpy as np
+import torch
+array = np.arange(4.0)
+tensor = torch.from_numpy(array)
+weights = torch.zeros(3)
+looks = {"weights": weights.numpy()[1:], "tail": array[2:]}
+for step in range(2):
+    array += 1
+    weights += step
+    for inner in range(1):
+        tensor *= 2
+        looks["weights"][0] -= 1
+        looks["tail"][1] = 5
+array.tolist() == tensor.tolist(), weights
+""",
+        library="torch",
+        row="PyTorch: tensors",
     ),
 ]

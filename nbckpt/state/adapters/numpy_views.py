@@ -7,6 +7,7 @@ As NumPy pickles them, views become copies, and every array comes back as a view
 from __future__ import annotations
 
 import pickle
+import sys
 from array import array as stdlib_array
 from typing import Any
 
@@ -18,6 +19,11 @@ def reduce(array: Any) -> Any:
     if type(array) is not np.ndarray:
         return NotImplemented
     owner = _owner(array)
+    if "torch" in sys.modules:
+        from . import torch_arrays
+
+        if (shared := torch_arrays.reduce_array(array, owner)) is not None:
+            return shared
     if owner is not array:
         return _reduce_view(array, owner)
     if array.dtype.hasobject or array.dtype.itemsize == 0 or not _is_compact(array):

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
+from ...errors import RestoreError
+
 
 def reduce_optimizer(optimizer: Any) -> Any:
     """Keep all of an optimizer: torch leaves out its hooks, and that a scheduler counts its steps."""
@@ -84,6 +86,9 @@ def reduce_module(module: Any) -> Any:
         return _parametrized, (kind.__bases__[0], names), dict(module.__dict__), None, None, _fill
     if kind.__module__ == "torch._dynamo.eval_frame":
         return _compiled, (_compilation(module.dynamo_ctx), module._orig_mod)  # noqa: SLF001
+    if kind.__module__ == "torch.nn.parallel.distributed":
+        make, arguments, state, *_ = module.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return make, arguments, state, None, None, _fill_parallel
     function = module.__dict__.get("_compiled_call_impl")
     derived = _derived(module.__dict__.get("_forward_pre_hooks") or {})
     hooked = any(value for name, value in module.__dict__.items() if name.endswith("_hooks"))
@@ -139,6 +144,16 @@ def _bare(kind: Any) -> Any:
 
 def _fill(thing: Any, state: Any) -> None:
     thing.__dict__.update(state)
+
+
+def _fill_parallel(module: Any, state: Any) -> None:
+    if not torch.distributed.is_initialized():
+        raise RestoreError(
+            f"the snapshot holds a {type(module).__name__}, which needs a process group, and there is none. Nothing "
+            "was touched: call torch.distributed.init_process_group in a cell before this one, and run the cell again"
+        )
+    module.__setstate__(state)
+    _number_hooks(state)
 
 
 def _number_hooks(state: Any) -> None:

@@ -19,6 +19,8 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
         return (repr(thing),)
     if isinstance(thing, torch.utils.hooks.RemovableHandle):
         return ("handle", thing.id in (thing.hooks_dict_ref() or ()))
+    if type(thing).__name__ == "OptimizedModule":
+        return ("compiled", walk.form(thing._orig_mod))
     if type(thing).__name__ == "_WrappedHook":  # which has its function's name and module as attributes, or not
         return ("hook", walk.form(thing.hook))
     if isinstance(thing, type) or callable(getattr(thing, "__next__", None)):
@@ -55,5 +57,6 @@ def _tensor(walk: Any, tensor: Any) -> tuple[Any, ...]:
     elif tensor.layout is not torch.strided or tensor.is_quantized:
         look += (repr(tensor.detach()),)
     grad = (walk.form(tensor.grad) if tensor.is_leaf else None, tensor.requires_grad, tensor.is_leaf)
+    own = {name: part for name, part in tensor.__dict__.items() if not name.startswith("_dynamo")}
     hooks = ([walk.form(hook) for hook in (tensor._backward_hooks or {}).values()],)
-    return (walk.form(type(tensor)), *look, *grad, *hooks, walk.form(tensor.__dict__))
+    return (walk.form(type(tensor)), *look, *grad, *hooks, walk.form(own))
