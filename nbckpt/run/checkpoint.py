@@ -253,6 +253,7 @@ class Run(ABC):
             self.status.state = "restored"
             self.tell("restored")
         else:
+            self.recorder.replay_rest()
             self.tell("resumed")
 
     def _saved(self) -> Loaded:
@@ -439,6 +440,7 @@ class Run(ABC):
     def finish(self) -> None:
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
+            self.recorder.replay_rest()
             self._write_status()
             return
         self.status.worked = self.worked()

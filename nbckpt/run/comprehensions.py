@@ -106,7 +106,7 @@ def _rewritten(value: Any, key: str) -> Any:
     source = iterated(key, first.iter, asynchronous=bool(first.is_async))
     stretched = isinstance(value, ast.ListComp) and not (rest or captured or awaits)
     items = STRETCH if stretched else _ITEMS
-    first.iter = ast.Name(items, ast.Load())
+    first.iter = at(ast.Name(items, ast.Load()), source)
     pair = ast.Tuple([ast.Name(items, ast.Store()), ast.Name(_ADD, ast.Store())], ast.Store())
     pieces = ast.comprehension(pair, source, [], 0)
     if stretched:

@@ -205,10 +205,14 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
 
 def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     """The first and the last finished item, where the saved iterator still knows them."""
-    if record["kind"] != "iterator":
-        return None
+    return _done(record["iterator"], count) if record["kind"] == "iterator" else None
+
+
+def _done(iterator: Any, count: int) -> list[Any] | None:
     with quiet():
-        source = record["iterator"].__reduce__()
+        source = iterator.__reduce__()
+    if source[0] in (zip, enumerate):
+        return _done_of_several(iterator, source[1], count)
     if source[0] is not iter or len(source[1]) != 1:
         return None
     items = source[1][0]
@@ -219,6 +223,16 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
     return [items[0], items[count - 1]] if count else []
+
+
+def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> list[Any] | None:
+    if type(iterator) is enumerate:
+        inner, index = parts
+        ends = _done(inner, count)
+        return ends and list(zip((index - count, index - 1), ends, strict=True))
+    found = [_done(part, count) for part in parts]
+    known = [ends for ends in found if ends is not None]
+    return list(zip(*known, strict=True)) if len(known) == len(found) else None
 
 
 def _same(one: Any, other: Any) -> bool:

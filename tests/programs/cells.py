@@ -239,6 +239,38 @@ for k in range(3):
         row="Output: progress that overwrites its line",
     ),
     Program(
+        "cleared_at_the_end",
+        "What is cleared only when something else is shown stays where nothing else is.",
+        """
+from IPython.display import clear_output, display
+for k in range(3):
+    print("turn", k)
+    display([k])
+    clear_output(wait=True)
+    for j in range(1):
+        pass
+""",
+    ),
+    Program(
+        "lines_written_over",
+        "Progress that ends with a carriage return, and shorter text over longer text.",
+        """
+import sys
+print("heading")
+for k in range(4):
+    print(f"progress {k} of many", end="\\r")
+    for j in range(2):
+        print("now", j, end="\\r", file=sys.stdout)
+        sys.stdout.write("Z" * j)
+print()
+for k in range(3):
+    print("abcdef", end="\\r")
+    print("xy", end="")
+for j in range(2):
+    print(j)
+""",
+    ),
+    Program(
         "a_lot_of_output",
         "Long output comes back whole below the limit.",
         """

@@ -90,7 +90,7 @@ class _Publisher(DisplayPublisher):
         self.screen.display(data["text/plain"], (transient or {}).get("display_id"), update=update)
 
     def clear_output(self, wait: bool = False) -> None:
-        self.screen.clear()
+        self.screen.clear(wait=wait)
 
 
 class _Shell(InteractiveShell):
@@ -132,8 +132,12 @@ class Screen:
     shown: list[tuple[str, str]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     """Where displays that can be updated are."""
+    clears: bool = False
+    """Whether all is cleared by the next thing that is shown."""
 
     def add(self, stream: str, text: str) -> None:
+        if self.clears and text:
+            self.clear()
         if self.shown and self.shown[-1][0] == stream and stream != "display":
             text = self.shown.pop()[1] + text
         if text:
@@ -147,9 +151,11 @@ class Screen:
         elif key in self.places:
             self.shown[self.places[key]] = ("display", text)
 
-    def clear(self) -> None:
-        self.shown.clear()
-        self.places.clear()
+    def clear(self, *, wait: bool = False) -> None:
+        self.clears = wait
+        if not wait:
+            self.shown.clear()
+            self.places.clear()
 
     def without(self, streams: frozenset[str]) -> list[tuple[str, str]]:
         """What is to be seen, apart from some streams."""

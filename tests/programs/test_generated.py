@@ -33,6 +33,8 @@ PLAIN = [
     "del xs[:-4]",
     "b = sum(x for x in xs) % 23",
     "ys = [x + a for x in xs]",
+    "xs += [12 // (k + b % 3) for k in range(a % 3)]",
+    "ys = {(x, y): (b := b + y) % 9 for x in xs[:2] if x for y in range(a % 4)}",
 ]
 CONDITIONS = ["a % 2", "b > 9", "len(xs) > 3", "(c := a % 3)", "not xs"]
 
