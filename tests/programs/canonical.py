@@ -54,7 +54,7 @@ class _Walk:
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
         if isinstance(thing, enum.Enum):
-            return ("enum", repr(thing), thing is type(thing)[thing.name], self.form(type(thing)))
+            return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:
             return ("again", self.numbers[id(thing)])
         number = self.numbers[id(thing)] = len(self.numbers)
@@ -175,4 +175,6 @@ class _Walk:
     def _numpy(self, thing: Any) -> tuple[Any, ...]:
         if hasattr(thing, "bit_generator"):
             return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
+        if hasattr(thing, "get_state"):
+            return (self.form(thing.get_state(legacy=False)),)
         return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)
