@@ -75,7 +75,7 @@ class Capture:
         """Remember the state of definitions that this run has not touched yet."""
         for name, definition in found.items():
             if name not in self._fresh:
-                self._fresh[name] = definition, definitions.digests(definition)
+                self._fresh[name] = definition, definitions.fresh_digests(definition)
 
     def take(
         self, namespace: dict[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], rest: Mapping[str, Any]

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import RUN
@@ -55,7 +56,7 @@ _PURE_CALLS = frozenset(
 def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
     """Return the rewritten module and the plan of its statements. `module` is used up."""
     body = module.body
-    rewriter = _Rewriter()
+    rewriter = _Rewriter(Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
         rewritten.append(ast.Expr(_call("end")))
@@ -69,8 +70,19 @@ def fingerprint(*nodes: ast.AST | None) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def _bound_by(module: ast.Module) -> Iterator[str]:
+    """The names that a cell binds, as often as it does."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+
+
 class _Rewriter:
-    def __init__(self) -> None:
+    def __init__(self, bound: Mapping[str, int]) -> None:
+        self.bound = bound
+        """How often the cell binds each name."""
         self.statements: dict[str, Statement] = {}
 
     def block(self, body: Sequence[ast.stmt], parent: str, *, top: bool = False) -> list[ast.stmt]:
@@ -83,7 +95,7 @@ class _Rewriter:
 
     def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> ast.stmt:
         kind = _kind(node)
-        self.statements[key] = _describe(node, key, kind)
+        self.statements[key] = _describe(node, key, kind, self.bound)
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             return node  # must stay at the top of the file to be legal; has no effect when the cell runs
         if top and isinstance(node, ast.Expr):
@@ -164,7 +176,7 @@ def _is_pure(node: ast.expr) -> bool:
     return True
 
 
-def _describe(node: Any, key: str, kind: Kind) -> Statement:
+def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int]) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
@@ -195,6 +207,7 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
         binds,
         kind == "with" and any(map(_empties, node.items)),
         eager,
+        defines and bound[node.name] > 1,
     )
 
 

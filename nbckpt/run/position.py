@@ -41,6 +41,8 @@ class Statement:
     """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
+    rivals: bool = False
+    """For a function or class: whether the cell binds its name elsewhere, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Plan:
 
     def __init__(self, statements: Mapping[str, Statement]) -> None:
         self.statements = dict(statements)
+        self._json: list[dict[str, Any]] | None = None
+        """What each snapshot is told, made once."""
 
     def __getitem__(self, key: str) -> Statement:
         return self.statements[key]
@@ -115,7 +119,9 @@ class Plan:
         return other in self.statements and order.index(key) > order.index(other)
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(statement) for statement in self.statements.values()]
+        if self._json is None:
+            self._json = [asdict(statement) for statement in self.statements.values()]
+        return self._json
 
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import sys
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,9 +67,16 @@ def _cells(definition: Any) -> dict[str, types.CellType]:
     return dict(zip(names, definition.__closure__ or (), strict=True))
 
 
-def digests(definition: Any) -> dict[tuple[str, ...], str | None]:
-    """What to compare a definition's later state with."""
-    return {way: digest(value) for way, value in state_of(definition).items()}
+def fresh_digests(definition: Any) -> dict[tuple[str, ...], str | None]:
+    """What to compare a definition's later state with: its state when a run in this process first met it."""
+    known, found = _met.get(id(definition), (None, {}))
+    if known is None or known() is not definition:
+        found = {way: digest(value) for way, value in state_of(definition).items()}
+        _met[id(definition)] = weakref.ref(definition, lambda _, key=id(definition): _met.pop(key, None)), found
+    return found
+
+
+_met: dict[int, tuple[weakref.ref[Any], dict[tuple[str, ...], str | None]]] = {}
 
 
 def changed_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> State:

@@ -255,7 +255,6 @@ OBJECTS = Feature(
         "step = node.step\nstep(2)",
         "match node:\n    case Node(value=1 | 2 | 3):\n        b += 1\n    case Node(value=@1):\n        out.append(@1)",
         "node.__dict__['k'] = out",
-        "setattr(other, 'link', node.__dict__)",
     ),
     ("[node, other]", "[node, node.next, other]", "vars(node)", "Node.log", "{1: node, 2: other}.items()", "vars(other).items()"),
     ("node.value % 2", "node.next is other", "Node.made > 3", "hasattr(node, 'extra')"),
@@ -375,7 +374,7 @@ ITERATORS = Feature(
         "itertools.permutations('ab')",
         "zip(it, it)",
         "enumerate(it)",
-        "itertools.groupby(src[:3], key=lambda k: k % 2)",
+        "[(k, list(g)) for k, g in itertools.groupby(src[:3], key=lambda k: k % 2)]",
     ),
     ("next(it, 0)", "next(cnt) % 2", "it is it2"),
     "held = src",
@@ -448,30 +447,44 @@ ARRAYS = Feature(
 
 STRUCTURED = Feature(
     "structured",
-    "import numpy as np\nS = np.zeros(3, dtype=[('x', 'i4'), ('y', 'f8')])\nX = S['x']\nY = S[1:]['y']\nraw = bytearray(16)\nF = np.frombuffer(raw, dtype='u1')\nG = np.frombuffer(raw, dtype='<u4')\nO = np.empty(2, dtype=object)\nO[0] = O[1] = out",
+    "import numpy as np\nS = np.zeros(3, dtype=[('x', 'i4'), ('y', 'f8')])\nX = S['x']\nY = S[1:]['y']\nO = np.empty(2, dtype=object)\nO[0] = O[1] = out",
     (
         "X += 1",
         "S['y'][0] = a",
         "S[1] = (a, b)",
         "Y[0] += 0.5",
-        "raw[0] = a % 256",
-        "F[1] += 1",
-        "G[1] = a",
         "O[0] = [a]",
         "O[1] = O",
         "O[1] = [O[0]]",
         "out.append(S[0].item())",
-        "out.append(bytes(raw[:4]))",
         "X = S['x'][::-1]",
-        "big = F[2:6]\nbig[0] = 9",
         "S = S.copy()",
         "out.append(len(O[0])) if isinstance(O[0], list) else None",
         "dates = np.array(['2020-01-01', 'NaT'], dtype='M8[D]')",
         "text = np.array(['ab', 'c'])[::-1]",
     ),
-    ("S.tolist()", "X", "Y", "F[:3]", "O", "G[:2].tolist()", "S['y']"),
-    ("X.sum() % 2", "raw[0] > 3", "O[0] is out"),
+    ("S.tolist()", "X", "Y", "O", "S['y']"),
+    ("X.sum() % 2", "O[0] is out"),
     "held = S['y']",
+)
+
+BUFFERS = Feature(
+    "buffers",
+    "import numpy as np\nraw = bytearray(16)\nF = np.frombuffer(raw, dtype='u1')\nG = np.frombuffer(raw, dtype='<u4')\nlook = memoryview(raw)",
+    (
+        "raw[0] = a % 256",
+        "F[1] += 1",
+        "G[1] = a",
+        "out.append(bytes(raw[:4]))",
+        "big = F[2:6]\nbig[0] = 9",
+        "look[3] = 7",
+        "F = F[::2]",
+        "raw = bytearray(raw)",
+        "G = G.copy()",
+    ),
+    ("F[:3]", "G[:2].tolist()", "raw[:2]"),
+    ("raw[0] > 3", "F[1] % 2"),
+    "held = F[4:]",
 )
 
 RANDOM = Feature(
@@ -574,4 +587,4 @@ ASYNC = Feature(
     asynchronous=("ticks(2)", "ticks(3)", "stream", "Stream(2)"),
 )
 
-FEATURES = (LISTS, DICTS, COLLECTIONS, SETS, OBJECTS, KINDS, FUNCTIONS, ITERATORS, GENERATORS, ARRAYS, STRUCTURED, RANDOM, EDGES, ASYNC)
+FEATURES = (LISTS, DICTS, COLLECTIONS, SETS, OBJECTS, KINDS, FUNCTIONS, ITERATORS, GENERATORS, ARRAYS, STRUCTURED, BUFFERS, RANDOM, EDGES, ASYNC)

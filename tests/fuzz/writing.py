@@ -12,18 +12,23 @@ from .lane import Cell
 _ERRORS = "(ArithmeticError, LookupError, ValueError, AttributeError, AssertionError, TypeError, RuntimeError)"
 
 
-def program(seed: int, *, outside: bool = True) -> Cell:
-    """The program of a number; with `outside`, cells before it may know its objects by other names."""
-    return _Writer(random.Random(seed), outside=outside).program()
+LACKING = frozenset({"outside", "buffers"})
+"""What is not written yet: features, and `outside`: other names, of the cells before, for the cell's objects."""
+
+
+def program(seed: int, lacking: frozenset[str] = LACKING) -> Cell:
+    """The program of a number."""
+    return _Writer(random.Random(seed), lacking).program()
 
 
 class _Writer:
-    def __init__(self, draw: random.Random, *, outside: bool) -> None:
+    def __init__(self, draw: random.Random, lacking: frozenset[str]) -> None:
         self.draw = draw
         chosen = draw.sample(FEATURES, draw.choice([1, 1, 2, 2, 3]))
+        chosen = [feature for feature in chosen if feature.name not in lacking]
         self.features: list[Feature] = [CORE, *chosen]
         self.weights = [1, *[2] * len(chosen)]
-        self.outside = outside
+        self.outside = "outside" not in lacking
         self.refuses = False
         self.names = 0
         self.asynchronous = any(feature.asynchronous for feature in chosen)
@@ -46,7 +51,7 @@ class _Writer:
         if not self.outside and before:
             body += "\n" + ", ".join(sorted(set().union(*map(_bound, before))))
         cell = "\n".join([*setups[split:], body, last]).strip() + "\n"
-        return Cell(cell, before, self.refuses, outside)
+        return Cell(cell, before, self.refuses, "def bump" in body, outside)
 
     # -- statements ----------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class _Walk:
             return "exhausted"
         try:
             reduced = thing.__reduce_ex__(4)
-        except TypeError:
+        except (TypeError, RuntimeError):
             return "unpicklable"
         if isinstance(reduced, str):
             return reduced

@@ -22,6 +22,7 @@ _MODULES = {
         for order in ("", "reverse")
         for part in ("key", "value", "item")
     },
+    "builtins.set_iterator": "set_iterators",
     "builtins.memoryview": "memory_views",
     "numpy.ndarray": "numpy_views",
     "numpy.random.mtrand.RandomState": "random_state",

@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..pickling import OUT_OF_BAND
+
+
+_ARRAYS = (np.ndarray, type(np.lib.stride_tricks.as_strided(np.zeros(1), (1,)).base))
+"""What may stand between a view and the owner of its memory: `as_strided` puts a thing of its own there."""
+
 
 def reduce(array: Any) -> Any:
     """Keep a view as its owner and its place in it; an array with memory of its own pickles as it always does."""
     owner = array.base
-    while type(owner) is np.ndarray and isinstance(owner.base, np.ndarray):
+    if owner is None and type(array) is np.ndarray and array.nbytes < OUT_OF_BAND:
+        return array.__reduce__()  # comes back with memory of its own; a big one looks into the bytes that were read
+    while type(owner) in _ARRAYS and isinstance(owner.base, _ARRAYS):
         owner = owner.base
     if type(array) is not np.ndarray or type(owner) is not np.ndarray or array.size == 0:
         return NotImplemented
