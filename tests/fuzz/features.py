@@ -189,10 +189,10 @@ COLLECTIONS = Feature(
         "!od.popitem(last=False)",
         "del groups[b % 3]" if False else "groups.pop(b % 3, None)",
     ),
-    (
-        "ring",
+    (  # nobody can tell whether a deque was changed since an iterator over it was made
         "list(ring)",
-        "reversed(ring)",
+        "deque([a, b])",
+        "reversed(deque('xy'))",
         "groups",
         "groups.items()",
         "counts.items()",
@@ -200,7 +200,7 @@ COLLECTIONS = Feature(
         "od",
         "od.items()",
         "reversed(od)",
-        "enumerate(ring)",
+        "enumerate(deque([[a], [b]]))",
         "counts.most_common()",
     ),
     ("len(ring) > 2", "groups[0]", "counts['a'] > 3"),
@@ -387,7 +387,7 @@ GENERATORS = Feature(
     "class Count:\n    def __init__(self, n):\n        self.n = n\n        self.k = 0\n    def __iter__(self):\n        return self\n"
     "    def __next__(self):\n        self.k += 1\n        if self.k > self.n:\n            raise StopIteration\n        return self.k\n"
     "class Old:\n    def __len__(self):\n        return 3\n    def __getitem__(self, k):\n        if k > 2:\n            raise IndexError\n        return [k]\n"
-    "class Rows:\n    rows = [[1], [2], [3]]\n    def __iter__(self):\n        yield from self.rows\n"
+    "class Rows:\n    rows = [(1,), (2,), (3,)]\n    def __iter__(self):\n        yield from self.rows\n"
     "walk, old, rows = Count(4), Old(), Rows()",
     (
         "out.extend(gen(2))",

@@ -34,6 +34,8 @@ from nbckpt.storage.snapshot import PartData
 from programs.canonical import canonical
 from programs.harness import Saves, Screen, _Stream, take_over_the_clock
 
+TWICE = 8
+"""How many of the boundaries after a resume are killed at again, about."""
 PATIENCE = 20
 """Seconds after which a run is taken for one that never ends."""
 SHOWN = "__shown__"
@@ -172,6 +174,11 @@ class Lane:
         return Killing(self, program).failure()
 
 
+    def plain(self, program: Cell) -> Outcome:
+        """What a program comes to when nobody interferes."""
+        return Killing(self, program).run()
+
+
 class Killing:
     """One program, compiled once."""
 
@@ -182,8 +189,10 @@ class Killing:
         self.rewritten: Any = None
 
     def failure(self) -> Failure | None:
-        with _time_limit():
+        try:
             plain = self.run()
+        except Exception:  # noqa: BLE001 - a cell before it fails: no program, as one gets by cutting another down
+            return None
         if plain.error.startswith(("_StuckError", "SyntaxError")):
             return None  # no program at all
         with self.lane.saves.at_every_boundary(lambda _: None):
@@ -194,7 +203,8 @@ class Killing:
             return Failure("unprotected", f"it was not saved: {saved.unprotected}")
         for number, photo in enumerate(photos):
             for before in (True, False) if self.before else (True,):
-                if bad := self.resumed(plain, photo, before=before, twice=number == len(photos) // 3):
+                twice = number == len(photos) // 3 and not (before and self.before)
+                if bad := self.resumed(plain, photo, before=before, twice=twice):
                     return bad
         if photos and not self.program.redefines:
             same = photos[len(photos) // 2]
@@ -212,7 +222,7 @@ class Killing:
             outcome, photos = self.checkpointed(photo, before=before)
         if bad := self.judge(plain, outcome, f"{about}, saved everywhere", before=before):
             return bad
-        for second in photos:
+        for second in photos[:: len(photos) // TWICE + 1]:
             outcome, _ = self.checkpointed(second, before=before)
             if bad := self.judge(plain, outcome, f"{about}, then at {second.progress}", before=before):
                 return bad

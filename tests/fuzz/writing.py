@@ -44,7 +44,7 @@ class _Writer:
         if self.outside and known and draw.random() < 0.7:
             before = (*before, known[0].outside)
             outside = frozenset({"held"})
-        body = self.block(3, count=draw.randint(2, 4))
+        body = self.block(draw.choice([2, 3, 3]), count=draw.randint(1, 3))
         if draw.random() < 0.3:
             body = f"from contextlib import suppress\nwith suppress(Exception):\n{_indented(body)}"
         last = draw.choice(["out", "a, b", "out[-1:]", "", "print(a)", "a = b", "None", "; ".join(["a", "b"])])
@@ -56,7 +56,7 @@ class _Writer:
     # -- statements ----------------------------------------------------------------------------------------
 
     def block(self, depth: int, *, loop: bool = False, count: int = 0) -> str:
-        return "\n".join(self.statement(depth, loop=loop) for _ in range(count or self.draw.randint(1, 3)))
+        return "\n".join(self.statement(depth, loop=loop) for _ in range(count or self.draw.choice([1, 1, 2, 2, 3])))
 
     def statement(self, depth: int, *, loop: bool) -> str:
         draw = self.draw
