@@ -204,6 +204,9 @@ class Run(ABC):
         for name, state in self.root["definitions"].items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
+        for name, state in self.root.get("unchanged", {}).items():
+            if name in live and name not in edited:
+                definitions.put_unchanged(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         needed = self.needed(position)

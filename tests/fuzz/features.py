@@ -337,7 +337,15 @@ FUNCTIONS = Feature(
         "def rebind():\n    global calls\n    calls = [total]\nrebind()",
         "exec('total += 1', globals())",
     ),
-    ("calls", "remember(a)", "[up, look]", "map(lam, (1, 2))", "map(bump, [1, 2])", "filter(lambda k: k % 2, [1, 2, 3])", "remember.__defaults__[0]"),
+    (
+        "calls",
+        "remember(a)",
+        "[up, look]",
+        "map(lam, (1, 2))",
+        "map(bump, [1, 2])",
+        "filter(lambda k: k % 2, [1, 2, 3])",
+        "remember.__defaults__[0]",
+    ),
     ("bump() % 2", "look() > 3", "lam(1) % 2", "total % 3"),
     "held = remember.__defaults__[0]",
 )
@@ -411,9 +419,29 @@ GENERATORS = Feature(
         "a += sum(1 for _ in old)",
         "@1 = walk\nout.append(@1.k)",
     ),
-    ("gen(2)", "gen(3)", "tree(3)", "walk", "Count(2)", "old", "rows", "(k * k for k in range(3))", "enumerate(gen(2))", "zip(gen(3), 'ab')", "map(lambda k: k, gen(2))", "iter(Count(2))", "(x for x in [[1], [2]])"),
+    (
+        "gen(2)",
+        "gen(3)",
+        "tree(3)",
+        "walk",
+        "Count(2)",
+        "old",
+        "rows",
+        "(k * k for k in range(3))",
+        "enumerate(gen(2))",
+        "zip(gen(3), 'ab')",
+        "map(lambda k: k, gen(2))",
+        "iter(Count(2))",
+        "(x for x in [[1], [2]])",
+    ),
     ("any(gen(a % 3))", "walk.k > 2", "sum(gen(2)) > 1"),
-    refuses=("(k + a for k in gen(2))", "gen(a % 4)", "(x for x in out[:3])", "zip(walk, gen(3))", "(out.append(k) or k for k in gen(2))"),
+    refuses=(
+        "(k + a for k in gen(2))",
+        "gen(a % 4)",
+        "(x for x in out[:3])",
+        "zip(walk, gen(3))",
+        "(out.append(k) or k for k in gen(2))",
+    ),
 )
 
 ARRAYS = Feature(
@@ -451,7 +479,22 @@ ARRAYS = Feature(
         "M.flat[0] = a",
         "A[:4], A[4:] = A[4:].copy(), A[:4].copy()",
     ),
-    ("A[:3]", "M", "M.T", "V", "box['rows']", "box.values()", "enumerate(M)", "zip(M, box['rows'])", "W[:2]", "np.split(A, 2)", "M.tolist()", "np.ndindex(2, 2)" , "[A, V, W]", "list(V)[:2]"),
+    (
+        "A[:3]",
+        "M",
+        "M.T",
+        "V",
+        "box['rows']",
+        "box.values()",
+        "enumerate(M)",
+        "zip(M, box['rows'])",
+        "W[:2]",
+        "np.split(A, 2)",
+        "M.tolist()",
+        "np.ndindex(2, 2)",
+        "[A, V, W]",
+        "list(V)[:2]",
+    ),
     ("A[0] > 2", "(V > 1).any()", "V.base is A", "M.sum() % 2 > 1"),
     "held = M[0]",
 )
@@ -540,7 +583,11 @@ RANDOM = Feature(
     ),
     ("random.random() < 0.5", "rng.random() < 0.5", "R.random() < 0.5", "np.random.rand() < 0.5"),
     "held = deck",
-    refuses=("(random.random() for _ in range(2))", "(rng.integers(5) for _ in range(2))", "(R.random() for _ in range(2))"),
+    refuses=(
+        "(random.random() for _ in range(2))",
+        "(rng.integers(5) for _ in range(2))",
+        "(R.random() for _ in range(2))",
+    ),
 )
 
 EDGES = Feature(
@@ -598,4 +645,21 @@ ASYNC = Feature(
     asynchronous=("ticks(2)", "ticks(3)", "stream", "Stream(2)"),
 )
 
-FEATURES = (LISTS, DICTS, SHRINKING, COLLECTIONS, SETS, OBJECTS, KINDS, FUNCTIONS, ITERATORS, GENERATORS, ARRAYS, STRUCTURED, BUFFERS, RANDOM, EDGES, ASYNC)
+FEATURES = (
+    LISTS,
+    DICTS,
+    SHRINKING,
+    COLLECTIONS,
+    SETS,
+    OBJECTS,
+    KINDS,
+    FUNCTIONS,
+    ITERATORS,
+    GENERATORS,
+    ARRAYS,
+    STRUCTURED,
+    BUFFERS,
+    RANDOM,
+    EDGES,
+    ASYNC,
+)

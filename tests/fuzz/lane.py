@@ -93,7 +93,9 @@ class Memory:
         if self.photo is None:
             return None
         parts = {
-            part: PartData(part, memoryview(bytearray(stream)), [memoryview(bytearray(b)) for b in buffers], json.loads(info))
+            part: PartData(
+                part, memoryview(bytearray(stream)), [memoryview(bytearray(b)) for b in buffers], json.loads(info)
+            )
             for part, stream, buffers, info in self.photo.parts
         }
         return SimpleNamespace(description=json.loads(self.photo.description), parts=parts, damaged=[], seq=1)
@@ -173,7 +175,6 @@ class Lane:
         """Kill a program at each boundary; return the first thing that is not as if it had not been killed."""
         return Killing(self, program).failure()
 
-
     def plain(self, program: Cell) -> Outcome:
         """What a program comes to when nobody interferes."""
         return Killing(self, program).run()
@@ -208,8 +209,9 @@ class Killing:
                     return bad
         if photos and not self.program.redefines:
             same = photos[len(photos) // 2]
-            outcome, _ = self.checkpointed(same, over=self.run())
-            return self.judge(plain, outcome, f"resumed at {same.progress} where the cell has run", before=True)
+            outcome, _ = self.checkpointed(same, over=saved)
+            bad = self.judge(plain, outcome, f"resumed at {same.progress} where the cell has run", before=True)
+            return bad and Failure(f"{bad.kind} in the same kernel", bad.what)
         return None
 
     def resumed(self, plain: Outcome, photo: Photo, *, before: bool, twice: bool) -> Failure | None:
@@ -258,7 +260,7 @@ class Killing:
         for name in sorted(expected):
             if mine[name] != theirs[name]:
                 values = f"{_short(theirs[name])}, not {_short(mine[name])}"
-                return Failure("value", f"{about}: {name} is {values}")
+                return Failure(f"value of {name}", f"{about}: {name} is {values}")
         if other.random != plain.random:
             return Failure("random", f"{about}: random state")
         return None

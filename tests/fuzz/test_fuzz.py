@@ -64,7 +64,10 @@ def test_in_a_shell_too(seed: int, lab: Lab) -> None:
 
 def test_a_failing_program_is_cut_down() -> None:
     """What does not matter goes, in all cells, at all depths."""
-    cell = Cell("x = 0\nfor k in range(3):\n    if k:\n        x += k\n        bad = [k, x]\n    y = k\ny\n", ("z = 1\nw = 2\n",))
+    cell = Cell(
+        "x = 0\nfor k in range(3):\n    if k:\n        x += k\n        bad = [k, x]\n    y = k\ny\n",
+        ("z = 1\nw = 2\n",),
+    )
     small = reduced(cell, lambda candidate: "bad" in candidate.cell)
     assert small == Cell("bad = []\n")
 

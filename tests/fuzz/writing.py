@@ -47,7 +47,7 @@ class _Writer:
         body = self.block(draw.choice([2, 3, 3]), count=draw.randint(1, 3))
         if draw.random() < 0.3:
             body = f"from contextlib import suppress\nwith suppress(Exception):\n{_indented(body)}"
-        last = draw.choice(["out", "a, b", "out[-1:]", "", "print(a)", "a = b", "None", "; ".join(["a", "b"])])
+        last = draw.choice(["out", "a, b", "out[-1:]", "", "print(a)", "a = b", "None", "a; b"])
         if not self.outside and before:
             body += "\n" + ", ".join(sorted(set().union(*map(_bound, before))))
         cell = "\n".join([*setups[split:], body, last]).strip() + "\n"
@@ -161,7 +161,7 @@ class _Writer:
         return self.draw.choice(feature.sources)
 
     def target(self) -> str:
-        return self.draw.choices([self.name(), "t", "out[0:1]", "_"], [8, 4, 0.2, 0.5])[0].replace("out[0:1]", "t")
+        return self.draw.choices([self.name(), "t", "_"], [8, 4, 0.5])[0]
 
     def condition(self) -> str:
         return self.draw.choice(self.feature(lambda feature: bool(feature.conditions)).conditions)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import threading
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +203,9 @@ def test_a_row_killed_at_a_random_moment(program: Program, matrix: Matrix) -> No
             notes, store = _kept(matrix.folder)
             matrix.resume(before=before)
         except AssertionError as error:
-            where = f"killed at boundary {last} of {matrix.boundaries}, {'with' if before else 'without'} what is before"
+            where = (
+                f"killed at boundary {last} of {matrix.boundaries}, {'with' if before else 'without'} what is before"
+            )
             error.args = (f"{program.name}, {where}: {error.args[0] if error.args else ''}",)
             raise
         _restore(matrix.folder, notes, store)
@@ -281,5 +282,3 @@ def test_a_kernel_killed_from_outside(about: str, delay: float, folder: Path) ->
         assert book.form() == form
     assert resumed.text() == plain.text()
     assert resumed.text("execute_result") == plain.text("execute_result")
-
-

@@ -62,7 +62,7 @@ class _Walk:
         return (number, *self._contents(thing, kind))
 
     def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
-        if (form := _form_of(kind.__module__.partition(".")[0])) and (found := form(self, thing)) is not None:
+        if (form := _form_of(str(kind.__module__).partition(".")[0])) and (found := form(self, thing)) is not None:
             return (kind.__name__, *found)
         if isinstance(thing, type):
             return self._class(thing)

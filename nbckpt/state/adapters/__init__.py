@@ -22,6 +22,8 @@ _MODULES = {
         for order in ("", "reverse")
         for part in ("key", "value", "item")
     },
+    "builtins.list_iterator": "list_iterators",
+    "builtins.list_reverseiterator": "list_iterators",
     "builtins.set_iterator": "set_iterators",
     "builtins.memoryview": "memory_views",
     "numpy.ndarray": "numpy_views",

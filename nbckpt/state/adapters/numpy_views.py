@@ -8,7 +8,6 @@ import numpy as np
 
 from ..pickling import OUT_OF_BAND
 
-
 _ARRAYS = (np.ndarray, type(np.lib.stride_tricks.as_strided(np.zeros(1), (1,)).base))
 """What may stand between a view and the owner of its memory: `as_strided` puts a thing of its own there."""
 
@@ -20,7 +19,7 @@ def reduce(array: Any) -> Any:
         return array.__reduce__()  # comes back with memory of its own; a big one looks into the bytes that were read
     while type(owner) in _ARRAYS and isinstance(owner.base, _ARRAYS):
         owner = owner.base
-    if type(array) is not np.ndarray or type(owner) is not np.ndarray or array.size == 0:
+    if type(array) is not np.ndarray or type(owner) is not np.ndarray:
         return NotImplemented
     if array.dtype.hasobject or owner.dtype.hasobject or not (owner.flags.c_contiguous or owner.flags.f_contiguous):
         return NotImplemented

@@ -24,9 +24,9 @@ def reduce(iterator: Any) -> Any:
 
 def again(elements: Any, left: list[Any], size: int) -> Iterator[Any]:
     """An iterator over the elements left: the set's own, where it gives them in the same order."""
-    iterator = iter(elements)
+    iterator: Iterator[Any] = iter(elements)
     deque(islice(iterator, size - len(left)), maxlen=0)
-    rest = iterator.__reduce__()[1][0]
+    rest: Any = iterator.__reduce__()[1][0]
     if len(elements) == size and len(rest) == len(left) and all(map(_same, rest, left)):
         if not size:
             next(iterator, None)
