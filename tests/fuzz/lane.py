@@ -84,7 +84,7 @@ class Photo:
 
 @dataclass(slots=True)
 class Memory:
-    """What a run takes for its repository, and its writer: keeps each snapshot, and gives back the first it was given."""
+    """What a run takes for its repository and its writer: keeps each snapshot, gives back the one it was given."""
 
     photo: Photo | None = None
     taken: list[Photo] = field(default_factory=list)
@@ -385,12 +385,12 @@ def _namespace(seed: int, module: types.ModuleType | None = None) -> Iterator[ty
 
 @contextmanager
 def _store(memory: Memory) -> Iterator[None]:
-    known, checkpoint.Repository = checkpoint.Repository, SimpleNamespace(open=lambda _: memory)  # type: ignore
-    line, display.StatusLine = display.StatusLine, _Silent  # type: ignore
+    known, checkpoint.Repository = checkpoint.Repository, SimpleNamespace(open=lambda _: memory)  # type: ignore[misc,assignment]
+    line, display.StatusLine = display.StatusLine, _Silent  # type: ignore[misc,assignment]
     try:
         yield
     finally:
-        checkpoint.Repository, display.StatusLine = known, line  # type: ignore
+        checkpoint.Repository, display.StatusLine = known, line  # type: ignore[misc,assignment]
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from itertools import islice
 from typing import Any
 
 _BEGIN: dict[str, Callable[[dict[Any, Any]], Iterator[Any]]] = {
-    "dict_keyiterator": lambda mapping: dict.__iter__(mapping),
+    "dict_keyiterator": dict.__iter__,
     "dict_valueiterator": lambda mapping: iter(dict.values(mapping)),
     "dict_itemiterator": lambda mapping: iter(dict.items(mapping)),
-    "dict_reversekeyiterator": lambda mapping: dict.__reversed__(mapping),
+    "dict_reversekeyiterator": dict.__reversed__,
     "dict_reversevalueiterator": lambda mapping: reversed(dict.values(mapping)),
     "dict_reverseitemiterator": lambda mapping: reversed(dict.items(mapping)),
 }
