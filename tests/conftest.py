@@ -14,10 +14,16 @@ import pytest
 
 from nbckpt.state import adapters, randomness
 
-pytest.register_assert_rewrite("programs.harness")
+pytest.register_assert_rewrite("programs.harness", "fuzz.lane")
 
 if TYPE_CHECKING:
     from programs.harness import Lab
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    programs = int(os.environ.get("FUZZ", "2000"))
+    parser.addoption("--fuzz", type=int, default=programs, metavar="N", help="How many generated programs to kill.")
+    parser.addoption("--matrix", action="store_true", help="Kill every program in a real kernel, not only some.")
 
 
 @pytest.fixture(autouse=True)

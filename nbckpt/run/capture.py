@@ -83,7 +83,7 @@ class Capture:
         """Remember the state of definitions that this run has not touched yet."""
         for name, definition in found.items():
             if name not in self._fresh:
-                self._fresh[name] = definition, definitions.digests(definition)
+                self._fresh[name] = definition, definitions.fresh_digests(definition)
 
     def take(
         self, namespace: dict[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], rest: Mapping[str, Any]
@@ -96,9 +96,10 @@ class Capture:
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
             data = self.omissions.keep(contents.data, needed)
-            changed = self._changed_definitions(self._referred | contents.definitions.keys())
+            changed, unchanged = self._state_of_definitions(self._referred | contents.definitions.keys())
             try:
-                dumped = self._sharing.dump({"variables": data, "definitions": changed, **rest})
+                root = {"variables": data, "definitions": changed, "unchanged": unchanged, **rest}
+                dumped = self._sharing.dump(root)
             except UnpicklableError as error:
                 self._leave_out(contents.data, needed, drawn_again, error)
                 continue
@@ -142,15 +143,20 @@ class Capture:
             known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
         return known
 
-    def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
-        """What the run has changed in definitions; one that was made again by now is new all over."""
-        states = {}
+    def _state_of_definitions(
+        self, found: set[str]
+    ) -> tuple[dict[str, definitions.State], dict[str, definitions.State]]:
+        """What the run has changed in definitions, and what not; one that was made again by now is new all over."""
+        states: tuple[dict[str, definitions.State], dict[str, definitions.State]] = {}, {}
         for name in sorted(found):
             thing = self.home.namespace.get(name)
             if isinstance(thing, (types.FunctionType, type)):
                 before, fresh = self._fresh.get(name, (None, {}))
-                if state := definitions.changed_state(thing, fresh if before is thing else {}):
-                    states[name] = state
+                for part, state in zip(
+                    states, definitions.split_state(thing, fresh if before is thing else {}), strict=True
+                ):
+                    if state:
+                        part[name] = state
         return states
 
     def _leave_out(

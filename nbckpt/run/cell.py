@@ -120,8 +120,7 @@ class CellRun(Run):
         statement = self.plan[key]
         needed = key in way.entered or way.is_before(key)
         if not way.built and (needed or way.needs_state(self._read_to_define(statement), self.saved_names())):
-            self.build()
-            way.built = True
+            self._build(way)
         if way.is_before(key):
             self._arrive()
             return True
@@ -134,10 +133,26 @@ class CellRun(Run):
             )
         if statement.kind != "always":
             return False
-        if way.built and statement.binds and statement.whole in self._known:
-            return False  # it came back with the snapshot, and what came with it refers to it
+        if statement.binds and statement.whole in self._known and self._comes_back(way, statement):
+            return False  # what comes with it refers to it
         way.rebound |= set(statement.binds)
         return True
+
+    def _comes_back(self, way: Resume, statement: Statement) -> bool:
+        """Whether a definition is in the snapshot, and is to be had from there."""
+        name = statement.binds[0]
+        if way.built:
+            return name in self.home.saved or name in self.root["variables"]
+        return statement.rivals and name in self._redefined_before()
+
+    def _redefined_before(self) -> frozenset[str]:
+        return frozenset(self._saved().description.get("redefined", ()))
+
+    def _build(self, way: Resume) -> None:
+        """Build what was saved. What the cell had defined by then and has not again is another than is live."""
+        self.home.outdated = self._redefined_before() - way.rebound
+        self.build()
+        way.built = True
 
     def _read_to_define(self, statement: Statement) -> frozenset[str]:
         """The names that a definition needs when it is made, also through the decorators that it calls."""
@@ -190,7 +205,7 @@ class CellRun(Run):
                     "start over with --fresh"
                 )
             if not self.way.built:
-                self.build()
+                self._build(self.way)
             self._arrive()
         self.reached_end = True
         self.recorder.mark()

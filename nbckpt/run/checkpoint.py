@@ -90,6 +90,8 @@ class Run(ABC):
         """The loop at whose end a snapshot is due that made no sense inside it."""
         self.waited, self.waiting_since = 0, time.monotonic()
         """For how many boundaries a snapshot has been waiting, and since when."""
+        self.redefined: frozenset[str] = frozenset()
+        """Definitions that the runs this one goes on from had made themselves."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -175,7 +177,7 @@ class Run(ABC):
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        self.home.namespace.update(self.home.made)
+        self.home.namespace.update({name: made for name, made in self.home.made.items() if "." not in name})
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
@@ -218,10 +220,15 @@ class Run(ABC):
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
         live = {name: self.home.definition(name) for name in self.home.saved}
+        self.redefined = frozenset(description.get("redefined", ()))
+        self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name, state in self.root["definitions"].items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
+        for name, state in self.root.get("unchanged", {}).items():
+            if name in live and name not in edited:
+                definitions.put_unchanged(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         needed = self.needed(position)
@@ -404,6 +411,7 @@ class Run(ABC):
             "python": PYTHON,
             "packages": packages_of(contents.data.values()),
             "modules": contents.modules,
+            "redefined": [name for name in sorted(captured.code) if self._is_redefined(name)],
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
@@ -430,6 +438,10 @@ class Run(ABC):
                 "random": randomness.capture() if self.settings.rng else None,
             },
         }
+
+    def _is_redefined(self, name: str) -> bool:
+        """Whether a definition was made since the cell began, in this run or those that it goes on from."""
+        return name in self.redefined or self.selection.is_new(name, self.home.namespace.get(name))
 
     # -- finish ----------------------------------------------------------------------------------------------
 

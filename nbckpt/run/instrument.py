@@ -21,7 +21,8 @@ alone, and conditions and iterables are evaluated in place, so that `await` and 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import comprehensions
@@ -51,7 +52,7 @@ _LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
     """Return the rewritten module and the plan of its statements. `module` is used up."""
     body = module.body
-    rewriter = _Rewriter()
+    rewriter = _Rewriter(Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
         rewritten.append(ast.Expr(call("end")))
@@ -59,8 +60,19 @@ def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
 
 
+def _bound_by(module: ast.Module) -> Iterator[str]:
+    """The names that a cell binds, as often as it does."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+
+
 class _Rewriter:
-    def __init__(self) -> None:
+    def __init__(self, bound: Mapping[str, int]) -> None:
+        self.bound = bound
+        """How often the cell binds each name."""
         self.statements: dict[str, Statement] = {}
 
     def block(self, body: Sequence[ast.stmt], parent: str, *, top: bool = False) -> list[ast.stmt]:
@@ -73,7 +85,7 @@ class _Rewriter:
 
     def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> list[ast.stmt]:
         kind = _kind(node)
-        self.statements[key] = _describe(node, key, kind)
+        self.statements[key] = _describe(node, key, kind, self.bound)
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             return [node]  # must stay at the top of the file to be legal; has no effect when the cell runs
         shown = top and isinstance(node, ast.Expr)
@@ -163,7 +175,7 @@ def _configures_kernel(node: ast.stmt) -> bool:
     return False
 
 
-def _describe(node: Any, key: str, kind: Kind) -> Statement:
+def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int]) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
@@ -196,6 +208,7 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
         binds,
         kind == "with" and any(map(_empties, node.items)),
         eager,
+        rivals=defines and bound[node.name] > 1,
     )
 
 

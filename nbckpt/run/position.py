@@ -43,6 +43,8 @@ class Statement:
     """For a function or class: the names that defining it reads."""
     gathers: str = ""
     """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
+    rivals: bool = False
+    """For a function or class: whether the cell binds its name elsewhere, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Plan:
 
     def __init__(self, statements: Mapping[str, Statement]) -> None:
         self.statements = dict(statements)
+        self._json: list[dict[str, Any]] | None = None
+        """What each snapshot is told, made once."""
 
     def __getitem__(self, key: str) -> Statement:
         return self.statements[key]
@@ -117,7 +121,9 @@ class Plan:
         return other in self.statements and order.index(key) > order.index(other)
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(statement) for statement in self.statements.values()]
+        if self._json is None:
+            self._json = [asdict(statement) for statement in self.statements.values()]
+        return self._json
 
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:

@@ -196,6 +196,6 @@ def _data(value: Any) -> Any:
     with quiet():
         try:
             source = value.__reduce__()
-        except TypeError:  # a generator, for one
+        except (TypeError, RuntimeError):  # a generator, for one; an iterator over a dict that has changed
             return NOTHING
     return source[1][0] if len(source) == 3 and source[0] is iter else NOTHING

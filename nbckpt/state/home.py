@@ -51,6 +51,8 @@ class Home:
     saved: Mapping[str, bytes] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
     """Definitions that had to be built from the snapshot, by name."""
+    outdated: frozenset[str] = frozenset()
+    """Saved definitions whose namesakes here are others."""
 
     def definition(self, qualname: str) -> Any:
         """The live definition of that name, or the saved one.
@@ -58,13 +60,14 @@ class Home:
         Raises:
             RestoreError: there is neither.
         """
-        live = _resolve(self.namespace, qualname)
+        first = qualname.partition(".")[0]
+        live = None if first in self.outdated else _resolve(self.namespace, qualname)
         if isinstance(live, (types.FunctionType, type)):
             return live
         if qualname in self.made:
             return self.made[qualname]
         outer, _, inner = qualname.rpartition(".")
-        if qualname.partition(".")[0] not in self.saved:
+        if first not in self.saved:
             raise RestoreError(
                 f"the snapshot needs {qualname!r} as the notebook defined it, and it is not defined now. "
                 "Nothing was touched: run the cell that defines it, then this one"

@@ -147,6 +147,10 @@ class Selection:
     def start(self, namespace: Mapping[str, Any]) -> None:
         self.before = {name: id(value) for name, value in list(namespace.items())}
 
+    def is_new(self, name: str, value: Any) -> bool:
+        """Whether a name was bound to this since the run began."""
+        return self.before.get(name) != id(value)
+
     def grow(self, names: Names) -> bool:
         """Add what else was found to be used; return whether that was anything."""
         known = len(self.names)
@@ -163,7 +167,7 @@ class Selection:
         if self.only is not None:
             names = set(self.only)
         else:
-            rebound = {name for name, value in list(namespace.items()) if self.before.get(name) != id(value)}
+            rebound = {name for name, value in list(namespace.items()) if self.is_new(name, value)}
             names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
         return (names | self.joined) - self.exclude
 

@@ -18,7 +18,7 @@ from ..errors import UnpicklableError
 from . import pickling
 from .home import Home, Stored, load
 
-KINDS = ("variables", "definitions", "loops", "attributes", "moment")
+KINDS = ("variables", "definitions", "unchanged", "loops", "attributes", "moment")
 """Kinds of units; those of `moment` are the result, the surroundings and the random state."""
 Key = tuple[str, str]
 """Names a unit: its kind and its name."""

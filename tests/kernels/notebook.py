@@ -179,6 +179,24 @@ class Notebook:
         return after
 
 
+def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
+    """Start a kernel; anew, if another process took a port that was free when it was chosen."""
+    for attempts_left in (2, 1, 0):
+        manager.start_kernel(cwd=str(folder), env=env)
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE)
+        except RuntimeError:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            if not attempts_left:
+                raise
+        else:
+            return client
+    raise AssertionError
+
+
 @contextmanager
 def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", **environ: str) -> Iterator[Notebook]:
     """A new kernel in a folder. `gate.hold(k)` in its cells holds at `hold`."""
@@ -196,11 +214,8 @@ def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", *
         "HOLD": str(hold),
         **environ,
     }
-    manager.start_kernel(cwd=str(folder), env=env)
-    client = manager.client()
+    client = _started(manager, folder, env)
     try:
-        client.start_channels()
-        client.wait_for_ready(timeout=PATIENCE)
         new = Notebook(manager, client)
         new.ok("%load_ext nbckpt")
         yield new

@@ -57,7 +57,7 @@ class _Walk:
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
         if isinstance(thing, enum.Enum):
-            return ("enum", repr(thing), thing is type(thing)[thing.name], self.form(type(thing)))
+            return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:
             return ("again", self.numbers[id(thing)])
         number = self.numbers[id(thing)] = len(self.numbers)
@@ -118,7 +118,7 @@ class _Walk:
             return "exhausted"
         try:
             reduced = thing.__reduce_ex__(4)
-        except TypeError:
+        except (TypeError, RuntimeError):
             return "unpicklable"
         if isinstance(reduced, str):
             return reduced

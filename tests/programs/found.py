@@ -327,4 +327,108 @@ bar.n, log
         at_least=15,
         row="tqdm and rich: progress bars",
     ),
+    Program(
+        "a_dict_that_changes_under_its_loop",
+        "Python's complaint about a dict or set that changed while it was gone through comes after a resume, too.",
+        """
+out = []
+for source in [{k: k for k in "abcd"}, {1, 2, 3}]:
+    try:
+        for item in source:
+            for k in range(2):
+                out.append((item, k))
+            source.pop("d", None) if isinstance(source, dict) else source.add(9)
+    except RuntimeError as error:
+        out.append(str(error))
+held = iter({1: [1], 2: [2]}.items())
+out.append(next(held))
+for k in range(3):
+    out.append(next(held, None))
+out
+""",
+        at_least=8,
+    ),
+    Program(
+        "a_list_that_shrinks_under_its_loop",
+        "A list that is shorter than its loop is far ends the loop, or goes on where it is long enough again.",
+        """
+out, xs, ys = [], [1, 2, 3, 4], [1, 2, 3, 4]
+for x in reversed(xs):
+    for k in range(2):
+        out.append(x)
+    del xs[:2]
+    for k in range(2):
+        out.append(k)
+for y in ys:
+    if y == 3:
+        del ys[:]
+        for k in range(2):
+            out.append(k)
+        ys.extend("abcdef")
+    for k in range(2):
+        out.append(y)
+out
+""",
+        at_least=8,
+    ),
+    Program(
+        "a_method_held_in_a_variable",
+        "It comes back bound to its object, and leaves no name of its own behind.",
+        """
+for k in range(3):
+    step()
+node.value
+""",
+        before=(
+            "class Node:\n    value = 0\n    def step(self):\n        self.value += 1\n",
+            "node = Node()\nstep = node.step\n",
+        ),
+    ),
+    Program(
+        "a_function_defined_twice",
+        "The definition in force at the boundary is the one that comes back, whatever the name meant before.",
+        """
+a, out = 1, []
+def scale(x):
+    return 2 * x
+out.append(scale(1))
+def scale(x, more=[a]):
+    return 10 * x + more[0]
+for k in range(3):
+    out.append(scale(k))
+def helper(x, extra=a):
+    return x + extra
+for k in range(3):
+    out.append(helper(k))
+out
+""",
+        before=("def helper(x):\n    return -x\n",),
+    ),
+    Program(
+        "arrays_that_own_their_memory",
+        "A small array can be resized after a resume, and is what its views name as their base.",
+        """
+import numpy as np
+A, out = np.arange(4.0), []
+for k in range(3):
+    out.append(A.flags.owndata and A[1:3].base is A and A[:0].base is A)
+    A.resize(5 + k)
+window = np.lib.stride_tricks.sliding_window_view(A, 3)[1]
+for k in range(3):
+    A[2] += 1
+    out.append(float(window[1]))
+out
+""",
+    ),
+    Program(
+        "what_a_class_and_a_variable_share",
+        "A list of a class of an earlier cell that nothing changed is still the list that a variable holds.",
+        """
+out = []
+for k in range(3):
+    out.append(Rows.rows[0])
+out[0] is Rows.rows[0], all(row is out[0] for row in out)
+""",
+        before=("class Rows:\n    rows = [[1], [2]]\n",),
+    ),
 ]

@@ -26,6 +26,9 @@ _MODULES = {
         for part in ("key", "value", "item")
     },
     "builtins.BaseException": "exceptions",
+    "builtins.list_iterator": "list_iterators",
+    "builtins.list_reverseiterator": "list_iterators",
+    "builtins.set_iterator": "set_iterators",
     "builtins.memoryview": "memory_views",
     "dataclasses._FIELD_BASE": "singletons",
     "dataclasses._MISSING_TYPE": "singletons",

@@ -74,9 +74,9 @@ _KINDS = {
         playwright._impl._sync_base.SyncBase playwright._impl._async_base.AsyncBase
     """,
     "a stream of a GPU": """
-        torch._C.StreamBase torch._C._CudaStreamBase torch._C._CudaEventBase torch._C._CUDAGraph torch.Stream torch.Event
-        torch.cuda.graphs.CUDAGraph torch.cuda.streams.Event torch.cuda.streams.Stream cupy.cuda.stream._BaseStream
-        cupy.cuda.stream.Event
+        torch._C.StreamBase torch._C._CudaStreamBase torch._C._CudaEventBase torch._C._CUDAGraph torch.Stream
+        torch.Event torch.cuda.graphs.CUDAGraph torch.cuda.streams.Event torch.cuda.streams.Stream
+        cupy.cuda.stream._BaseStream cupy.cuda.stream.Event
     """,
 }
 LIVE = {name: word for word, names in _KINDS.items() for name in names.split()}
