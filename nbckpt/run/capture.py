@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -119,7 +118,7 @@ class Capture:
         states = {}
         for name in sorted(found):
             thing = self.home.namespace.get(name)
-            if isinstance(thing, (types.FunctionType, type)):
+            if isinstance(thing, pickling.DEFINITIONS):
                 before, fresh = self._fresh.get(name, (None, {}))
                 if state := definitions.changed_state(thing, fresh if before is thing else {}):
                     states[name] = state

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .pickling import is_definition
+from .caches import CACHED
+from .pickling import DEFINITIONS, is_definition
 
 _IPYTHONS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__")
 
@@ -91,6 +92,8 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
             yield value
         parts = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         parts.append(getattr(value, "__wrapped__", None))
+    elif isinstance(value, CACHED):
+        parts = [value.__wrapped__]
     elif isinstance(value, types.MethodType):
         parts = [value.__func__, value.__self__]
     elif isinstance(value, functools.partial):
@@ -180,7 +183,7 @@ def sort_names(names: Iterable[str], namespace: Mapping[str, Any]) -> Contents:
             contents.missing.append(name)
         elif isinstance(value := namespace[name], types.ModuleType):
             contents.modules[name] = value.__name__
-        elif isinstance(value, (types.FunctionType, type)) and value.__qualname__ == name and is_definition(value):
+        elif isinstance(value, DEFINITIONS) and value.__qualname__ == name and is_definition(value):
             contents.definitions[name] = value
         elif value is not namespace:
             contents.data[name] = value

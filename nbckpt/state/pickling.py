@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 import cloudpickle
 
 from ..errors import RestoreError, UnpicklableError
-from . import adapters
+from . import adapters, caches
 
 OUT_OF_BAND = 1 << 14
 """Buffers of at least this many bytes leave the pickle stream."""
@@ -40,6 +40,9 @@ class _Nothing:
 
 NOTHING: Any = _Nothing()
 """Stands for "no value" where None is a value like any other."""
+
+DEFINITIONS = (types.FunctionType, type, caches.CACHED)
+"""What a notebook defines under a name."""
 
 
 _Result = TypeVar("_Result")
@@ -165,7 +168,7 @@ class Home:
             RestoreError: there is neither.
         """
         live = _resolve(self.namespace, qualname)
-        if isinstance(live, (types.FunctionType, type)):
+        if isinstance(live, DEFINITIONS):
             return live
         if qualname in self.made:
             return self.made[qualname]
@@ -344,11 +347,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
-        if kind is types.FunctionType or issubclass(kind, type):
+        if kind is types.FunctionType or issubclass(kind, (type, caches.CACHED)):
             return self._reduce_code(thing)
         if kind is types.CellType and id(thing) in self._cells:
             # its contents follow with the function that it belongs to, which they may refer to
             return types.CellType, ()
+        return self._reduce_by_rule(thing)
+
+    def _reduce_by_rule(self, thing: Any) -> Any:
+        kind = type(thing)
         try:
             rule = self._rules[kind]
         except KeyError:
@@ -364,7 +371,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)
-        return super().reducer_override(thing)
+        if isinstance(thing, caches.CACHED):
+            # with a definition's code goes an empty cache: what it holds is the definition's state
+            held = None if self._by_value else caches.contents(thing)
+            made = (thing.__wrapped__, *thing.cache_parameters().values())
+            return caches.rebuild, made, held, None, None, caches.fill
+        reduced = self._reduce_by_rule(thing)
+        return super().reducer_override(thing) if reduced is NotImplemented else reduced
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class _Walk:
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
         if isinstance(thing, enum.Enum):
-            return ("enum", repr(thing), thing is type(thing)[thing.name], self.form(type(thing)))
+            return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:
             return ("again", self.numbers[id(thing)])
         number = self.numbers[id(thing)] = len(self.numbers)
@@ -123,10 +123,12 @@ class _Walk:
     def _class(self, kind: type) -> tuple[Any, ...]:
         if kind.__module__ != "__main__":
             return ("class", f"{kind.__module__}.{kind.__qualname__}")
+        looked_up = {"_value2member_map_"} if issubclass(kind, enum.Enum) else set()  # combined flags, once asked for
         own = {
             name: value
             for name, value in vars(kind).items()
-            if not (name.startswith("__") and name.endswith("__")) and not isinstance(value, types.MemberDescriptorType)
+            if name not in looked_up
+            and not (name.startswith("__") and name.endswith("__")) and not isinstance(value, types.MemberDescriptorType)
         }
         at_home = self.namespace.get(kind.__qualname__) is kind
         inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]
@@ -175,4 +177,6 @@ class _Walk:
     def _numpy(self, thing: Any) -> tuple[Any, ...]:
         if hasattr(thing, "bit_generator"):
             return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
+        if hasattr(thing, "get_state"):  # a RandomState
+            return (repr(thing.get_state(legacy=False)),)
         return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)

@@ -22,12 +22,19 @@ _MODULES = {
         for order in ("", "reverse")
         for part in ("key", "value", "item")
     },
+    "_ctypes.PyCArrayType": "ctypes_arrays",
     "builtins.memoryview": "memory_views",
+    "functools.cached_property": "cached_properties",
+    "numpy.dtype": "numpy_dtypes",
     "numpy.ndarray": "numpy_views",
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
     "random.Random": "random_state",
     "tqdm.std.tqdm": "tqdm_bar",
+    "weakref.ReferenceType": "weak_references",
+    "weakref.WeakKeyDictionary": "weak_references",
+    "weakref.WeakMethod": "weak_references",
+    "weakref.WeakValueDictionary": "weak_references",
 }
 """Which adapter takes care of a class and what is derived from it."""
 
