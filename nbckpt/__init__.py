@@ -30,6 +30,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .front.script import Checkpoint, checkpointed, load
     from .state.adapters import register
+    from .state.randomness import register_random_source
     from .storage.repository import Repository
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "load_ipython_extension",
     "register",
+    "register_random_source",
     "unload_ipython_extension",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "checkpointed": "front.script",
     "load": "front.script",
     "register": "state.adapters",
+    "register_random_source": "state.randomness",
     "Repository": "storage.repository",
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nbckpt.state import adapters
+from nbckpt.state import adapters, randomness
 
 pytest.register_assert_rewrite("programs.harness")
 
@@ -31,6 +31,7 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def own_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test, or an example in a docstring, registers does not outlive it."""
     monkeypatch.setattr(adapters, "_registered", {})
+    monkeypatch.setattr(randomness, "_registered", {})
 
 
 @pytest.fixture

@@ -148,6 +148,8 @@ class Run(ABC):
         modules = saved.description["modules"]
         root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+        if self.settings.rng and root["random"] is not None:
+            randomness.check(root["random"])
         for name in self.selection.exclude:
             root["variables"].pop(name, None)
         self.root = root
@@ -213,7 +215,8 @@ class Run(ABC):
                 tuple(lacking),
             )
         if self.settings.rng and self.root["random"] is not None:
-            randomness.restore(self.root["random"])
+            for notice in randomness.restore(self.root["random"]):
+                self.status.notice(notice)
         if unmade := surroundings.put_back(self.root["surroundings"]):
             self.status.notice(unmade)
         self.result = self.root["result"]

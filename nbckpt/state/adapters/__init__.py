@@ -30,6 +30,7 @@ _MODULES = {
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
     "random.Random": "random_state",
+    "torch._C.Generator": "torch_random",
     "tqdm.std.tqdm": "tqdm_bar",
     "weakref.ReferenceType": "weak_references",
     "weakref.WeakKeyDictionary": "weak_references",

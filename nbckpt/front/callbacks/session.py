@@ -1,0 +1,135 @@
+"""A training loop that a library runs, as a run of nbckpt: what every callback is made of.
+
+A callback knows its library: what its state is, and how to give it back. When to save, how a snapshot becomes
+durable, random state, and what a person is told are the same for all of them, and are here. A callback
+
+- calls `begin` before the first step: it returns what was saved, or None;
+- gives that back to the library, then calls `go_on`: the random state comes last;
+- calls `step` at the end of each step, with a function that collects the state when a snapshot is due;
+- calls `complete` at the end of training, and `close` whatever happens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import CellChangedError, OptionError
+from ...run.checkpoint import Run
+from ...run.position import Position
+from ...settings import Settings
+from ...state.namespace import Selection
+from ..display import StatusLine
+
+Gather = Callable[[], Mapping[str, Any]]
+"""Collects the objects that a snapshot is made of, by name. They are pickled as one graph."""
+
+_HERE = Position("before", "0")
+
+
+class Session(Run):
+    """One attempt at a training, from its first step or from a snapshot, until it ends or dies.
+
+    `library` says whose training it is: a snapshot of another one is refused.
+    """
+
+    kind = "callback"
+
+    def __init__(
+        self,
+        name: str,
+        library: str,
+        *,
+        every: str | float | None = None,
+        store: str | None = None,
+        keep: int | None = None,
+        fresh: bool | None = None,
+        quiet: bool | None = None,
+    ) -> None:
+        if not name:
+            raise OptionError("a callback needs the name of its checkpoint, as in Lightning('train')")
+        options = {"name": name, "every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        settings = Settings.collect(options)
+        reporter = StatusLine(_shell(), quiet=settings.quiet)
+        nothing = Selection(set(), set(), frozenset())
+        super().__init__(name, settings, {}, nothing, reporter, home=vars(sys.modules["__main__"]))
+        self.library = library
+        self._gather: Gather = dict
+        self._where = ""
+        self.finished = False
+        """Whether the snapshot that was found is that of a training which had come to its end."""
+
+    def begin(self) -> dict[str, Any] | None:
+        """Find the newest snapshot, and make sure that new ones can be written; return what was saved, or None.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+            CellChangedError: the checkpoint is not of such a training.
+            RestoreError: its objects cannot be built here.
+        """
+        self.open()
+        saved = self.saved
+        if saved is not None and saved.description.get("library") != self.library:
+            kind = saved.description.get("library") or f"a {saved.description.get('kind')}"
+            raise CellChangedError(
+                f"checkpoint {self.name!r} was made by {kind}, not by {self.library}. Nothing was run: use another "
+                "name, or start over with fresh=True"
+            )
+        if saved is not None:
+            self.finished = bool(saved.description["finished"])
+            self.build()
+        self.start()
+        self.recorder.stop()  # what the library prints is its own
+        return None if saved is None else dict(self.attributes)
+
+    def go_on(self) -> None:
+        """The library has its state back: put back the random state, and say that the training goes on."""
+        position = Position.from_json(self._saved().description["position"])
+        self.arrive(position)
+        self.attributes.clear()
+
+    def step(self, gather: Gather, progress: Callable[[], str] | str) -> bool:
+        """A step has ended, and the state is whole: save it if a snapshot is due. Returns whether it did."""
+        if not self.schedule.due:
+            return False
+        self._where = progress if isinstance(progress, str) else progress()
+        before = self.status.snapshots
+        self._gather = gather
+        self.boundary(_HERE, turn=True)
+        return self.status.snapshots > before
+
+    def ask(self) -> None:
+        """Want a snapshot at the end of the next step, whatever the time."""
+        self.schedule.ask()
+
+    def complete(self, gather: Gather) -> None:
+        """The training has come to its end: save what it came to."""
+        self._gather, self._where = gather, "the end"
+        self.finish()
+
+    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - there are no variables
+        return frozenset()
+
+    def progress(self, position: Position) -> str:
+        return "the end" if position.where == "end" else self._where
+
+    def loop_name(self, key: str) -> str:  # noqa: ARG002 - the loop is the library's
+        return f"{self.library}'s loop"
+
+    def plan_json(self) -> dict[str, Any]:
+        return {"library": self.library}
+
+    def _capture(self, position: Position, *, finished: bool) -> Any:
+        # here, and not where it is asked for: a library that fails to give its state must not end the training
+        self.attributes.update(self._gather())
+        try:
+            return super()._capture(position, finished=finished)
+        finally:
+            self.attributes.clear()
+
+
+def _shell() -> Any:
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
