@@ -247,6 +247,16 @@ def culprit(value: Any, path: str) -> tuple[str, str]:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What is pickled with a value, as far as a person has names for it."""
+    if rule := adapters.rule_for(type(value)):
+        try:
+            reduced = rule(value)
+        except pickle.PicklingError:  # the reason is its own
+            return
+        if isinstance(reduced, tuple):
+            state = reduced[2] if len(reduced) > 2 else None
+            yield from ((f".{name}", part) for name, part in (state.items() if isinstance(state, dict) else ()))
+            return
     if isinstance(value, Mapping):
         yield from ((f"[{key!r}]", part) for key, part in list(value.items()))
     elif isinstance(value, (list, tuple, set, frozenset)):

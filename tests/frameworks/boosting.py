@@ -36,7 +36,7 @@ booster.num_boosted_rounds(), train.num_row(), train.get_weight().sum(), scores,
         _DATA
         + """
 import xgboost as xgb
-model, matrix, history = None, xgb.QuantileDMatrix(X, label=y), []
+model, matrix, history = None, xgb.DMatrix(X, label=y), []
 estimator = xgb.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1, early_stopping_rounds=2)
 for k in range(3):
     seen = {}
@@ -59,7 +59,7 @@ parameters = {"objective": "binary", "num_leaves": 4, "min_data_in_leaf": 5, "nu
               "deterministic": True}
 train = lgb.Dataset(X, label=y, free_raw_data=False)
 booster, scores = lgb.Booster(parameters, train), []
-booster.add_valid(lgb.Dataset(X[:20], label=y[:20], reference=train), "hold")
+booster.add_valid(lgb.Dataset(X[:20], label=y[:20], reference=train, free_raw_data=False), "hold")
 for k in range(4):
     booster.update()
     scores.append((booster.eval_train(), booster.eval_valid()))

@@ -22,8 +22,8 @@ for k in range(4):
         trial = study.ask()
         x = trial.suggest_float("x", -5, 5)
         kind = trial.suggest_categorical("kind", ["a", "b"])
-        study.tell(trial, x**2 + (kind == "a"))
         trial.set_user_attr("k", k)
+        study.tell(trial, x**2 + (kind == "a"))
         out.append((x, kind))
 [(study.best_value, study.best_params, len(study.trials)) for study in studies], samplers[0] is studies[0].sampler
 """,
@@ -44,9 +44,9 @@ def objective(trial):
         if trial.should_prune():
             raise optuna.TrialPruned
     return x * y
-study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=3, multivariate=True, n_startup_trials=2),
+study = optuna.create_study(study_name="one", sampler=optuna.samplers.TPESampler(seed=3, multivariate=True, n_startup_trials=2),
                             pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
-many = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.NSGAIISampler(seed=4))
+many = optuna.create_study(study_name="many", directions=["minimize", "maximize"], sampler=optuna.samplers.NSGAIISampler(seed=4))
 for n in range(6):
     study.optimize(objective, n_trials=1)
     many.optimize(lambda trial: (trial.suggest_float("z", 0, 1), trial.suggest_float("w", 0, 1)), n_trials=1)

@@ -23,8 +23,12 @@ _MODULES = {
         for part in ("key", "value", "item")
     },
     "_ctypes.PyCArrayType": "ctypes_arrays",
+    "PIL.ImageDraw.ImageDraw": "image_draws",
     "builtins.memoryview": "memory_views",
     "functools.cached_property": "cached_properties",
+    "lightgbm.basic.Booster": "lightgbm_boosters",
+    "lightgbm.basic.Dataset": "lightgbm_boosters",
+    "matplotlib.figure.Figure": "figures",
     "numpy.dtype": "numpy_dtypes",
     "numpy.ndarray": "numpy_views",
     "numpy.random.mtrand.RandomState": "random_state",
@@ -36,6 +40,7 @@ _MODULES = {
     "weakref.WeakKeyDictionary": "weak_references",
     "weakref.WeakMethod": "weak_references",
     "weakref.WeakValueDictionary": "weak_references",
+    "xgboost.core.DMatrix": "xgboost_matrices",
 }
 """Which adapter takes care of a class and what is derived from it."""
 
