@@ -79,21 +79,6 @@ numbers
         row=_FIGURES,
     ),
     Program(
-        "a_figure_below_the_cell",
-        "What the inline backend shows when the cell ends is shown when a resumed cell ends, once.",
-        """
-import matplotlib.pyplot as plt
-plt.rcParams["lines.linewidth"] = 3
-for k in range(3):
-    plt.plot([0, k], [k, 0])
-    print(len(plt.gca().lines), plt.gca().lines[-1].get_linewidth())
-""",
-        before=("%matplotlib inline",),
-        needs_before=True,
-        library="matplotlib matplotlib_inline",
-        row="matplotlib: figures, axes, lines, the current figure",
-    ),
-    Program(
         "images",
         "Images come back pixel by pixel, with their mode, palette and metadata.",
         """

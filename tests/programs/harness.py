@@ -99,6 +99,9 @@ class _Shell(InteractiveShell):
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         self.tracebacks.append("\n".join(stb))
 
+    def enable_gui(self, gui: Any = None) -> None:
+        """As `%matplotlib inline` asks a kernel to."""
+
     def show_usage_error(self, exc: Any) -> None:
         self.tracebacks.append(f"UsageError: {exc}")
 

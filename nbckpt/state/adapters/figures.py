@@ -16,26 +16,32 @@ _CANVASES.add("matplotlib.backend_bases")  # what a closed figure has
 
 def reduce(figure: Any) -> Any:
     """Keep a figure, and the kind of its canvas if that needs no window."""
-    if not hasattr(figure, "_set_base_canvas"):  # a part of a figure
-        return NotImplemented
+    import numpy as np
+
     canvas = type(figure.canvas)
     state = figure.__getstate__()
     state.pop("_restore_to_pylab", None)
     kept = canvas if canvas.__module__ in _CANVASES else None
-    return _new, (type(figure),), (state, kept), None, None, _fill
+    drawn = np.array(figure.canvas.buffer_rgba()) if hasattr(figure.canvas, "renderer") else None
+    return _new, (type(figure),), (state, kept, drawn), None, None, _fill
 
 
 def _new(kind: Any) -> Any:
     return kind.__new__(kind)
 
 
-def _fill(figure: Any, saved: tuple[dict[str, Any], Any]) -> None:
-    state, canvas = saved
+def _fill(figure: Any, saved: tuple[dict[str, Any], Any, Any]) -> None:
+    import numpy as np
+
+    state, canvas, drawn = saved
     stale = state.get("_stale", True)
     figure.__setstate__(state)
     if canvas is None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg as canvas  # noqa: N813
     canvas(figure)
+    if drawn is not None and hasattr(figure.canvas, "get_renderer"):
+        figure.canvas.get_renderer()
+        np.asarray(figure.canvas.buffer_rgba())[:] = drawn
     figure._stale = stale  # noqa: SLF001
 
 
@@ -54,8 +60,10 @@ def restore(figures: list[tuple[Any, Any]]) -> None:
         return
     registry.destroy_all()
     for number, figure in figures:
+        drawn = {name: value for name, value in vars(figure.canvas).items() if name in ("renderer", "_lastKey")}
         manager = plt._get_backend_mod().new_figure_manager_given_figure(number, figure)  # noqa: SLF001 - as pickle does
         registry._set_new_active_manager(manager)  # noqa: SLF001
+        vars(figure.canvas).update(drawn)
     plt.draw_if_interactive()
 
 
