@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import definitions, namespace as names, pickling, randomness, surroundings
+from ..state import adapters, definitions, namespace as names, pickling, randomness, surroundings
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
 from .capture import Capture, packages_of, type_name
@@ -147,6 +147,8 @@ class Run(ABC):
         saved = self._saved()
         modules = saved.description["modules"]
         root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
+        for notice in adapters.take_said():
+            self.status.notice(notice)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         if self.settings.rng and root["random"] is not None:
             randomness.check(root["random"])

@@ -378,6 +378,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if outermost != self._by_value:
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
                 return _definition, (thing.__qualname__,)
+        if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
+            return rule(thing)
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)

@@ -142,7 +142,7 @@ def capture_held(namespace: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     held = {}
     for name, value in list(namespace.items()):
         for way, generator in generators.found_in(value):
-            held[name, *way] = generators.state_of(generator)
+            held[(name, *way)] = generators.state_of(generator)
     return held
 
 

@@ -212,6 +212,8 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
     shell.display_pub.screen = screen
     random.seed(seed)
     np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
 
     class Collect:
         def __init__(self, *_: Any, **__: Any) -> None:
@@ -242,6 +244,11 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
             delattr(builtins, name)
         for kind in (_Shell, InteractiveShell):
             kind._instance = None
+
+
+def _random_state() -> Any:
+    torch = sys.modules.get("torch")
+    return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist() if torch else None
 
 
 def _adopt(shell: Any) -> None:
@@ -380,7 +387,7 @@ class Lab:
             new.shell.user_ns["Out"].get(done.execution_count),
             f"{type(error).__name__}: {error}" if error else "",
             shown,
-            (random.getstate(), repr(np.random.get_state())),
+            _random_state(),
             tuple(self.ledger.notes),
         )
         for text in program.after:

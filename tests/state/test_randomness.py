@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from nbckpt.state import generators, randomness
 
 
 @pytest.fixture
-def dice() -> Iterator[random.Random]:
+def dice() -> random.Random:
     """Another global generator, as a library may have one."""
     own = random.Random(5)
     nbckpt.register_random_source("dice", own.getstate, own.setstate)
-    yield own
+    return own
 
 
 def test_a_registered_source_is_saved_and_put_back(dice: random.Random) -> None:

@@ -1,8 +1,8 @@
 """What libraries and live things need beyond pickle: one rule a type.
 
-An adapter module has `KINDS`, names of classes as `module.qualname`, and `reduce(thing)`, which returns what
-`object.__reduce__` may return or raises `pickle.PicklingError`. It is imported when a class of that name (or
-one derived from it) is met, so never before its library is.
+An adapter module has `reduce(thing)`, or one such function a class, which returns what `object.__reduce__` may
+return or raises `pickle.PicklingError`. It is imported when a class of its name (or one derived from it) is met, so
+never before its library is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,16 @@ _MODULES = {
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
     "random.Random": "random_state",
+    "torch.Tensor": "torch_tensors",
     "torch._C.Generator": "torch_random",
+    "torch.device": "torch_tensors.reduce_device",
+    "torch.amp.grad_scaler.GradScaler": "torch_training.reduce_scaler",
+    "torch.nn.modules.module.Module": "torch_training.reduce_module",
+    "torch.optim.optimizer.Optimizer": "torch_training.reduce_optimizer",
+    "torch.finfo": "torch_tensors.reduce_info",
+    "torch.iinfo": "torch_tensors.reduce_info",
+    "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
+    "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tqdm.std.tqdm": "tqdm_bar",
     "weakref.ReferenceType": "weak_references",
     "weakref.WeakKeyDictionary": "weak_references",
@@ -42,7 +51,9 @@ _MODULES = {
     "weakref.WeakValueDictionary": "weak_references",
     "xgboost.core.DMatrix": "xgboost_matrices",
 }
-"""Which adapter takes care of a class and what is derived from it."""
+"""Which adapter takes care of a class and what is derived from it, and which function of it, if not `reduce`."""
+
+_said: list[str] = []
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
@@ -68,11 +79,34 @@ def rule_for(kind: type) -> Reduce | None:
             save = _registered[base][0]
             return lambda thing: (_load_registered, (base, save(thing)))
         if module := _MODULES.get(f"{base.__module__}.{base.__qualname__}"):
-            reduce: Reduce = importlib.import_module(f"{__name__}.{module}").reduce
+            module, _, function = module.partition(".")
+            reduce: Reduce = getattr(importlib.import_module(f"{__name__}.{module}"), function or "reduce")
             return reduce
     if name := live_resource(kind):
         return _refuse(name)
     return None
+
+
+def rule_for_function(function: Any) -> Reduce | None:
+    """The rule for a function that a library made of another one, or None for all others."""
+    if "_torchdynamo_orig_callable" in function.__dict__:
+        from .torch_training import reduce_compiled
+
+        return reduce_compiled
+    return None
+
+
+def say(text: str) -> None:
+    """Have a person told something about an object that is being built."""
+    if text not in _said:
+        _said.append(text)
+
+
+def take_said() -> list[str]:
+    """What adapters had to say since this was asked last."""
+    said = list(_said)
+    _said.clear()
+    return said
 
 
 def _load_registered(cls: type, saved: Any) -> Any:
@@ -118,6 +152,11 @@ _LIVE = {
     "sqlalchemy.engine.base.Connection": "a database connection",
     "sqlalchemy.engine.base.Engine": "a database connection",
     "mmap.mmap": "a memory map",
+    "torch._C.StreamBase": "a CUDA stream",
+    "torch._C._CudaEventBase": "a CUDA event",
+    "torch._C._CUDAGraph": "a CUDA graph",
+    "torch._C._distributed_c10d.ProcessGroup": "a process group",
+    "torch.utils.tensorboard.writer.SummaryWriter": "a TensorBoard writer",
 }
 _IN_MEMORY = {"_io.BytesIO", "_io.StringIO"}
 
