@@ -27,6 +27,7 @@ for k in range(4):
 best = booster.copy()
 booster.num_boosted_rounds(), train.num_row(), train.get_weight().sum(), scores, booster.get_dump()
 """,
+        every=3,
         library="xgboost",
         row="XGBoost: Booster, DMatrix, without sampling",
     ),
@@ -46,6 +47,7 @@ for k in range(3):
     estimator.fit(X, y, eval_set=[(X[:20], y[:20])], verbose=False, xgb_model=estimator if k else None)
 history, estimator.predict_proba(X[:3]), estimator.best_iteration, model.num_boosted_rounds()
 """,
+        every=3,
         library="xgboost",
         row="XGBoost: Booster, DMatrix, without sampling",
     ),
@@ -65,6 +67,7 @@ for k in range(4):
     scores.append((booster.eval_train(), booster.eval_valid()))
 booster.current_iteration(), scores, booster.predict(X[:3])
 """,
+        every=3,
         library="lightgbm",
         row="LightGBM: Booster, Dataset, without sampling",
     ),
@@ -84,6 +87,7 @@ for k in range(3):
     scores.append(estimator.predict_proba(X[:2]).tolist())
 model.num_trees(), scores, model.predict(X[:3])
 """,
+        every=3,
         library="lightgbm",
         row="LightGBM: Booster, Dataset, without sampling",
     ),

@@ -26,6 +26,7 @@ pixels = np.asarray(fig.canvas.buffer_rgba()).copy()
 print(line.axes is left, left.figure is fig, fig.number, plt.get_fignums(), plt.gcf() is fig, plt.gca() is right)
 plt.close(fig)
 """,
+        every=3,
         library="matplotlib",
         row=_FIGURES,
     ),
@@ -53,6 +54,7 @@ number, lines = plt.gcf().number, len(plt.figure(3).axes[0].lines)
 plt.close("all")
 sizes, number, lines
 """,
+        every=3,
         library="matplotlib",
         row=_FIGURES,
     ),
@@ -75,6 +77,7 @@ numbers, plt.get_fignums(), plt.gcf() is kept[1]
 plt.close("all")
 numbers
 """,
+        every=3,
         library="matplotlib",
         row=_FIGURES,
     ),
@@ -94,6 +97,7 @@ for k in range(4):
     sums.append(sum(picture.filter(ImageFilter.BLUR).tobytes()))
 sums, picture.tobytes() == draw._image.tobytes(), small.mode, picture.info
 """,
+        every=3,
         library="PIL",
         row="Pillow: images",
     ),

@@ -30,10 +30,11 @@ for epoch in range(2):
         losses.append(model.train_on_batch(X[start : start + 12], y[start : start + 12], return_dict=True))
     model.reset_metrics()
 print(int(optimizer.iterations), model.layers[0] is first, first.kernel is model.trainable_variables[0])
-losses, model.predict(X[:2], verbose=0).tolist()
+losses, model(X[:2]).numpy().tolist()
 """,
         before=(_DATA,),
         library="tensorflow keras",
+        every=4,
         row=_MODELS,
     ),
     Program(
@@ -57,6 +58,7 @@ both["weight"] is weight, losses, bias.numpy().tolist()
         before=(_DATA,),
         unsaved=frozenset({"data"}),  # it is a pipeline of another class, which gives the same
         library="tensorflow keras",
+        every=3,
         row="TensorFlow: Variable, Tensor, tf.data loops",
     ),
     Program(
@@ -117,6 +119,7 @@ scale.parts[0] is scale.factor, out, ragged.to_list(), tf.sparse.to_dense(sparse
 """,
         before=(_DATA,),
         library="tensorflow keras",
+        every=3,
         row="TensorFlow: Variable, Tensor, tf.data loops",
     ),
 ]

@@ -26,6 +26,7 @@ _MODULES = {
     "PIL.ImageDraw.ImageDraw": "image_draws",
     "builtins.memoryview": "memory_views",
     "functools.cached_property": "cached_properties",
+    "jaxlib._jax.ArrayImpl": "jax_arrays",
     "keras.src.backend.common.variables.Variable": "keras_objects",
     "keras.src.saving.keras_saveable.KerasSaveable": "keras_objects",
     "keras.src.utils.tracking.TrackedDict": "keras_objects",
