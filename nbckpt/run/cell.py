@@ -43,6 +43,8 @@ class CellRun(Run):
         self.ways: dict[str, bool] = {}
         """Which way each `if` went last."""
         self._random_before: dict[str, dict[str, Any]] = {}
+        self._sound: set[str] = set()
+        """The loops that went over what pickles last time, so that nothing has to be known for a replay."""
 
     def prepare(self) -> None:
         """Find the way back to the snapshot there is, or make sure that a fresh run can be saved.
@@ -158,7 +160,15 @@ class CellRun(Run):
             return frozenset()
         own = self.alive.before if position.where == "before" else self.alive.tops
         read = own[position.key]
+        if position.where == "top" and self._goes_on(position.key):
+            # what is read only after the loop, as the loss of its last batch, is bound again before that
+            read = self.alive.turns.get(position.key, read)
         return read | names_of_definitions((self.namespace.get(name) for name in read), self.namespace).reads
+
+    def _goes_on(self, key: str) -> bool:
+        """Whether a loop is sure to have another iteration."""
+        loop = self.loops.get(key)
+        return loop is not None and loop.total is not None and loop.count < loop.total
 
     def end(self, *value: Any) -> Any:
         """The last statement was executed; `value` is the last expression's."""
@@ -199,6 +209,8 @@ class CellRun(Run):
         """The same for a header that may draw random numbers: what they were before is kept for a replay."""
         if self.enters(key):
             return True
+        if self.way is None and key in self._sound:
+            return False
         if self.way is not None and key in self.way.entered:
             self._before_replay(self.way, self._record(key))
         else:
@@ -236,6 +248,8 @@ class CellRun(Run):
         loop = Loop(key, nested=self.plan[key].nested)
         if self.way is None:
             loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
+            if loop.cursor.kind == "iterator":
+                self._sound.add(key)
             return self._go(loop)
         record = self._record(key)
         if key in self.way.match.extended:
@@ -259,9 +273,11 @@ class CellRun(Run):
         assert self.way is not None  # noqa: S101
         if cursor.notice:
             self.status.notice(cursor.notice)
+        if cursor.kind != "iterator":
             self._after_replay(self.way, loop.key)
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
+        self.loops[loop.key] = loop
         if not self.way.is_top(loop.key):
             return cursors.current_item(record, cursor)
         self._arrive()
@@ -309,7 +325,9 @@ class CellRun(Run):
         randomness.restore_held(self.namespace, way.held)
         now = self.variable_digests()
         if changed := [name for name in now if now[name] != way.digests[name]]:
-            self.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
+            self.status.notice(
+                f"drawing its finished items again also changed {', '.join(changed)}, which was put back"
+            )
             around = way.entered[: way.entered.index(key)]
             self.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 

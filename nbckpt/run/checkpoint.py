@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ..storage.repository import Loaded
     from .loops import Loop
 
+PATIENCE, PATIENCE_SECONDS = 20, 60.0
+"""How many boundaries, and how long, a snapshot waits for the end of a step that cannot be saved half way."""
+
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -80,6 +83,8 @@ class Run(ABC):
         self.fenced = False
         self.owed = ""
         """The loop at whose end a snapshot is due that made no sense inside it."""
+        self.waited, self.waiting_since = 0, time.monotonic()
+        """For how many boundaries a snapshot has been waiting, and since when."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -257,7 +262,8 @@ class Run(ABC):
     def boundary(self, position: Position, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = self.progress(position)
-        if self.schedule.wants_snapshot(turn=turn) and not self.fenced and not self._is_in_vain(position):
+        wanted = self.schedule.wants_snapshot(turn=turn) and not self.fenced
+        if wanted and not self._is_in_vain(position) and not self._is_passing(position):
             self.save(position)
         else:
             self.tell("progress")
@@ -281,6 +287,20 @@ class Run(ABC):
                 self.owed = key
                 return True
         return False
+
+    def _is_passing(self, position: Position) -> bool:
+        """Whether this is in the middle of what cannot be saved and will soon be over, as a step through a network.
+
+        Then the next boundary is waited for, within reason: after that, it is tried and the reason shown.
+        """
+        if not any(adapters.is_passing(self.namespace.get(name)) for name in self.needed(position)):
+            self.waited, self.waiting_since = 0, time.monotonic()
+            return False
+        self.waited += 1
+        if self.waited > PATIENCE and time.monotonic() - self.waiting_since > PATIENCE_SECONDS:
+            return False
+        self.schedule.ask()
+        return True
 
     def left(self, loop: Loop) -> None:
         """Forget a loop that was left, so that what it went over can be freed."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
+from . import loaders
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
 
 NOTHING: Any = pickling.NOTHING
@@ -50,6 +51,8 @@ class Cursor:
     """For a replay: the fingerprints of its items."""
     sources: Sources | None = None
     """For a replay: what it works on."""
+    by_index: bool = False
+    """For a replay: whether its finished items are skipped without being loaded, and `trail` is of their indices."""
     notice: str = ""
     """For a replay that was made: what a person should know of it."""
 
@@ -60,8 +63,10 @@ class Cursor:
             record["iterator"] = self.iterator
         elif self.kind == "state_dict":
             record["state"] = _stateful(self.iterable, self.iterator).state_dict()
+            record["random"] = self.fresh_random
         else:
             record["random"] = self.fresh_random
+            record["by_index"] = self.by_index
             record["trail"] = self.trail.saved() if self.trail else None
             record["changed"] = self.sources.changed() if self.sources else []
         return record
@@ -78,7 +83,11 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":
         cursor.trail, cursor.sources = Trail(), Sources(iterator)
-        cursor.iterator = cursor.trail.noting(iterator)
+        if loader := loaders.loader_in(iterator):
+            cursor.by_index = True
+            loaders.note_indices(loader, cursor.trail)
+        else:
+            cursor.iterator = cursor.trail.noting(iterator)
     return cursor
 
 
@@ -120,6 +129,12 @@ def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, 
     refuse_changed(record, line, trust=trust)
     iterator = iter(inner)
     sources = Sources(iterator)
+    if record.get("by_index") and loaders.loader_in(iterator):
+        iterator, follower = loaders.skip(iterator, record, count)
+        said = follower.check(count, line, trust=trust)
+        cursor = _replayed(inner, bar, record, follower, said if record["drawn_again"] or follower.trail.blind else "")
+        cursor.sources, cursor.iterator, cursor.by_index = sources, iterator, True
+        return cursor
     follower = draw_again(iterator, record, count)
     cursor = _replayed(inner, bar, record, follower, follower.check(count, line, trust=trust))
     cursor.sources, cursor.iterator = sources, follower.trail.noting(iterator)
@@ -156,7 +171,7 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
     else:
         iterator = begin(iterable)
         iterator.load_state_dict(record["state"])
-    return Cursor("state_dict", iterable, iterator, record["total"], bar, record["bar_start"])
+    return Cursor("state_dict", iterable, iterator, record["total"], bar, record["bar_start"], record.get("random"))
 
 
 def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:

@@ -45,11 +45,8 @@ _KINDS: dict[type[ast.stmt], Kind] = {
 _WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
 _LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 
-# A header made of these only looks things up: evaluating it again draws no random numbers, so the state that
-# they had before it need not be kept.
-_PURE_CALLS = frozenset(
-    "range enumerate zip reversed sorted list tuple dict set len min max iter items keys values".split()
-)
+# A header made of these only looks things up, and going over it draws no random numbers either: that of a loader does.
+_PURE_CALLS = frozenset("range len".split())
 
 
 def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
@@ -153,11 +150,12 @@ def _configures_kernel(node: ast.stmt) -> bool:
 
 
 def _is_pure(node: ast.expr) -> bool:
+    """Whether a loop's header is `range(...)` or a display, of what is only looked up."""
+    if not isinstance(node, (ast.Call, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)):
+        return False
     for part in ast.walk(node):
         if isinstance(part, ast.Call):
-            called = part.func
-            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", None)
-            if name not in _PURE_CALLS:
+            if not (isinstance(part.func, ast.Name) and part.func.id in _PURE_CALLS):
                 return False
         elif isinstance(part, (ast.GeneratorExp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp)):
             return False

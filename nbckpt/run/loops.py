@@ -33,7 +33,8 @@ class Loop:
         record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
         spare = at_top or (record.get("kind") == "replay" and pickling.digest(self.item) is None)
-        return {**record, "count": self.count, "item": NOTHING if spare else self.item}
+        kept = NOTHING if spare else self.item
+        return {**record, "count": self.count, "item": kept, "drawn_again": spare and not at_top}
 
 
 class Clock(Protocol):

@@ -14,7 +14,10 @@ from typing import Any
 from .caches import CACHED
 from .pickling import DEFINITIONS, is_definition
 
-_IPYTHONS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__")
+_IPYTHONS = re.compile(
+    r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__"
+    r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"  # what torch.compile puts beside the code that it runs
+)
 
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
@@ -199,13 +202,15 @@ class Liveness:
     """The names that the rest of a cell may read before it binds them, from each boundary on.
 
     `before` has them by the path of the statement that a boundary stands before, `tops` by that of the loop whose
-    next iteration it stands before; paths are those of the cell's plan. `remade` names what `with` statements
+    next iteration it stands before, and `turns` too, where that iteration is sure to come; paths are those of the
+    cell's plan. `remade` names what `with` statements
     bind: entering the statement again makes it again.
     """
 
     inputs: frozenset[str]
     before: Mapping[str, frozenset[str]]
     tops: Mapping[str, frozenset[str]]
+    turns: Mapping[str, frozenset[str]]
     remade: frozenset[str]
 
     @property
@@ -224,7 +229,7 @@ def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) 
     inputs = flow.block(body, frozenset(), _Exits(), "")
     contexts = [node for part in body for node in ast.walk(part) if isinstance(node, (ast.With, ast.AsyncWith))]
     targets = [item.optional_vars for node in contexts for item in node.items if item.optional_vars]
-    return Liveness(inputs, flow.before, flow.tops, frozenset().union(*map(_stores, targets)))
+    return Liveness(inputs, flow.before, flow.tops, flow.turns, frozenset().union(*map(_stores, targets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +251,7 @@ class _Flow:
         self.is_compound, self.deferred = is_compound, deferred
         self.before: dict[str, frozenset[str]] = {}
         self.tops: dict[str, frozenset[str]] = {}
+        self.turns: dict[str, frozenset[str]] = {}
 
     def block(self, body: Sequence[ast.stmt], after: frozenset[str], exits: _Exits, path: str | None) -> frozenset[str]:
         for index, node in reversed(list(enumerate(body))):
@@ -306,6 +312,7 @@ class _Flow:
             top = wider
         if key is not None:
             self.tops[key] = top | self.deferred
+            self.turns[key] = (body - targets) | exits.on_error | self.deferred
         return top
 
     def anything(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:

@@ -10,6 +10,20 @@ net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.BatchNorm1d(8), nn.ReLU
 x, y = torch.randn(12, 4), torch.randn(12, 1)
 """
 
+_DATA = """
+import torch
+from torch.utils.data import Dataset
+class Data(Dataset):
+    def __init__(self):
+        self.loaded = 0
+    def __len__(self):
+        return 6
+    def __getitem__(self, index):
+        self.loaded += 1
+        return torch.rand(2) + index, index
+data = Data()
+"""
+
 PROGRAMS = [
     Program(
         "torch_training",
@@ -143,12 +157,11 @@ for step in range(2):
         loss = head(model(ids)).pow(2).sum()
         loss.backward()
         optimizer.step()
-    del loss
+        del loss
 handle.remove()
 model.out.weight is model.embed.weight, calls, model.seen
 """,
         at_least=6,
-        unsaved=frozenset({"loss"}),
         library="torch",
         row="PyTorch: modules and optimizers",
     ),
@@ -205,11 +218,11 @@ best = copy.deepcopy(model.state_dict())
 optimizer = torch.optim.RMSprop([*model.parameters(), *normed.parameters(), *spectral.parameters()], lr=0.01)
 for step in range(2):
     optimizer.zero_grad()
-    states, _ = model(torch.randn(2, 4, 2))
+    states, hidden = model(torch.randn(2, 4, 2))
     normed(spectral(states)).sum().backward()
     optimizer.step()
     ema.update_parameters(model)
-    del states, _
+    del states, hidden
     for inner in range(1):
         best = copy.deepcopy(model.state_dict())
 normed.weight.detach(), ema.module.weight_ih_l0
@@ -234,5 +247,145 @@ drawn, same[0] is own, same[1] is torch.default_generator
 """,
         library="torch",
         row="PyTorch: random state",
+    ),
+    Program(
+        "torch_loaders",
+        "Shuffled loaders go on in the same order, and draw what they would have drawn, in each epoch.",
+        """
+from torch.utils.data import DataLoader, random_split
+loader = DataLoader(data, batch_size=2, shuffle=True)
+own = DataLoader(data, batch_size=3, shuffle=True, generator=torch.Generator().manual_seed(5), drop_last=True)
+seen = []
+for epoch in range(2):
+    for numbers, labels in loader:
+        seen.append((numbers.tolist(), labels.tolist(), torch.rand(1).item()))
+    for index, (numbers, labels) in enumerate(own):
+        for inner in range(1):
+            seen.append((index, numbers.tolist()))
+first, second = random_split(data, [4, 2])
+for (numbers, labels) in DataLoader(first, shuffle=True):
+    seen.append(numbers.tolist())
+seen, data.loaded
+""",
+        before=(_DATA,),
+        at_least=15,
+        library="torch",
+        row="PyTorch: DataLoader",
+    ),
+    Program(
+        "torch_samplers",
+        "Samplers of all kinds, one's own too, and a progress bar around the loader.",
+        """
+import random
+from torch.utils.data import BatchSampler, DataLoader, Sampler, SubsetRandomSampler, WeightedRandomSampler
+from tqdm import tqdm
+class Odd(Sampler):
+    def __iter__(self):
+        order = [1, 3, 5]
+        random.shuffle(order)
+        yield from order
+    def __len__(self):
+        return 3
+odd = Odd()
+seen = []
+for numbers, labels in DataLoader(data, batch_size=2, sampler=odd):
+    seen.append(numbers.tolist())
+batches = BatchSampler(SubsetRandomSampler([0, 2, 4]), batch_size=2, drop_last=False)
+for numbers, labels in tqdm(DataLoader(data, batch_sampler=batches)):
+    for inner in range(1):
+        seen.append(numbers.tolist())
+weighted = WeightedRandomSampler([1, 2, 3, 4, 5, 6], 3, generator=torch.Generator().manual_seed(2))
+for epoch in range(2):
+    for number, label in DataLoader(data, batch_size=None, sampler=weighted):
+        seen.append(number.tolist())
+seen
+""",
+        before=(_DATA,),
+        loose=frozenset({"stderr"}),
+        at_least=12,
+        library="torch",
+        row="PyTorch: DataLoader",
+    ),
+    Program(
+        "torch_loader_workers",
+        "Loaders with workers yield what they would have, also what the workers draw.",
+        """
+from torch.utils.data import DataLoader
+loader = DataLoader(data, batch_size=2, shuffle=True, num_workers=2)
+seen = []
+for epoch in range(2):
+    for numbers, labels in loader:
+        seen.append((numbers.tolist(), torch.rand(1).item()))
+seen
+""",
+        before=(_DATA,),
+        at_least=6,
+        library="torch",
+        row="PyTorch: DataLoader with workers",
+    ),
+    Program(
+        "torch_iterable_datasets",
+        "A dataset that is a generator is drawn again.",
+        """
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+class Stream(IterableDataset):
+    def __iter__(self):
+        for number in range(6):
+            yield torch.rand(1) + number
+seen = []
+for batch in DataLoader(Stream(), batch_size=2):
+    for inner in range(1):
+        seen.append(batch.tolist())
+seen
+""",
+        at_least=5,
+        library="torch",
+        row="PyTorch: DataLoader",
+    ),
+    Program(
+        "torch_stateful_loaders",
+        "torchdata's loaders are told where they were.",
+        """
+from torchdata.stateful_dataloader import StatefulDataLoader
+loader = StatefulDataLoader(data, batch_size=2, shuffle=True)
+seen = []
+for epoch in range(2):
+    for numbers, labels in loader:
+        seen.append((numbers.tolist(), torch.rand(1).item()))
+seen
+""",
+        before=(_DATA,),
+        at_least=6,
+        library="torch torchdata",
+        row="PyTorch: StatefulDataLoader",
+    ),
+    Program(
+        "torch_compiled",
+        "Compiled modules and functions are compiled again around what came back.",
+        """
+model = torch.nn.Linear(2, 2)
+fast = torch.compile(model, backend="eager")
+optimizer = torch.optim.SGD(fast.parameters(), lr=0.1)
+in_place = torch.nn.Linear(2, 1)
+in_place.compile(backend="eager")
+for step in range(2):
+    optimizer.zero_grad()
+    in_place(twice(fast(torch.randn(3, 2)))).sum().backward()
+    optimizer.step()
+    for inner in range(1):
+        result = twice(torch.ones(1))
+fast._orig_mod is model, model.weight, result
+""",
+        before=(
+            """
+import torch
+@torch.compile(backend="eager")
+def twice(x):
+    return x * 2
+""",
+        ),
+        library="torch",
+        row="PyTorch: compiled modules",
     ),
 ]

@@ -62,8 +62,10 @@ class _Walk:
         return (number, *self._contents(thing, kind))
 
     def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
-        if (form := _form_of(kind.__module__.partition(".")[0])) and (found := form(self, thing)) is not None:
-            return (kind.__name__, *found)
+        packages = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__)
+        for form in filter(None, map(_form_of, packages)):
+            if (found := form(self, thing)) is not None:
+                return (kind.__name__, *found)
         if isinstance(thing, type):
             return self._class(thing)
         if kind is types.FunctionType:

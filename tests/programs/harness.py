@@ -37,7 +37,10 @@ from nbckpt.run.status import Status
 
 from .canonical import canonical
 
-_IPYTHONS = re.compile(r"_i*|_i?\d+|__|___|_ii|_iii|_[dio]h|In|Out|get_ipython|exit|quit|open|_exit_code|__\w+__")
+_IPYTHONS = re.compile(
+    r"_i*|_i?\d+|__|___|_ii|_iii|_[dio]h|In|Out|get_ipython|exit|quit|open|_exit_code|__\w+__"
+    r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Lightning": "lightning",
+    "Transformers": "transformers",
+}
 """Which module a callback is in."""
 
 

@@ -91,13 +91,24 @@ class Session(Run):
 
     def step(self, gather: Gather, progress: Callable[[], str] | str) -> bool:
         """A step has ended, and the state is whole: save it if a snapshot is due. Returns whether it did."""
+        return self.wants(progress) and self.take(gather)
+
+    def wants(self, progress: Callable[[], str] | str) -> bool:
+        """A step has ended: say whether a snapshot is due."""
         if not self.schedule.due:
             return False
-        self._where = progress if isinstance(progress, str) else progress()
-        before = self.status.snapshots
+        self._where = self.status.progress = progress if isinstance(progress, str) else progress()
+        if self.schedule.wants_snapshot(turn=True) and not self.fenced:
+            return True
+        self.tell("progress")
+        return False
+
+    def take(self, gather: Gather) -> bool:
+        """Save a snapshot of this moment; return whether that worked. A failure never ends the training."""
+        if self.status.state == "restored":  # it had ended, and is being trained further
+            self.status.state = "running"
         self._gather = gather
-        self.boundary(_HERE, turn=True)
-        return self.status.snapshots > before
+        return self.save(_HERE)
 
     def ask(self) -> None:
         """Want a snapshot at the end of the next step, whatever the time."""

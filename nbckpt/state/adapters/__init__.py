@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ _MODULES = {
     "torch.optim.optimizer.Optimizer": "torch_training.reduce_optimizer",
     "torch.finfo": "torch_tensors.reduce_info",
     "torch.iinfo": "torch_tensors.reduce_info",
+    "torch.utils.data.dataloader.DataLoader": "torch_loaders",
     "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
     "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tensorflow.python.data.ops.dataset_ops.DatasetV2": "tensorflow_objects",
@@ -105,6 +107,17 @@ def rule_for_function(function: Any) -> Reduce | None:
 
         return reduce_compiled
     return None
+
+
+def is_passing(value: Any, depth: int = 3) -> bool:
+    """Whether a value is, or holds, a result in the middle of its use that cannot be saved: part of torch's graph."""
+    torch = sys.modules.get("torch")
+    if torch is None or depth == 0:
+        return False
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is not None
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(is_passing(part, depth - 1) for part in parts[:16])
 
 
 def say(text: str) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import pickle
+import warnings
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from . import say
 
@@ -122,6 +124,9 @@ def _fill(tensor: Any, state: dict[str, Any]) -> None:
             tensor.grad = state["grad"]
         if "hooks" in state:
             tensor._backward_hooks = state["hooks"]  # noqa: SLF001
+        if numbers := [*state.get("hooks", ()), *state.get("hooks_after", ())]:
+            # new hooks are numbered after those that came back: they would take their places
+            RemovableHandle.next_id = max(RemovableHandle.next_id, *(number + 1 for number in numbers))
         if "hooks_after" in state:
             tensor._post_accumulate_grad_hooks = state["hooks_after"]  # noqa: SLF001
 
@@ -147,7 +152,9 @@ def _unflatten(kind: Any, inner: Any, context: Any, size: Any, stride: Any) -> A
 
 
 def _otherwise(kind: Any, make: Any, arguments: Any, requires_grad: bool) -> Any:  # noqa: FBT001
-    return _as(kind, make(*arguments), requires_grad)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a kind of tensor that is new or old: it was made once, and warned of
+        return _as(kind, make(*arguments), requires_grad)
 
 
 def _as(kind: Any, made: Any, requires_grad: bool) -> Any:  # noqa: FBT001

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import pickle
 import weakref
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ def reduce_optimizer(optimizer: Any) -> Any:
 def _fill_optimizer(optimizer: Any, saved: Any) -> None:
     state, counted = saved
     optimizer.__dict__.update(state)
+    _number_hooks(state)
     optimizer._patch_step_function()  # noqa: SLF001 - the class's own step has its hooks only then
     if counted:
         optimizer.step = _counted(optimizer)
@@ -45,10 +48,28 @@ def _counted(optimizer: Any) -> Any:
 
 
 def reduce_scaler(scaler: Any) -> Any:
-    """Keep a scaler as it is; what it knows of a step in progress goes by the optimizer's address."""
-    if scaler._per_optimizer_states:  # noqa: SLF001
-        raise pickle.PicklingError("a GradScaler can be saved only after its update()")
-    return _bare, (type(scaler),), dict(scaler.__dict__), None, None, _fill
+    """Keep a scaler as it is. What it knows of a step in progress goes by the optimizer's address."""
+    state = dict(scaler.__dict__)
+    steps = state.pop("_per_optimizer_states")
+    optimizers = {id(thing): thing for thing in gc.get_objects() if id(thing) in steps} if steps else {}
+    return (
+        _bare,
+        (type(scaler),),
+        (state, [(optimizers[key], step) for key, step in steps.items()]),
+        None,
+        None,
+        _fill_scaler,
+    )
+
+
+def _fill_scaler(scaler: Any, saved: Any) -> None:
+    from torch.amp import grad_scaler
+
+    state, steps = saved
+    scaler.__dict__.update(state)
+    scaler._per_optimizer_states = defaultdict(grad_scaler._refresh_per_optimizer_state)  # noqa: SLF001
+    for optimizer, step in steps:
+        scaler._per_optimizer_states[id(optimizer)] = step  # noqa: SLF001
 
 
 def reduce_module(module: Any) -> Any:
@@ -65,7 +86,8 @@ def reduce_module(module: Any) -> Any:
         return _compiled, (_compilation(module.dynamo_ctx), module._orig_mod)  # noqa: SLF001
     function = module.__dict__.get("_compiled_call_impl")
     derived = _derived(module.__dict__.get("_forward_pre_hooks") or {})
-    if not function and not derived:
+    hooked = any(value for name, value in module.__dict__.items() if name.endswith("_hooks"))
+    if not (function or derived or hooked):
         return NotImplemented
     make, arguments, state, *_ = module.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     state = {name: value.detach() if name in derived else value for name, value in state.items()}
@@ -119,6 +141,14 @@ def _fill(thing: Any, state: Any) -> None:
     thing.__dict__.update(state)
 
 
+def _number_hooks(state: Any) -> None:
+    """Have new hooks numbered after those that came back: they would take their places."""
+    from torch.utils.hooks import RemovableHandle
+
+    numbers = [key for name, hooks in state.items() if name.endswith("_hooks") and hooks for key in hooks]
+    RemovableHandle.next_id = max([RemovableHandle.next_id, *(key + 1 for key in numbers if isinstance(key, int))])
+
+
 def _parametrized(kind: Any, names: list[str]) -> Any:
     made = object.__new__(kind)
     parametrize._inject_new_class(made)  # noqa: SLF001 - what register_parametrization does first
@@ -137,5 +167,6 @@ def _compiled(how: Any, original: Any) -> Any:
 def _fill_module(module: Any, saved: Any) -> None:
     state, how = saved
     module.__setstate__(state)
+    _number_hooks(state)
     if how is not None:
         module._compiled_call_impl = _compiled(how, module._call_impl)  # noqa: SLF001

@@ -18,13 +18,24 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     if type(thing) in (torch.dtype, torch.device, torch.layout, torch.memory_format):
         return (repr(thing),)
     if isinstance(thing, torch.utils.hooks.RemovableHandle):
-        return ("handle", walk.form(thing.hooks_dict_ref()), thing.id)
+        return ("handle", thing.id in (thing.hooks_dict_ref() or ()))
+    if type(thing).__name__ == "_WrappedHook":  # which has its function's name and module as attributes, or not
+        return ("hook", walk.form(thing.hook))
     if isinstance(thing, type) or callable(getattr(thing, "__next__", None)):
         return None
     if hasattr(thing, "__dict__"):
         parts = sorted(thing.__dict__.items())
-        return (walk.form(type(thing)), [(name, walk.form(part)) for name, part in parts if name != "_iterator"])
+        return (
+            walk.form(type(thing)),
+            [(name, _part(walk, name, part)) for name, part in parts if name != "_iterator"],
+        )
     return None
+
+
+def _part(walk: Any, name: str, part: Any) -> Any:
+    """Hooks are numbered as they come, across all of a process."""
+    hooks = name.endswith(("_hooks", "_with_kwargs", "_always_called")) and isinstance(part, dict)
+    return [walk.form(hook) for hook in part.values()] if hooks else walk.form(part)
 
 
 def _memory(walk: Any, storage: Any) -> int | None:
@@ -44,5 +55,5 @@ def _tensor(walk: Any, tensor: Any) -> tuple[Any, ...]:
     elif tensor.layout is not torch.strided or tensor.is_quantized:
         look += (repr(tensor.detach()),)
     grad = (walk.form(tensor.grad) if tensor.is_leaf else None, tensor.requires_grad, tensor.is_leaf)
-    hooks = (walk.form(tensor._backward_hooks or None),)
+    hooks = ([walk.form(hook) for hook in (tensor._backward_hooks or {}).values()],)
     return (walk.form(type(tensor)), *look, *grad, *hooks, walk.form(tensor.__dict__))
