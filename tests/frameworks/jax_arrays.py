@@ -22,7 +22,7 @@ for k in range(3):
     out.append((float(jax.random.normal(sub)), float(jax.random.uniform(old)), float(scalar + k)))
     put = put.at[k % 2].add(k)
 print(weak.weak_type, (weak + half).dtype, put.committed, whole.committed, jax.random.key_impl(key))
-put.sharding, out, jax.tree.leaves(tree)
+out, jax.tree.leaves(tree)
 """,
         every=3,
         library="jax",
