@@ -11,7 +11,8 @@ from typing import Any
 import lightgbm
 from lightgbm.callback import EarlyStopException
 
-from .boosting import Counts, Rounds, counts_of, joined
+from .boosting import Rounds, joined
+from .counts import Counts, counts_of
 from .session import Session
 
 

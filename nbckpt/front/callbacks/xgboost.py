@@ -11,7 +11,8 @@ from typing import Any
 import xgboost
 from xgboost.callback import EarlyStopping, TrainingCallback
 
-from .boosting import Rounds, counts_of, joined
+from .boosting import Rounds, joined
+from .counts import counts_of
 from .session import Session
 
 _BEGUN_ANEW = frozenset({"starting_round"})
