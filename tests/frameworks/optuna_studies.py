@@ -44,9 +44,9 @@ def objective(trial):
         if trial.should_prune():
             raise optuna.TrialPruned
     return x * y
-study = optuna.create_study(study_name="one", sampler=optuna.samplers.TPESampler(seed=3, multivariate=True, n_startup_trials=2),
-                            pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
-many = optuna.create_study(study_name="many", directions=["minimize", "maximize"], sampler=optuna.samplers.NSGAIISampler(seed=4))
+tpe, nsga = optuna.samplers.TPESampler(seed=3, n_startup_trials=2), optuna.samplers.NSGAIISampler(seed=4)
+study = optuna.create_study(study_name="one", sampler=tpe, pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
+many = optuna.create_study(study_name="many", directions=["minimize", "maximize"], sampler=nsga)
 for n in range(6):
     study.optimize(objective, n_trials=1)
     many.optimize(lambda trial: (trial.suggest_float("z", 0, 1), trial.suggest_float("w", 0, 1)), n_trials=1)

@@ -44,7 +44,8 @@ kernel = stats.gaussian_kde(stats.norm.rvs(size=20, random_state=1))
 np.random.seed(8)
 out = []
 for k in range(4):
-    out.append((normal.rvs(2), beta.rvs(), sobol.random(2), halton.random(1), cube.random(2), kernel.resample(1, seed=rng)))
+    out.append((normal.rvs(2), beta.rvs(), sobol.random(2), halton.random(1), cube.random(2)))
+    out.append(kernel.resample(1, seed=rng))
 beta.random_state is rng, halton.rng is rng
 """,
         library="scipy",

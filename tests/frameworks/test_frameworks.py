@@ -21,6 +21,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras, of its own variables
 def test_a_library_ends_as_if_it_had_not_been_killed(
     program: Program, lab: Lab, available: Callable[[Program], None]
 ) -> None:

@@ -17,6 +17,12 @@ X = RNG.normal(size=(40, 3)).astype("float32")
 Y = (X.sum(axis=1, keepdims=True) + RNG.normal(size=(40, 1))).astype("float32")
 
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),  # of Keras's own variables
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
+]
+
+
 class Killed(Exception):
     pass
 

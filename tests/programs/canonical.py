@@ -130,7 +130,8 @@ class _Walk:
             name: value
             for name, value in vars(kind).items()
             if name not in looked_up
-            and not (name.startswith("__") and name.endswith("__")) and not isinstance(value, types.MemberDescriptorType)
+            and not (name.startswith("__") and name.endswith("__"))
+            and not isinstance(value, types.MemberDescriptorType)
         }
         at_home = self.namespace.get(kind.__qualname__) is kind
         inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]

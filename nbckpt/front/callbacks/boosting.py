@@ -9,6 +9,7 @@ from ...errors import CellChangedError
 from .counts import Counts, put_counts
 from .session import Session
 
+
 class Rounds:
     """How far a training by rounds is: begins or goes on, and knows what is left."""
 

@@ -180,10 +180,10 @@ def _begin_with(callback: Any, kept: dict[str, Any]) -> None:
 
     def go_on(env: Any) -> None:
         del callback._init  # noqa: SLF001 - LightGBM's own callbacks all have it
-        callback._init(env)
+        callback._init(env)  # noqa: SLF001
         _put_metrics(callback, kept)
 
-    callback._init = go_on
+    callback._init = go_on  # noqa: SLF001
 
 
 def _put_metrics(callback: Any, kept: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ def reduce(kind: Any) -> Any:
     """Keep what an array class is made of, unless it was derived from one."""
     if kind.__bases__ != (ctypes.Array,):
         return NotImplemented
-    return _array_class, (kind._type_, kind._length_)  # noqa: SLF001 - ctypes' public names
+    return _array_class, (kind._type_, kind._length_)
 
 
 def _array_class(element: Any, length: int) -> Any:

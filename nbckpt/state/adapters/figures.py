@@ -37,7 +37,9 @@ def _fill(figure: Any, saved: tuple[dict[str, Any], Any, Any]) -> None:
     stale = state.get("_stale", True)
     figure.__setstate__(state)
     if canvas is None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg as canvas  # noqa: N813
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg
     canvas(figure)
     if drawn is not None and hasattr(figure.canvas, "get_renderer"):
         figure.canvas.get_renderer()

@@ -38,8 +38,9 @@ def _fill(thing: Any, saved: tuple[dict[str, Any], dict[str, Any]]) -> None:
 
 def _fill_tracked(thing: Any, saved: tuple[list[Any], dict[str, Any]]) -> None:
     items, state = saved
-    base = next(kind for kind in (list, dict, set) if isinstance(thing, kind))
-    (list.extend if base is list else base.update)(thing, items)
+    # past the methods of its own, which would track what is tracked already
+    add: Any = list.extend if isinstance(thing, list) else dict.update if isinstance(thing, dict) else set.update
+    add(thing, items)
     vars(thing).update(state)
 
 
@@ -69,7 +70,7 @@ def _take_identities(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 _PUT: dict[str, Callable[[Any, Any], Any]] = {
     "stored_ids": lambda _, stores: {store: set(map(id, objects)) for store, objects in stores.items()},
-    "_trainable_variables_indices": lambda thing, pairs: {thing._var_key(one): index for one, index in pairs},
+    "_trainable_variables_indices": lambda thing, pairs: {thing._var_key(one): index for one, index in pairs},  # noqa: SLF001
     "_loss_ids": lambda _, losses: set(map(id, losses)),
     "_nodes": lambda _, pairs: {f"{id(operation)}_ib-{number}" for operation, number in pairs},
 }

@@ -49,7 +49,9 @@ def _graph(dataset: Any) -> bytes:
     try:
         return bytes(dataset._as_serialized_graph().numpy())  # noqa: SLF001 - its public way goes through a file
     except tf.errors.OpError as error:
-        raise pickle.PicklingError(f"a tf.data pipeline that runs Python code cannot be saved ({error.message})") from error
+        raise pickle.PicklingError(
+            f"a tf.data pipeline that runs Python code cannot be saved ({error.message})"
+        ) from error
 
 
 def _shuffles_anew(graph: bytes) -> bool:

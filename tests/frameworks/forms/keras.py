@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 
-
 def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     """The form of Keras's own objects."""
     if isinstance(thing, keras.Variable):
