@@ -155,7 +155,8 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
-        from ..run.instrument import fingerprint, holds_loop, instrument, shown_target
+        from ..run.instrument import instrument, is_guarded, shown_target
+        from ..run.syntax import fingerprint
         from ..settings import Settings
         from ..state.namespace import liveness
 
@@ -169,7 +170,7 @@ class Extension:
         source = ast.unparse(module)
         digest = fingerprint(module)[:8]
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        alive = liveness(module.body, holds_loop)
+        alive = liveness(module.body, is_guarded)
         rewritten, plan = instrument(module)
         return _Beginning(self, settings, plan, source, digest, code, alive), rewritten.body
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ..errors import CellChangedError, OptionError, RestoreError, UnknownCheckpoint
 from ..run import cursors
 from ..run.checkpoint import Run
-from ..run.cursors import NOTHING
 from ..run.loops import Loop, turns
 from ..run.position import Position, ancestors
 from ..settings import DEFAULT_STORE, Settings
-from ..state import pickling, randomness
+from ..state import parts, randomness
+from ..state.home import NOTHING, Home
 from ..state.namespace import Selection
 from ..storage.repository import Repository
 
@@ -85,8 +85,8 @@ def load(name: str, *, store: str | None = None) -> dict[str, Any]:
     saved = Repository.open(place, create=False).load(name)
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
-    home = pickling.Home(dict(sys.modules["__main__"].__dict__))
-    root = pickling.build(saved.parts["state"], saved.parts["definitions"], home)
+    home = Home(dict(sys.modules["__main__"].__dict__))
+    root = parts.build(saved.parts, saved.parts["definitions"], home)
     variables: dict[str, Any] = {**root["attributes"], **root["variables"]}
     home.namespace.update(home.made | variables)
     return variables

@@ -7,19 +7,21 @@ run *arrives*, and from there on it is an ordinary run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state import randomness
+from ..state.home import NOTHING
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
-from . import cursors
+from . import comprehensions, cursors
 from .checkpoint import Run
-from .cursors import NOTHING, Cursor
-from .loops import AsyncTurns, Loop, turns
-from .position import LOOPS, Match, Plan, Position, Statement, ancestors, match
+from .cursors import Cursor
+from .gathering import Comprehensions
+from .loops import AsyncTurns, Loop, adding, turns
+from .position import LOOPS, Match, Plan, Position, Statement, ancestors, loop_word, match
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -37,6 +39,7 @@ class CellRun(Run):
         self.begin = begin
         """Begins another cell that this one runs, as the front would."""
         self.frames = Frames()
+        self.comprehensions = Comprehensions(self.loops)
         self.reached_end = False
         self.way: Resume | None = None
         """The way back to the saved boundary, until it is reached."""
@@ -116,9 +119,7 @@ class CellRun(Run):
     def _approach(self, way: Resume, key: str) -> bool:
         statement = self.plan[key]
         needed = key in way.entered or way.is_before(key)
-        if not way.built and (
-            needed or way.needs_state(self._read_to_define(statement), self._saved().parts["state"].info)
-        ):
+        if not way.built and (needed or way.needs_state(self._read_to_define(statement), self.saved_names())):
             self.build()
             way.built = True
         if way.is_before(key):
@@ -232,7 +233,7 @@ class CellRun(Run):
         """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
         loop = self.loops.get(key)
         if loop is None:
-            loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+            loop = self.loops[key] = self._begun(key)
         if self.way is not None:
             loop.count = self._record(key)["count"]
             if not self.way.is_top(key):
@@ -243,9 +244,14 @@ class CellRun(Run):
         loop.count += 1
         return False
 
+    @property
+    def returning(self) -> bool:
+        """Whether this is the way back to the saved boundary."""
+        return self.way is not None
+
     def loop(self, key: str, iterable: Any) -> Iterator[Any]:
         """The items of a `for` loop whose header was evaluated."""
-        loop = Loop(key, nested=self.plan[key].nested)
+        loop = self._begun(key)
         if self.way is None:
             loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
             if loop.cursor.kind == "iterator":
@@ -259,7 +265,12 @@ class CellRun(Run):
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""
-        return self._go_on(Loop(key, nested=self.plan[key].nested), cursors.reopen(self._record(key)))
+        return self._go_on(self._begun(key), cursors.reopen(self._record(key)))
+
+    def _begun(self, key: str) -> Loop:
+        statement = self.plan[key]
+        gathering = self.comprehensions.begin(key, statement.gathers) if statement.gathers else None
+        return Loop(key, nested=statement.nested, gathering=gathering)
 
     def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
         self.loops[loop.key] = loop
@@ -277,35 +288,41 @@ class CellRun(Run):
             self._after_replay(self.way, loop.key)
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
+        if loop.gathering is not None:
+            loop.gathering.put_back(record)
         self.loops[loop.key] = loop
         if not self.way.is_top(loop.key):
             return cursors.current_item(record, cursor)
         self._arrive()
         return NOTHING
 
-    def async_loop(self, key: str, iterable: Any) -> AsyncIterator[Any]:
+    def async_loop(self, key: str, iterable: Any) -> Any:
         """The items of an `async for` loop whose header was evaluated."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        loop = self.loops[key] = self._begun(key)
         if self.way is None:
             loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
-            return AsyncTurns(self, loop)
+            return self._async_turns(loop)
         record, line = self._record(key), self.plan[key].line
 
         async def prepare() -> Any:
             cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.trusting)
             return self._entered(loop, cursor)
 
-        return AsyncTurns(self, loop, prepare)
+        return self._async_turns(loop, prepare)
 
-    def async_again(self, key: str) -> AsyncIterator[Any]:
+    def async_again(self, key: str) -> Any:
         """The items left of an `async for` loop whose iterator came back."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        loop = self.loops[key] = self._begun(key)
         current = self._entered(loop, cursors.reopen(self._record(key)))
 
         async def prepare() -> Any:
             return current
 
-        return AsyncTurns(self, loop, prepare)
+        return self._async_turns(loop, prepare)
+
+    def _async_turns(self, loop: Loop, prepare: Callable[[], Awaitable[Any]] | None = None) -> Any:
+        items = AsyncTurns(self, loop, prepare)
+        return items if loop.gathering is None else adding(loop.gathering, [items])
 
     # -- replays ---------------------------------------------------------------------------------------------
 
@@ -325,10 +342,16 @@ class CellRun(Run):
         randomness.restore_held(self.namespace, way.held)
         now = self.variable_digests()
         if changed := [name for name in now if now[name] != way.digests[name]]:
+            around = way.entered[: way.entered.index(key)]
+            if any(self.plan[name].gathers for name in around):
+                raise RestoreError(
+                    f"drawing the finished items of the loop at line {self.plan[key].line} again changed "
+                    f"{', '.join(changed)}, which the comprehension around it had taken up. Nothing was lost: start "
+                    "over with --fresh; looping over a list avoids it"
+                )
             self.status.notice(
                 f"drawing its finished items again also changed {', '.join(changed)}, which was put back"
             )
-            around = way.entered[: way.entered.index(key)]
             self.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 
     def _record(self, key: str) -> dict[str, Any]:
@@ -343,7 +366,8 @@ class CellRun(Run):
         self.boundary(self._position("top", loop.key), turn=not loop.nested)
 
     def loop_name(self, key: str) -> str:
-        return f"the loop at line {self.plan[key].line}"
+        statement = self.plan[key]
+        return f"the {loop_word(statement)} at line {statement.line}"
 
     def _position(self, where: Any, key: str) -> Position:
         around = ancestors(key)
@@ -371,7 +395,7 @@ class Resume:
         """Whether the saved objects are in place."""
         self.rebound: set[str] = set()
         """Names of definitions that ran again."""
-        self.held: dict[str, Any] = {}
+        self.held: dict[tuple[str, ...], Any] = {}
         self.digests: dict[str, str | None] = {}
         self._saved_keys = {now: saved for saved, now in found.renamed.items()}
 
@@ -384,9 +408,9 @@ class Resume:
     def saved_key(self, key: str) -> str:
         return self._saved_keys[key]
 
-    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
+    def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
-        return bool(read & {variable["name"] for variable in info["variables"]})
+        return not read.isdisjoint(saved)
 
 
 class Frames:
@@ -400,6 +424,12 @@ class Frames:
             return
         at = error.__traceback__
         while at is not None:
-            while at.tb_next is not None and at.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            while at.tb_next is not None and _is_ours(at.tb_next.tb_frame.f_code):
                 at.tb_next = at.tb_next.tb_next
             at = at.tb_next
+
+
+def _is_ours(code: CodeType) -> bool:
+    if code.co_name == "<listcomp>" and comprehensions.STRETCH in code.co_varnames:
+        return True  # around the user's own
+    return code.co_filename.startswith(_PACKAGE)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import adapters, definitions, namespace as names, pickling, randomness, surroundings
+from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
+from ..state.home import NOTHING, Home
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
 from .capture import Capture, packages_of, type_name
@@ -71,12 +72,12 @@ class Run(ABC):
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.metrics: dict[str, float] = {}
-        self.result: Any = pickling.NOTHING
+        self.result: Any = NOTHING
         self.saved: Loaded | None = None
         """The snapshot that this run goes on from, until its state is in place."""
-        self.root: dict[str, Any] = {}
-        """The graph of that snapshot, once it is built."""
-        self.home = pickling.Home(namespace if home is None else home)
+        self.root: parts.Root = {}
+        """What that snapshot holds, once it is built."""
+        self.home = Home(namespace if home is None else home)
         self.capture = Capture(self.home, selection, remade, self.status.notice)
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
@@ -151,15 +152,16 @@ class Run(ABC):
         """
         saved = self._saved()
         modules = saved.description["modules"]
-        root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
+        root = parts.build(saved.parts, saved.parts["definitions"], self.home)
         for notice in adapters.take_said():
             self.status.notice(notice)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
-        if self.settings.rng and root["random"] is not None:
-            randomness.check(root["random"])
+        if self.settings.rng and root["moment"]["random"] is not None:
+            randomness.check(root["moment"]["random"])
         for name in self.selection.exclude:
             root["variables"].pop(name, None)
         self.root = root
+        self.selection.joined |= root["variables"].keys() - self.selection.names
         for name, live in self.differing.items():
             values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
             self.status.notice(
@@ -171,6 +173,11 @@ class Run(ABC):
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
+
+    def saved_names(self) -> frozenset[str]:
+        """The variables that the snapshot holds."""
+        saved = self._saved().parts.values()
+        return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
 
     def build_again(self, entered: Mapping[str, Loop]) -> None:
         """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones."""
@@ -221,12 +228,13 @@ class Run(ABC):
                 "again in a cell before this one, or open it in a `with` block around the loop, and run the cell again",
                 tuple(lacking),
             )
-        if self.settings.rng and self.root["random"] is not None:
-            for notice in randomness.restore(self.root["random"]):
+        moment = self.root["moment"]
+        if self.settings.rng and moment["random"] is not None:
+            for notice in randomness.restore(moment["random"]):
                 self.status.notice(notice)
-        if unmade := surroundings.put_back(self.root["surroundings"]):
+        if unmade := surroundings.put_back(moment["surroundings"]):
             self.status.notice(unmade)
-        self.result = self.root["result"]
+        self.result = moment["result"]
         self.status.kept = self.status.worked = self.worked_before
         self.status.resumed_age = max(0.0, time.time() - float(description.get("saved_at", time.time())))
         self.status.saved_at = description.get("saved_at")
@@ -269,12 +277,20 @@ class Run(ABC):
             self.tell("progress")
 
     def _is_in_vain(self, position: Position) -> bool:
-        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed.
+        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.
 
         Then the loop around it is waited for, where there is one.
         """
         for key in position.turns:
-            cursor = self.loops[key].cursor
+            loop = self.loops[key]
+            if loop.gathering is not None and loop.gathering.is_shared:
+                self.status.notice(
+                    f"{self.loop_name(key)} makes functions that share its variables: nothing is saved inside it, "
+                    "but when it ends"
+                )
+                self.owed = key
+                return True
+            cursor = loop.cursor
             if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
                 why = (
                     f"{self.loop_name(key)} goes over something that cannot be saved half way and works on "
@@ -346,17 +362,19 @@ class Run(ABC):
                 for key in position.turns
             },
             "attributes": self.attributes,
-            "result": self.result,
-            "surroundings": surroundings.changes(self.surroundings),
-            "random": randomness.capture() if self.settings.rng else None,
+            "moment": {
+                "result": self.result,
+                "surroundings": surroundings.changes(self.surroundings),
+                "random": randomness.capture() if self.settings.rng else None,
+            },
         }
         drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
         captured = self.capture.take(self.namespace, needed, drawn_again, rest)
-        pickled, contents = captured.pickled, captured.contents
-        variables = [{"name": name, "type": type_name(value)} for name, value in contents.data.items()]
-        shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
-        parts = [
-            PartData("state", pickled.stream, pickled.buffers, {"variables": variables}),
+        contents = captured.contents
+        types = {name: type_name(value) for name, value in contents.data.items()}
+        shown = self.recorder.to_json(with_result=self.result is NOTHING)
+        data = [
+            *(PartData(p.name, p.stream, p.buffers, {"variables": _listed(p, types)}) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
@@ -379,7 +397,7 @@ class Run(ABC):
             "metrics": self.metrics,
             **self.origin,
         }
-        return parts, description
+        return data, description
 
     # -- finish ----------------------------------------------------------------------------------------------
 
@@ -395,7 +413,7 @@ class Run(ABC):
         self.status.worked = self.worked()
         self.schedule.stop()
         if pickling.digest(self.result) is None:
-            self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
+            self.result = NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save(Position("end"), finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
@@ -427,6 +445,11 @@ class Run(ABC):
         """Show the status; what it shows is not part of the cell's output."""
         with self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self.reporter.show(self.status, event=event)
+
+
+def _listed(part: parts.Part, types: Mapping[str, str]) -> list[dict[str, str]]:
+    """The variables in a part, for people."""
+    return [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
 
 
 def listed(reasons: Mapping[str, str]) -> str:

@@ -23,11 +23,9 @@ from typing import Any
 
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
+from ..state.home import NOTHING, quiet
 from . import loaders
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
-
-NOTHING: Any = pickling.NOTHING
-"""Stands for "no item": None is an item like any other."""
 
 
 @dataclass(slots=True)
@@ -205,7 +203,7 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     """The first and the last finished item, where the saved iterator still knows them."""
     if record["kind"] != "iterator":
         return None
-    with pickling.quiet():
+    with quiet():
         source = record["iterator"].__reduce__()
     if source[0] is not iter or len(source[1]) != 1:
         return None
@@ -340,7 +338,7 @@ def total_of(iterable: Any) -> int | None:
 
 def _total(iterable: Any) -> int | None:
     if type(iterable) in (enumerate, zip, map):
-        with pickling.quiet():
+        with quiet():
             parts = [part for part in iterable.__reduce__()[1] if isinstance(part, Iterator)]
         totals = [_total(part) for part in parts]
         known = [total for total in totals if total is not None]

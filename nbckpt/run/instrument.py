@@ -11,6 +11,8 @@ The rewritten cell is the same code with the same line numbers, plus calls to th
                                            if RUN.step("1.body.1"): check()
     x                          RUN.end(x) if RUN.step("2") else RUN.ended()
 
+A comprehension that is a statement's whole value is rewritten by `comprehensions.py`.
+
 Nothing else changes: the body of an innermost loop, functions, classes, handlers, `finally` and a loop's
 `else` are left as they are. Every top-level statement stays one statement, because IPython compiles each
 alone, and conditions and iterables are evaluated in place, so that `await` and `:=` in them keep working.
@@ -19,12 +21,12 @@ alone, and conditions and iterables are evaluated in place, so that `await` and 
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from . import RUN
+from . import comprehensions
 from .position import LOOPS, Kind, Plan, Statement
+from .syntax import at, call, fingerprint, iterated, run
 
 CONFIGURING = frozenset(
     "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()
@@ -45,9 +47,6 @@ _KINDS: dict[type[ast.stmt], Kind] = {
 _WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
 _LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 
-# A header made of these only looks things up, and going over it draws no random numbers either: that of a loader does.
-_PURE_CALLS = frozenset("range len".split())
-
 
 def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
     """Return the rewritten module and the plan of its statements. `module` is used up."""
@@ -55,15 +54,9 @@ def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
     rewriter = _Rewriter()
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
-        rewritten.append(ast.Expr(_call("end")))
+        rewritten.append(ast.Expr(call("end")))
     result = ast.Module(rewritten, module.type_ignores)
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
-
-
-def fingerprint(*nodes: ast.AST | None) -> str:
-    """Hash code by its meaning: comments, layout and line numbers never matter."""
-    text = "\n".join(ast.unparse(node) for node in nodes if node is not None)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class _Rewriter:
@@ -75,41 +68,43 @@ class _Rewriter:
         result = []
         for index, node in enumerate(body):
             last = top and index == len(body) - 1
-            result.append(self.statement(node, f"{parent}{index}", top=top, last=last))
+            result += self.statement(node, f"{parent}{index}", top=top, last=last)
         return result
 
-    def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> ast.stmt:
+    def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> list[ast.stmt]:
         kind = _kind(node)
         self.statements[key] = _describe(node, key, kind)
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            return node  # must stay at the top of the file to be legal; has no effect when the cell runs
-        if top and isinstance(node, ast.Expr):
-            value = _call("end", node.value) if last else node.value
-            otherwise = _call("ended") if last else ast.Constant(None)
-            node.value = _at(ast.IfExp(_call("step", ast.Constant(key)), value, otherwise), node.value)
-            return node
-        rewritten = self.inside(node, key, kind)
+            return [node]  # must stay at the top of the file to be legal; has no effect when the cell runs
+        shown = top and isinstance(node, ast.Expr)
+        if kind == "comprehension":
+            self.statements |= comprehensions.clauses(node, key)
+            rewritten = comprehensions.rewritten(node, key, shown=shown)
+        elif isinstance(node, ast.Expr) and shown:
+            value = call("end", node.value) if last else node.value
+            otherwise = call("ended") if last else ast.Constant(None)
+            node.value = at(ast.IfExp(call("step", ast.Constant(key)), value, otherwise), node.value)
+            return [node]
+        else:
+            rewritten = [self.inside(node, key, kind)]
         if top and kind not in ("plain", "always"):
-            frames = ast.withitem(ast.Attribute(_run(), "frames", ast.Load()))
-            rewritten = _at(ast.With([frames], [rewritten]), node)
-        guarded: ast.stmt = _at(ast.If(_call("step", ast.Constant(key)), [rewritten], []), node)
-        return guarded
+            frames = ast.withitem(ast.Attribute(run(), "frames", ast.Load()))
+            rewritten = [at(ast.With([frames], rewritten), node)]
+        guarded = at(ast.If(call("step", ast.Constant(key)), rewritten, []), node)
+        return [guarded, comprehensions.expression(node, last=last)] if shown else [guarded]
 
     def inside(self, node: Any, key: str, kind: Kind) -> ast.stmt:
         """Rewrite the header of a compound statement and descend into its blocks."""
         name = ast.Constant(key)
         if kind in ("for", "async for"):
-            enters = "enters" if _is_pure(node.iter) else "enters_drawing"
-            again, loop = ("again", "loop") if kind == "for" else ("async_again", "async_loop")
-            choice = ast.IfExp(_call(enters, name), _call(again, name), _call(loop, name, node.iter))
-            node.iter = _at(choice, node.iter)
+            node.iter = iterated(key, node.iter, asynchronous=kind == "async for")
         elif kind == "while":
-            node.test = _at(ast.BoolOp(ast.Or(), [_call("turn", name), node.test]), node.test)
+            node.test = at(ast.BoolOp(ast.Or(), [call("turn", name), node.test]), node.test)
         elif kind == "if":
             # `not not` asks for the truth value here, so that an error in it is the user's own line.
             truth = ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node.test))
-            choice = ast.IfExp(_call("enters", name), _call("taken", name), _call("branch", name, truth))
-            node.test = _at(choice, node.test)
+            choice = ast.IfExp(call("enters", name), call("taken", name), call("branch", name, truth))
+            node.test = at(choice, node.test)
         if kind in ("for", "async for", "while", "with", "try", "if"):
             self.descend(node, "body", key)
         if kind == "if":
@@ -118,14 +113,33 @@ class _Rewriter:
         return rewritten
 
     def descend(self, node: Any, block: str, key: str) -> None:
-        if any(holds_loop(child) for child in getattr(node, block)):
+        if is_guarded(node, block):
             setattr(node, block, self.block(getattr(node, block), f"{key}.{block}."))
 
 
 def _kind(node: ast.stmt) -> Kind:
     if isinstance(node, _DEFINITIONS) or _configures_kernel(node):
         return "always"
-    return _KINDS[type(node)] if holds_loop(node) else "plain"
+    if comprehensions.value_of(node) is not None:
+        return "comprehension"
+    return _KINDS[type(node)] if _has_boundaries(node) else "plain"
+
+
+def is_guarded(node: Any, block: str) -> bool:
+    """Whether there are boundaries between the statements of a statement's block.
+
+    A loop whose body holds no other loop is left plain, whatever comprehensions it makes.
+    """
+    inside = holds_loop if isinstance(node, _LOOP_NODES) else _has_boundaries
+    return any(inside(child) for child in getattr(node, block, ()))
+
+
+def _has_boundaries(node: Any) -> bool:
+    if isinstance(node, _LOOP_NODES) or comprehensions.value_of(node) is not None:
+        return True
+    if isinstance(node, ast.If):
+        return is_guarded(node, "body") or is_guarded(node, "orelse")
+    return isinstance(node, _WITH_OR_TRY) and is_guarded(node, "body")
 
 
 def holds_loop(node: Any) -> bool:
@@ -149,19 +163,6 @@ def _configures_kernel(node: ast.stmt) -> bool:
     return False
 
 
-def _is_pure(node: ast.expr) -> bool:
-    """Whether a loop's header is `range(...)` or a display, of what is only looked up."""
-    if not isinstance(node, (ast.Call, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)):
-        return False
-    for part in ast.walk(node):
-        if isinstance(part, ast.Call):
-            if not (isinstance(part.func, ast.Name) and part.func.id in _PURE_CALLS):
-                return False
-        elif isinstance(part, (ast.GeneratorExp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp)):
-            return False
-    return True
-
-
 def _describe(node: Any, key: str, kind: Kind) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
@@ -170,6 +171,8 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
         header, name = fingerprint(node.target, node.iter), ast.unparse(node.target)
     elif kind in ("while", "if"):
         header, name = fingerprint(node.test), label.removesuffix(":")
+    elif kind == "comprehension":
+        header, name = comprehensions.header(node), label
     elif kind == "with":
         header, name = fingerprint(*node.items), label.removesuffix(":")
     else:
@@ -241,21 +244,4 @@ def shown_target(body: Sequence[ast.stmt]) -> list[ast.stmt]:
         target = last.target
     if not isinstance(target, ast.Name):
         return []
-    return [_at(ast.Expr(ast.Name(target.id, ast.Load())), target)]
-
-
-def _run() -> ast.expr:
-    return ast.Name(RUN, ast.Load())
-
-
-def _call(method: str, *args: ast.expr) -> ast.expr:
-    return ast.Call(ast.Attribute(_run(), method, ast.Load()), list(args), [])
-
-
-def _at(node: Any, place: ast.AST) -> Any:
-    """Give a new node, and what is new in it, the place of the code that it stands for."""
-    ast.copy_location(node, place)
-    for part in ast.walk(node):
-        if isinstance(part, (ast.expr, ast.stmt)) and not hasattr(part, "lineno"):
-            ast.copy_location(part, place)
-    return node
+    return [at(ast.Expr(ast.Name(target.id, ast.Load())), target)]

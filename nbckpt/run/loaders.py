@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..state import pickling
+from ..state.home import NOTHING
 from .replays import Follower, Trail
 
 
 def loader_in(iterator: Any) -> Any:
     """The loader's iterator that gives an iterator its items one by one, or None."""
     loading = sys.modules.get("torch.utils.data.dataloader")
-    inner = iterator.__reduce__()[1][0] if type(iterator) is enumerate else iterator
+    inner = _counted(iterator)[0] if type(iterator) is enumerate else iterator
     if loading is None or type(inner) is not loading._SingleProcessDataLoaderIter:  # noqa: SLF001
         return None
     return inner if inner._dataset_kind == loading._DatasetKind.Map else None  # noqa: SLF001
@@ -36,17 +36,23 @@ def skip(iterator: Any, record: Mapping[str, Any], count: int) -> tuple[Any, Fol
     indices = _followed(loader._sampler_iter, follower)  # noqa: SLF001
     if record["drawn_again"]:  # the current item could not be saved
         whole, loader._sampler_iter = loader._sampler_iter, indices  # noqa: SLF001
-        last = pickling.NOTHING
-        while follower.trail.count < count and (item := next(iterator, pickling.NOTHING)) is not pickling.NOTHING:
+        last = NOTHING
+        while follower.trail.count < count and (item := next(iterator, NOTHING)) is not NOTHING:
             last = item
         loader._sampler_iter, follower.trail.last = whole, last  # noqa: SLF001
     else:
-        while follower.trail.count < count and next(indices, pickling.NOTHING) is not pickling.NOTHING:
+        while follower.trail.count < count and next(indices, NOTHING) is not NOTHING:
             loader._num_yielded += 1  # noqa: SLF001
         if type(iterator) is enumerate:
-            iterator = enumerate(loader, iterator.__reduce__()[1][1] + follower.trail.count)
+            iterator = enumerate(loader, _counted(iterator)[1] + follower.trail.count)
     note_indices(loader, follower.trail)
     return iterator, follower
+
+
+def _counted(iterator: Any) -> tuple[Any, int]:
+    """What an `enumerate` goes over, and the number that it gives next."""
+    inner, number = iterator.__reduce__()[1]
+    return inner, number
 
 
 def _followed(indices: Iterator[Any], follower: Follower) -> Iterator[Any]:

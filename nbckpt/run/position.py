@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import CellChangedError
 from ..settings import OnChange
 
-Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try"]
+Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "comprehension"]
 
 LOOPS = ("for", "async for", "while")
 
@@ -41,6 +41,8 @@ class Statement:
     """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
+    gathers: str = ""
+    """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class _Finder:
             if old.kind in ("for", "async for"):
                 self.extended.add(new.key)
                 return new.key
-            if self.forced:
+            if self.forced and old.kind != "comprehension":
                 return new.key
         raise self.changed(f"line {old.line} was in progress: {old.code}")
 
@@ -248,7 +250,7 @@ class _Finder:
         if old.body != new.body:
             done = self.position.completed(key)
             self.notices.append(
-                f"the body of the loop at line {new.line} was edited: {done} iterations ran the old code"
+                f"the body of the {loop_word(new)} at line {new.line} was edited: {done} iterations ran the old code"
             )
 
     def _before(self, plan: Plan, key: str) -> list[Statement]:
@@ -275,6 +277,11 @@ class _Finder:
             "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
             + "\n".join(diff)
         )
+
+
+def loop_word(statement: Statement) -> str:
+    """What a loop is to a person."""
+    return "comprehension" if ".comp." in statement.key else "loop"
 
 
 def _steps(statements: Sequence[Statement]) -> list[Statement]:

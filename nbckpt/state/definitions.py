@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import caches
-from .pickling import digest, is_definition
+from .home import is_definition
+from .pickling import digest
 
 State = dict[tuple[str, ...], Any]
 """A definition's data, by the way to it: attributes, and in brackets a function's closure variables and cache."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .caches import CACHED
-from .pickling import DEFINITIONS, is_definition
+from .home import DEFINITIONS, is_definition
 
 _IPYTHONS = re.compile(
     r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__"
@@ -136,6 +136,8 @@ class Selection:
     binds: set[str]
     only: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
+    joined: set[str] = field(default_factory=set)
+    """Other names that share objects with these."""
     before: dict[str, int] = field(default_factory=dict)
     """What each user name was bound to when the run began, by identity."""
 
@@ -160,7 +162,12 @@ class Selection:
         else:
             rebound = {name for name, value in list(namespace.items()) if self.before.get(name) != id(value)}
             names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
-        return names - self.exclude
+        return (names | self.joined) - self.exclude
+
+    def others(self, namespace: Mapping[str, Any]) -> set[str]:
+        """The user's names that are not to be saved now, and may be."""
+        names = {name for name in list(namespace) if not is_ipythons(name)}
+        return names - self.chosen(namespace) - self.exclude
 
 
 def is_ipythons(name: str) -> bool:
@@ -219,13 +226,13 @@ class Liveness:
         return frozenset().union(*(names for key, names in self.before.items() if key != "0"), *self.tops.values())
 
 
-def liveness(body: Sequence[ast.stmt], is_compound: Callable[[ast.stmt], bool]) -> Liveness:
+def liveness(body: Sequence[ast.stmt], is_guarded: Callable[[ast.stmt, str], bool]) -> Liveness:
     """Find what is alive, backwards through the code; where in doubt, a name is alive.
 
-    `is_compound` says which statements have boundaries inside them.
+    `is_guarded` says whether there are boundaries between the statements of a statement's block.
     """
     functions = [node for part in body for node in ast.walk(part) if isinstance(node, _DEFERRED)]
-    flow = _Flow(is_compound, frozenset().union(*map(_reads_later, functions)))
+    flow = _Flow(is_guarded, frozenset().union(*map(_reads_later, functions)))
     inputs = flow.block(body, frozenset(), _Exits(), "")
     contexts = [node for part in body for node in ast.walk(part) if isinstance(node, (ast.With, ast.AsyncWith))]
     targets = [item.optional_vars for node in contexts for item in node.items if item.optional_vars]
@@ -247,8 +254,8 @@ class _Flow:
     `deferred` are the names that functions of the cell read: they may be called at any time.
     """
 
-    def __init__(self, is_compound: Callable[[ast.stmt], bool], deferred: frozenset[str]) -> None:
-        self.is_compound, self.deferred = is_compound, deferred
+    def __init__(self, is_guarded: Callable[[ast.stmt, str], bool], deferred: frozenset[str]) -> None:
+        self.is_guarded, self.deferred = is_guarded, deferred
         self.before: dict[str, frozenset[str]] = {}
         self.tops: dict[str, frozenset[str]] = {}
         self.turns: dict[str, frozenset[str]] = {}
@@ -263,11 +270,19 @@ class _Flow:
 
     def inner(self, node: Any, block: str, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
         """A block inside a statement: it has boundaries only if a loop in it makes them needed."""
-        body = getattr(node, block)
-        guarded = key is not None and any(self.is_compound(child) for child in body)
-        return self.block(body, after, exits, f"{key}.{block}." if guarded else None)
+        guarded = key is not None and self.is_guarded(node, block)
+        return self.block(getattr(node, block), after, exits, f"{key}.{block}." if guarded else None)
 
     def statement(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
+        for path in _clauses(node, key) if key is not None else ():
+            # what it will be added to, in an augmented assignment, is kept beside what it has made
+            targets = getattr(node, "targets", None) or [node.target] if not isinstance(node, ast.Expr) else []
+            self.tops[path] = (
+                (after.difference(*map(_stores, targets)))
+                | _reads_of_elements(node.value)
+                | exits.on_error
+                | self.deferred
+            )
         match node:
             case ast.If():
                 body = self.inner(node, "body", after, exits, key)
@@ -318,7 +333,7 @@ class _Flow:
     def anything(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
         """Statements with ways in and out that are not worth following: all they read is alive throughout."""
         alive = after | _reads(node) | exits.on_break | exits.on_continue | exits.on_error
-        if key is not None and self.is_compound(node):
+        if key is not None and self.is_guarded(node, "body"):
             self._mark_all(node.body, alive, f"{key}.body.")
         return alive
 
@@ -326,13 +341,15 @@ class _Flow:
         for index, node in enumerate(body):
             key = f"{path}{index}"
             self.before[key] = self.tops[key] = alive
+            self.tops |= dict.fromkeys(_clauses(node, key), alive)
             for block in ("body", "orelse"):
-                if self.is_compound(node):
-                    self._mark_all(getattr(node, block, ()), alive, f"{key}.{block}.")
+                if self.is_guarded(node, block):
+                    self._mark_all(getattr(node, block), alive, f"{key}.{block}.")
 
 
 _DEFERRED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
 _BINDING = (ast.Assign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 _BRANCHING: tuple[type[ast.stmt], ...] = (ast.Try, ast.Match, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
@@ -341,18 +358,35 @@ def _names(node: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:
 
 
 def _reads(node: ast.AST) -> frozenset[str]:
-    reads = _names(node, ast.Load) | _names(node, ast.Del)
-    if isinstance(node, ast.AugAssign):
-        reads |= _names(node.target, ast.Store)
-    return reads
+    if isinstance(node, ast.Name):
+        return frozenset() if isinstance(node.ctx, ast.Store) else frozenset({node.id})
+    if isinstance(node, (*_COMPREHENSIONS, ast.GeneratorExp)):
+        return _reads(node.generators[0].iter) | _reads_of_elements(node)
+    reads = frozenset().union(*map(_reads, ast.iter_child_nodes(node)))
+    return reads | _names(node.target, ast.Store) if isinstance(node, ast.AugAssign) else reads
 
 
 def _reads_later(node: ast.AST) -> frozenset[str]:
     """What a function or generator reads when it runs, rather than when it is made."""
     if not isinstance(node, ast.GeneratorExp):
         return _reads(node)
+    return _reads_of_elements(node)
+
+
+def _reads_of_elements(node: Any) -> frozenset[str]:
+    """What a comprehension or generator reads of its surroundings once it has begun."""
     first, *rest = node.generators
-    return frozenset().union(*map(_reads, [node.elt, *first.ifs, *rest]))
+    inside = [*(getattr(node, name) for name in ("elt", "key", "value") if hasattr(node, name)), *first.ifs, *rest]
+    return frozenset().union(*map(_reads, inside)) - frozenset().union(
+        *(_stores(clause.target) for clause in node.generators)
+    )
+
+
+def _clauses(node: Any, key: str) -> list[str]:
+    """The paths of the `for` clauses of a comprehension that is a statement's whole value."""
+    value = getattr(node, "value", None)
+    count = len(value.generators) if isinstance(value, _COMPREHENSIONS) else 0
+    return [key + ".comp.0" * depth for depth in range(1, count + 1)]
 
 
 def _stores(node: ast.AST) -> frozenset[str]:

@@ -65,5 +65,7 @@ class Omissions:
                 if live and name in needed - self.remade:
                     notices.append(f"{name} is {live} and is not saved; a resumed run needs it made again")
         if len(self.known) == before:
-            raise UnpicklableError(f"what a loop goes over or has at hand cannot be saved: {error}") from error
+            raise UnpicklableError(
+                f"what a loop goes over, has at hand or has made cannot be saved: {error}"
+            ) from error
         return notices

@@ -153,7 +153,8 @@ def capture_held(namespace: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     held = {}
     for name, value in list(namespace.items()):
         for way, generator in generators.found_in(value):
-            held[(name, *way)] = generators.state_of(generator)
+            key = (name, *way)
+            held[key] = generators.state_of(generator)
     return held
 
 

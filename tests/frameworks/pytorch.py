@@ -385,7 +385,30 @@ def twice(x):
     return x * 2
 """,
         ),
+        unsaved=frozenset({"twice"}),  # it is there, and has numbers that count what was compiled
         library="torch",
         row="PyTorch: compiled modules",
+    ),
+    Program(
+        "torch_loss_printed_after_its_loop",
+        "What autograd still follows is waited for: a snapshot is made where none of it is needed.",
+        """
+import torch
+weight = torch.ones(2, requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.1)
+for epoch in range(2):
+    for batch in range(3):
+        optimizer.zero_grad()
+        loss = (weight * torch.rand(2)).sum()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.9
+        optimizer.step()
+    print(f"{loss.item():.4f}")
+""",
+        unsaved=frozenset({"loss"}),
+        at_least=10,
+        library="torch",
+        row="PyTorch: modules and optimizers",
     ),
 ]

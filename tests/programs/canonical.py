@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import io
 import itertools
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,6 +50,8 @@ class _Walk:
             return (kind.__name__, repr(thing))
         if isinstance(thing, types.ModuleType):
             return ("module", thing.__name__)
+        if (numpy := sys.modules.get("numpy")) and isinstance(thing, numpy.generic) and kind is not numpy.void:
+            return (kind.__name__, repr(thing))
         if kind is tuple:  # made anew at will by the compiler and by itertools: who shares one means nothing
             return ("tuple", [self.form(part) for part in thing])
         if kind is frozenset:
@@ -62,7 +65,7 @@ class _Walk:
         return (number, *self._contents(thing, kind))
 
     def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
-        packages = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__)
+        packages = dict.fromkeys(str(base.__module__).partition(".")[0] for base in kind.__mro__)
         for form in filter(None, map(_form_of, packages)):
             if (found := form(self, thing)) is not None:
                 return (kind.__name__, *found)

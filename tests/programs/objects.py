@@ -328,7 +328,8 @@ for row in table:
         total += x
 total
 """,
-        before=("table = [[1, 2], [3, 4]]\n",),
+        before=("table = [[1, 2], [3, 4]]\nsame = table[0]\n",),
+        after=("checked = same is table[0]",),
     ),
     Program(
         "collections_of_the_standard_library",

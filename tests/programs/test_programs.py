@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 
-from programs import cells, cursors, found, loops, objects
+import programs
 from programs.harness import Lab, Program
 
-PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS, *found.PROGRAMS]
+PROGRAMS: list[Program] = [
+    program
+    for module in pkgutil.iter_modules(programs.__path__)
+    if not module.name.startswith("test_")
+    for program in getattr(importlib.import_module(f"programs.{module.name}"), "PROGRAMS", ())
+]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the programs leave files open, as cells do

@@ -258,3 +258,58 @@ def test_an_error_not_fixed_fails_again_at_the_same_place(lab: Lab) -> None:
     assert again.error.startswith("ZeroDivisionError")
     assert again.notes == (2,)
     assert again.names["seen"] == [-0.5, -1.0]
+
+
+COMPREHENSION = "seen = []\nxs = [seen.append(k) or k * 10 for k in range(4) if k != 1]\nlen(xs)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("k * 10", "k * 100", [0, 20, 300]),
+        ("if k != 1", "if k", [0, 20, 30]),
+        ("len(xs)", "sum(xs)", [0, 20, 30]),
+        ("range(4)", "range(6)", [0, 20, 30, 40, 50]),
+        ("xs = ", "xs = ys = ", [0, 20, 30]),
+        ("k != 1]", "k != 1 for _ in 'ab']", [0, 20, 30, 30]),
+    ],
+    ids=["element", "condition", "later", "extended", "target", "clause"],
+)
+def test_a_comprehension_in_progress_may_change_like_a_loop(lab: Lab, old: str, new: str, expected: list[int]) -> None:
+    """The elements that are made stay, the others are made by the new code, and a notice says how many."""
+    left = lab.killed(COMPREHENSION, "len(seen) == 2")
+    done, kernel = lab.again(left, COMPREHENSION.replace(old, new))
+    assert not done.error
+    assert done.names["xs"] == expected
+    edited = old in ("k * 10", "if k != 1", "k != 1]")
+    assert ("the body of the comprehension at line 3 was edited: 3 iterations ran the old code" in kernel.notices) == (
+        edited
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[seen.append(k) or k * 10 for k in range(4) if k != 1]", "{k: 1 for k in range(4) if k != 1}"),
+        ("[seen.append(k) or k * 10 for k in range(4) if k != 1]", "list(range(4))"),
+        ("range(4)", "range(1, 4)"),
+        ("xs = [", "xs = []\nxs += ["),
+    ],
+    ids=["another kind", "no comprehension", "another header", "added to something"],
+)
+@pytest.mark.parametrize("options", ["", "--on-change resume"])
+def test_another_comprehension_is_refused(lab: Lab, old: str, new: str, options: str) -> None:
+    """What was made so far cannot become part of something else."""
+    left = lab.killed(COMPREHENSION, "len(seen) == 2")
+    done, _ = lab.again(left, COMPREHENSION.replace(old, new), options)
+    assert done.error.startswith("CellChangedError")
+    assert "xs" not in done.names
+
+
+def test_an_inner_clause_in_progress_may_be_extended(lab: Lab) -> None:
+    """Outer items are not drawn again, and the rest of the inner ones is the new header's."""
+    cell = "seen = []\nxs = {(j, k): seen.append((j, k)) for j in 'ab' for k in range(2)}\n"
+    left = lab.killed(cell, "len(seen) == 1")
+    done, _ = lab.again(left, cell.replace("range(2)", "range(3)"))
+    assert not done.error
+    assert done.names["seen"] == [(j, k) for j in "ab" for k in range(3)]

@@ -75,6 +75,9 @@ class Keras(keras.callbacks.Callback):
         self._begun = saved["begun"] if saved else begun
         if saved is None:
             return
+        iterator = fit["epoch_iterator"]
+        if not self.model._compile_metrics.built:  # noqa: SLF001 - Keras builds them with the first batch
+            self.model._symbolic_build(data_batch=iterator._get_iterator().element_spec)  # noqa: SLF001
         if len(saved["variables"]) != len(self._variables()):
             self._session.close()
             raise CellChangedError(
@@ -90,7 +93,6 @@ class Keras(keras.callbacks.Callback):
                 "in another order: call keras.utils.set_random_seed before the model is built"
             )
         randomness.restore(saved["begun"])
-        iterator = fit["epoch_iterator"]
         for _ in range(fit["initial_epoch"], saved["epoch"]):
             with iterator.catch_stop_iteration():
                 for *_, batches in iterator:

@@ -41,7 +41,7 @@ class Lightning(Callback):
         fresh: bool | None = None,
         quiet: bool | None = None,
     ) -> None:
-        self._options = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
         self._name = name
         self._session: Session | None = None
         self._saved: dict[str, Any] | None = None

@@ -40,7 +40,7 @@ class Transformers(TrainerCallback):
         fresh: bool | None = None,
         quiet: bool | None = None,
     ) -> None:
-        options = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
         self._session = Session(name, "transformers", **options)
         self._begun = False
         self._wanted = self._last = False

@@ -29,7 +29,7 @@ def restore(states: dict[str, Any]) -> str:
     """Put them back, for the devices that are here; return what a person should know."""
     notices = []
     for kind in _ACCELERATORS:
-        module = getattr(torch, kind, None)
+        module: Any = getattr(torch, kind, None)
         if module is None or not module.is_available():
             here = 0
         elif kind not in states:

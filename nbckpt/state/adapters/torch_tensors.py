@@ -45,9 +45,9 @@ def reduce(tensor: Any) -> Any:
         base = tensor._base  # noqa: SLF001
         if base is not None and kind is torch.Tensor and _is_view_for_autograd(tensor, base):
             return _view, (base, *look), state, None, None, _fill
-        bits = torch._C._get_tensor_metadata(tensor)  # type: ignore[attr-defined]  # noqa: SLF001
-        made = (kind, tensor.untyped_storage(), tensor.dtype, look, tensor.requires_grad, tensor.is_inference(), bits)
-        return _tensor, made, state or None, None, None, _fill if state else None
+        bits = torch._C._get_tensor_metadata(tensor)  # noqa: SLF001
+        plain = (kind, tensor.untyped_storage(), tensor.dtype, look, tensor.requires_grad, tensor.is_inference(), bits)
+        return _tensor, plain, state or None, None, None, _fill if state else None
 
 
 def reduce_storage(storage: Any) -> Any:
@@ -138,7 +138,7 @@ def _tensor(kind: Any, storage: Any, dtype: Any, look: Any, requires_grad: bool,
     with torch.inference_mode(inference):
         made = torch.empty((0,), dtype=dtype, device=storage.device).set_(storage, *look)
         if bits:
-            torch._C._set_tensor_metadata(made, bits)  # type: ignore[attr-defined]  # noqa: SLF001
+            torch._C._set_tensor_metadata(made, bits)  # noqa: SLF001
         return _as(kind, made, requires_grad)
 
 

@@ -19,6 +19,8 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
         return (repr(thing),)
     if isinstance(thing, torch.utils.hooks.RemovableHandle):
         return ("handle", thing.id in (thing.hooks_dict_ref() or ()))
+    if type(thing).__name__ == "OptimizedModule":
+        return ("compiled", walk.form(thing._orig_mod))
     if type(thing).__name__ == "_WrappedHook":  # which has its function's name and module as attributes, or not
         return ("hook", walk.form(thing.hook))
     if isinstance(thing, type) or callable(getattr(thing, "__next__", None)):
