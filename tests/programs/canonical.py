@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _LEAVES = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
+_VALUES = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "uuid", "zoneinfo"}
+"""Modules whose objects cannot change: who shares one means nothing."""
 _SEQUENCES = (list, tuple)
 _SETS = (set, frozenset)
 
@@ -56,6 +58,8 @@ class _Walk:
             return ("tuple", [self.form(part) for part in thing])
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
+        if kind.__module__ in _VALUES:
+            return (kind.__name__, repr(thing))
         if isinstance(thing, enum.Enum):
             return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:

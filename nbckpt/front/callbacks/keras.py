@@ -50,7 +50,7 @@ class Keras(keras.callbacks.Callback):
                 f"{keras.backend.backend()}: write the loop yourself, in a checkpointed cell"
             )
         self._name = name
-        self._options = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
         self._session: Session | None = None
         self._saved: dict[str, Any] | None = None
         """What the snapshot holds, until the training stands where it was made."""
@@ -106,6 +106,7 @@ class Keras(keras.callbacks.Callback):
         self._epoch = epoch
         if self._saved is not None and not self._saved["batch"]:
             self._arrive()
+            self.model.reset_metrics()  # they were those of the epoch before
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """A batch is done, or was drawn and dropped."""

@@ -40,7 +40,7 @@ class LightGBM:
         quiet: bool | None = None,
     ) -> None:
         self._name = name
-        self._options = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
 
     def train(self, params: dict[str, Any], train_set: Any, num_boost_round: int = 100, **options: Any) -> Any:
         """Train as `lightgbm.train` does, with the same arguments; return the booster."""

@@ -41,7 +41,7 @@ class XGBoost:
         quiet: bool | None = None,
     ) -> None:
         self._name = name
-        self._options = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
 
     def train(self, params: dict[str, Any], dtrain: Any, num_boost_round: int = 10, **options: Any) -> Any:
         """Train as `xgboost.train` does, with the same arguments; return the booster."""
