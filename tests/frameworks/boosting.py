@@ -91,4 +91,41 @@ model.num_trees(), scores, model.predict(X[:3])
         library="lightgbm",
         row="LightGBM: Booster, Dataset, without sampling",
     ),
+    Program(
+        "xgboost_with_sampling",
+        "A booster that samples rows goes on with as many rounds and as good; which rows, XGBoost draws anew.",
+        _DATA
+        + """
+import xgboost as xgb
+matrix = xgb.DMatrix(X, label=y)
+booster = xgb.Booster({"objective": "binary:logistic", "subsample": 0.7, "nthread": 1}, [matrix])
+for k in range(4):
+    booster.update(matrix, k)
+booster.num_boosted_rounds(), bool(((booster.predict(matrix) > 0.5) == y).mean() > 0.7)
+""",
+        unsaved=frozenset({"booster"}),
+        every=3,
+        library="xgboost",
+        row="XGBoost: Booster, with sampling",
+        exact="statistical",
+    ),
+    Program(
+        "lightgbm_with_sampling",
+        "A booster that samples rows goes on with as many rounds and as good; which rows, LightGBM draws anew.",
+        _DATA
+        + """
+import lightgbm as lgb
+parameters = {"objective": "binary", "num_leaves": 4, "min_data_in_leaf": 5, "num_threads": 1, "verbose": -1}
+data = lgb.Dataset(X, label=y, free_raw_data=False)
+booster = lgb.Booster({**parameters, "bagging_fraction": 0.7, "bagging_freq": 1}, data)
+for k in range(4):
+    booster.update()
+booster.current_iteration(), bool(((booster.predict(X) > 0.5) == y).mean() > 0.7)
+""",
+        unsaved=frozenset({"booster"}),
+        every=3,
+        library="lightgbm",
+        row="LightGBM: Booster, with sampling",
+        exact="statistical",
+    ),
 ]
