@@ -20,7 +20,7 @@ REFUSED = {
             "shelve, BufferedReader(BytesIO), SpooledTemporaryFile, tempfile, dbm, scandir, pandas read_csv chunks"
         ),
         "a temporary directory": "TemporaryDirectory",
-        "a memory map": "mmap, shared memory",
+        "a memory map": "mmap, shared memory, mp RawArray",
         "a memory map that is written to": "memmap r+",
         "a socket": "socket, ssl context, selector",
         "a connection": "http conn, smtplib, mp Pipe",
@@ -42,9 +42,7 @@ REFUSED = {
         "a terminal": "rich console",
         "a re.Scanner": "re.Scanner",
         "a mock": "Mock",
-        "an array of ctypes": "ctypes array, mp RawArray",
         "a structure of ctypes": "ctypes struct main",
-        "a weak reference that calls somebody": "WeakMethod",
         "a memoryview of a part": "memoryview slice",
         "'generator'": (
             "generator, enumerate gen, pandas groupby iter, pandas iterrows, pandas itertuples, glob, "

@@ -118,7 +118,7 @@ def rule_for(kind: type) -> Reduce | None:
         return _refuse(reason)
     if kind is object:
         return _adapter("singletons")
-    return _adapter("by_hand") if by_hand.applies(kind) else None
+    return _adapter("by_hand") if by_hand.applies(kind) and not issubclass(kind, type) else None
 
 
 def _adapter(name: str) -> Reduce:
