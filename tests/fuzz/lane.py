@@ -106,7 +106,7 @@ class Memory:
     def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Any:
         kept = tuple((p.name, bytes(p.stream), tuple(map(bytes, p.buffers)), json.dumps(p.info)) for p in parts)
         self.taken.append(Photo(json.dumps(description), kept, str(description["progress"])))
-        return SimpleNamespace(total_bytes=0)
+        return SimpleNamespace(total_bytes=0, seq=len(self.taken))
 
     def write_status(self, name: str, status: dict[str, Any]) -> None:
         pass
@@ -127,7 +127,7 @@ class _Front(Extension):
             user_ns=names,
             ast_node_interactivity="last_expr",
             display_pub=SimpleNamespace(publish=lambda *_, **__: None, clear_output=lambda *_, **__: None),
-            displayhook=SimpleNamespace(),
+            displayhook=SimpleNamespace(start_displayhook=lambda: None, finish_displayhook=lambda: None),
         )
         self.config: Any = SimpleNamespace(values=dict)
         self.prepared: list[Any] = []
