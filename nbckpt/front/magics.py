@@ -187,7 +187,7 @@ class Extension:
         _show_as_comment(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - the cell that calls this
         run = beginning.begin()
         self.running.append((run, self.depth))
-        setattr(builtins, RUN, run)
+        setattr(builtins, RUN, run.frame)
 
     def before_cell(self, *_: Any) -> None:
         self.depth += 1
@@ -198,7 +198,7 @@ class Extension:
         if not self.running or self.running[-1][1] != depth:
             return
         run, _ = self.running.pop()
-        setattr(builtins, RUN, self.running[-1][0] if self.running else self)
+        setattr(builtins, RUN, self.running[-1][0].frame if self.running else self)
         try:
             if run.reached_end and result.success:
                 run.finish()

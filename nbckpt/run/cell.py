@@ -1,25 +1,18 @@
-"""A cell's run: what the rewritten code calls, on its way through and on its way back in.
-
-On the way back the code is run from its top. Statements that had completed are skipped, imports and definitions
-run again, and each statement that was in progress is entered as it was; where the saved boundary is reached, the
-run *arrives*, and from there on it is an ordinary run.
-"""
+"""A cell's run: whether it can go on where it was, and what its own code calls besides what any code does."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
-from ..state import randomness
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
-from . import cursors
-from .checkpoint import Run
-from .cursors import NOTHING, Cursor
-from .loops import AsyncTurns, Loop, turns
-from .position import LOOPS, Match, Plan, Position, Statement, ancestors, match
+from .checkpoint import Layer, Run
+from .cursors import NOTHING
+from .frame import Frame, Resume
+from .position import Plan, Position, Statement, match
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -34,15 +27,12 @@ class CellRun(Run):
     ) -> None:
         super().__init__(*args, remade=alive.remade, **options)
         self.plan, self.source, self.alive = plan, source, alive
-        self.begin = begin
-        """Begins another cell that this one runs, as the front would."""
-        self.frames = Frames()
+        self.frame = CellFrame(self, begin)
         self.reached_end = False
-        self.way: Resume | None = None
-        """The way back to the saved boundary, until it is reached."""
-        self.ways: dict[str, bool] = {}
-        """Which way each `if` went last."""
-        self._random_before: dict[str, dict[str, Any]] = {}
+
+    @property
+    def outermost(self) -> Layer:
+        return self.frame
 
     def prepare(self) -> None:
         """Find the way back to the snapshot there is, or make sure that a fresh run can be saved.
@@ -53,7 +43,7 @@ class CellRun(Run):
         """
         if self.saved is not None:
             try:
-                self.way = Resume(self._match())
+                self.frame.way = self._match()
             except CellChangedError:
                 if self.settings.on_change != "restart":
                     raise
@@ -68,7 +58,7 @@ class CellRun(Run):
 
     def _look_at_files(self) -> None:
         """A `with open(..., "w")` around a loop is entered again on resume, and would empty its file."""
-        entered = self.way.entered if self.way is not None and self.saved is not None else []
+        entered = self.frame.way.entered if self.frame.way is not None and self.saved is not None else []
         for key, statement in self.plan.statements.items():
             if not statement.empties:
                 continue
@@ -84,8 +74,8 @@ class CellRun(Run):
                     "it for appending ('a') to go on with it"
                 )
 
-    def _match(self) -> Match:
-        description = self._saved().description
+    def _match(self) -> Resume:
+        description = self.loaded.description
         if description.get("kind") != self.kind:
             raise CellChangedError(
                 f"checkpoint {self.name!r} was made by a {description.get('kind')}, not by a cell. Nothing was run: "
@@ -93,85 +83,76 @@ class CellRun(Run):
             )
         saved = Plan.from_json(description["plan"])
         position = Position.from_json(description["position"])
-        self._known = {statement.whole for statement in saved.statements.values()}
         found = match(saved, self.plan, position, self.settings.on_change, (description["source"], self.source))
         for notice in found.notices:
             self.status.notice(notice)
-        return found
+        return Resume(found, saved)
 
-    # -- statements ------------------------------------------------------------------------------------------
+    def plan_json(self) -> dict[str, Any]:
+        """What a later run compares its own cell with."""
+        return {"plan": self.plan.to_json(), "source": self.source}
 
-    def step(self, key: str) -> bool:
-        """Stand before a statement; return whether to execute it."""
-        if self.way is not None:
-            return self._approach(self.way, key)
-        if key in self.loops:
-            del self.loops[key]
-        if self.schedule.due:
-            self.boundary(self._position("before", key), turn=False)
-        return True
 
-    def _approach(self, way: Resume, key: str) -> bool:
-        statement = self.plan[key]
-        needed = key in way.entered or way.is_before(key)
+class CellFrame(Frame):
+    """The execution of the cell's own code, which finds it under the name `__nbckpt__`.
+
+    `begin` begins another cell that this one runs, as the front would.
+    """
+
+    run: CellRun
+    subject = "the cell"
+
+    def __init__(self, run: CellRun, begin: Callable[[int], None]) -> None:
+        super().__init__(run, run.plan)
+        self.begin = begin
+        self.frames = Frames()
+
+    def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
+        """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
         if not way.built and (
-            needed or way.needs_state(self._read_to_define(statement), self._saved().parts["state"].info)
+            needed or way.needs_state(self._read_to_define(statement), self.run.loaded.parts["state"].info)
         ):
-            self.build()
+            self.run.build()
             way.built = True
-        if way.is_before(key):
-            self._arrive()
-            return True
-        if key in way.entered:
-            return True
-        if self.plan.comes_after(key, way.position.key):
-            raise RestoreError(
-                f"the cell took another way than before and missed line {self.plan[way.position.key].line}, where it "
-                "was. Nothing was lost: start over with --fresh"
-            )
-        if statement.kind != "always":
-            return False
-        if way.built and statement.binds and statement.whole in self._known:
-            return False  # it came back with the snapshot, and what came with it refers to it
-        way.rebound |= set(statement.binds)
-        return True
 
     def _read_to_define(self, statement: Statement) -> frozenset[str]:
         """The names that a definition needs when it is made, also through the decorators that it calls."""
-        return names_read_by_calling(statement.eager, self.namespace)
+        return names_read_by_calling(statement.eager, self.run.namespace)
 
-    def _arrive(self) -> None:
+    def arrive(self) -> None:
+        """Put everything back."""
         assert self.way is not None  # noqa: S101
-        way = self.way
+        way, self.way = self.way, None
         edited = {
             name
             for statement in self.plan.statements.values()
-            if statement.whole not in self._known
+            if statement.whole not in way.known
             for name in statement.binds
         }
-        self.arrive(way.position, frozenset(way.rebound), frozenset(edited))
-        self.way = None
+        self.run.arrive([(self, way.position)], frozenset(way.rebound), frozenset(edited))
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the rest of the cell may read, itself and through the functions it calls."""
         if position.where == "end":
             return frozenset()
-        own = self.alive.before if position.where == "before" else self.alive.tops
-        read = own[position.key]
-        return read | names_of_definitions((self.namespace.get(name) for name in read), self.namespace).reads
+        alive, namespace = self.run.alive, self.run.namespace
+        read = (alive.tops if position.where == "top" else alive.before)[position.key]
+        return read | names_of_definitions((namespace.get(name) for name in read), namespace).reads
 
     def end(self, *value: Any) -> Any:
         """The last statement was executed; `value` is the last expression's."""
         if self.way is not None:
             self.ended()
-        self.reached_end = True
-        if self.status.state != "restored":
-            self.result = value[0] if value else NOTHING
-            self.recorder.mark()
+        run = self.run
+        run.reached_end = True
+        if run.status.state != "restored":
+            run.result = value[0] if value else NOTHING
+            run.recorder.mark()
         return value[0] if value else None
 
     def ended(self) -> Any:
         """The last statement had been executed already; return its value."""
+        run = self.run
         if self.way is not None:
             if self.way.position.where != "end":
                 raise RestoreError(
@@ -179,196 +160,11 @@ class CellRun(Run):
                     "start over with --fresh"
                 )
             if not self.way.built:
-                self.build()
-            self._arrive()
-        self.reached_end = True
-        self.recorder.mark()
-        return None if self.result is NOTHING else self.result
-
-    # -- blocks ----------------------------------------------------------------------------------------------
-
-    def enters(self, key: str) -> bool:
-        """Whether this is the way back into a statement, whose header is then not evaluated again."""
-        if self.way is None or key not in self.way.entered:
-            return False
-        if self.plan[key].kind not in LOOPS:
-            return True
-        return self._record(key)["kind"] == "iterator" and key not in self.way.match.extended
-
-    def enters_drawing(self, key: str) -> bool:
-        """The same for a header that may draw random numbers: what they were before is kept for a replay."""
-        if self.enters(key):
-            return True
-        if self.way is not None and key in self.way.entered:
-            self._before_replay(self.way, self._record(key))
-        else:
-            held = randomness.capture_held(self.selection.held(self.namespace))
-            self._random_before[key] = {"global": randomness.capture(), "held": held}
-        return False
-
-    def branch(self, key: str, way: bool) -> bool:  # noqa: FBT001 - the value of a condition
-        """Remember which way an `if` goes."""
-        self.ways[key] = way
-        return way
-
-    def taken(self, key: str) -> bool:
-        """The way that an `if` went."""
-        assert self.way is not None  # noqa: S101
-        return self.branch(key, self.way.position.taken[key])
-
-    def turn(self, key: str) -> bool:
-        """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
-        loop = self.loops.get(key)
-        if loop is None:
-            loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
-        if self.way is not None:
-            loop.count = self._record(key)["count"]
-            if not self.way.is_top(key):
-                return True
-            self._arrive()
-        elif self.schedule.due:
-            self.top(loop)
-        loop.count += 1
-        return False
-
-    def loop(self, key: str, iterable: Any) -> Iterator[Any]:
-        """The items of a `for` loop whose header was evaluated."""
-        loop = Loop(key, nested=self.plan[key].nested)
-        if self.way is None:
-            loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
-            return self._go(loop)
-        record = self._record(key)
-        if key in self.way.match.extended:
-            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
-        line = self.plan[key].line
-        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.trusting))
-
-    def again(self, key: str) -> Iterator[Any]:
-        """The items left of a `for` loop whose iterator came back."""
-        return self._go_on(Loop(key, nested=self.plan[key].nested), cursors.reopen(self._record(key)))
-
-    def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
-        self.loops[loop.key] = loop
-        return turns(self, loop, current)
-
-    def _go_on(self, loop: Loop, cursor: Cursor) -> Iterator[Any]:
-        return self._go(loop, self._entered(loop, cursor))
-
-    def _entered(self, loop: Loop, cursor: Cursor) -> Any:
-        """Take a loop up again; return its current item if an iteration had begun."""
-        assert self.way is not None  # noqa: S101
-        if cursor.notice:
-            self.status.notice(cursor.notice)
-            self._after_replay(self.way, loop.key)
-        record = self._record(loop.key)
-        loop.cursor, loop.count = cursor, record["count"]
-        if not self.way.is_top(loop.key):
-            return cursors.current_item(record, cursor)
-        self._arrive()
-        return NOTHING
-
-    def async_loop(self, key: str, iterable: Any) -> AsyncIterator[Any]:
-        """The items of an `async for` loop whose header was evaluated."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
-        if self.way is None:
-            loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
-            return AsyncTurns(self, loop)
-        record, line = self._record(key), self.plan[key].line
-
-        async def prepare() -> Any:
-            cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.trusting)
-            return self._entered(loop, cursor)
-
-        return AsyncTurns(self, loop, prepare)
-
-    def async_again(self, key: str) -> AsyncIterator[Any]:
-        """The items left of an `async for` loop whose iterator came back."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
-        current = self._entered(loop, cursors.reopen(self._record(key)))
-
-        async def prepare() -> Any:
-            return current
-
-        return AsyncTurns(self, loop, prepare)
-
-    # -- replays ---------------------------------------------------------------------------------------------
-
-    def _before_replay(self, way: Resume, record: dict[str, Any]) -> None:
-        """Put random state back to what it was when the loop began; note what drawing might change."""
-        if not (before := record.get("random")):
-            return
-        way.held = randomness.capture_held(self.selection.held(self.namespace))
-        way.digests = self.variable_digests()
-        randomness.restore(before["global"])
-        randomness.restore_held(self.namespace, before["held"])
-
-    def _after_replay(self, way: Resume, key: str) -> None:
-        """Undo what drawing the finished items again did to the variables."""
-        if not way.digests:
-            return
-        randomness.restore_held(self.namespace, way.held)
-        now = self.variable_digests()
-        if changed := [name for name in now if now[name] != way.digests[name]]:
-            self.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
-            around = way.entered[: way.entered.index(key)]
-            self.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
-
-    def _record(self, key: str) -> dict[str, Any]:
-        assert self.way is not None  # noqa: S101
-        record: dict[str, Any] = self.root["loops"][self.way.saved_key(key)]
-        return record
-
-    # -- position --------------------------------------------------------------------------------------------
-
-    def top(self, loop: Loop) -> None:
-        """Stand at a boundary: an iteration has ended."""
-        self.boundary(self._position("top", loop.key), turn=not loop.nested)
-
-    def loop_name(self, key: str) -> str:
-        return f"the loop at line {self.plan[key].line}"
-
-    def _position(self, where: Any, key: str) -> Position:
-        around = ancestors(key)
-        entered = [*around, key] if where == "top" else around
-        turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
-        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways})
-
-    def progress(self, position: Position) -> str:
-        """Say where a position is."""
-        return self.plan.describe(position)
-
-    def plan_json(self) -> dict[str, Any]:
-        """What a later run compares its own cell with."""
-        return {"plan": self.plan.to_json(), "source": self.source}
-
-
-class Resume:
-    """The way back to a saved boundary."""
-
-    def __init__(self, found: Match) -> None:
-        self.match = found
-        self.position = found.position
-        self.entered = found.position.entered
-        self.built = False
-        """Whether the saved objects are in place."""
-        self.rebound: set[str] = set()
-        """Names of definitions that ran again."""
-        self.held: dict[str, Any] = {}
-        self.digests: dict[str, str | None] = {}
-        self._saved_keys = {now: saved for saved, now in found.renamed.items()}
-
-    def is_before(self, key: str) -> bool:
-        return self.position.where == "before" and self.position.key == key
-
-    def is_top(self, key: str) -> bool:
-        return self.position.where == "top" and self.position.key == key
-
-    def saved_key(self, key: str) -> str:
-        return self._saved_keys[key]
-
-    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
-        """Whether a definition can only be made from saved values."""
-        return bool(read & {variable["name"] for variable in info["variables"]})
+                run.build()
+            self.arrive()
+        run.reached_end = True
+        run.recorder.mark()
+        return None if run.result is NOTHING else run.result
 
 
 class Frames:

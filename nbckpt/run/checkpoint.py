@@ -14,8 +14,8 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
@@ -31,6 +31,25 @@ from .status import Reporter, Status
 if TYPE_CHECKING:
     from ..storage.repository import Loaded
     from .loops import Loop
+
+
+class Layer(Protocol):
+    """One piece of code in progress: a cell, a script, a function that it called."""
+
+    loops: dict[str, Loop]
+
+    def loop_name(self, key: str) -> str:
+        """How a person knows a loop."""
+
+    def progress(self, position: Position) -> str:
+        """Say where that is."""
+
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the code from a position on may read."""
+
+
+Place = Sequence[tuple[Layer, Position]]
+"""Where a run is: each layer of code in progress, outermost first, and where in it."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -64,7 +83,6 @@ class Run(ABC):
         self.status = Status(name, settings.store, str(settings.every))
         self.schedule = Schedule(settings.every)
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
-        self.loops: dict[str, Loop] = {}
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.metrics: dict[str, float] = {}
@@ -78,7 +96,7 @@ class Run(ABC):
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.fenced = False
-        self.owed = ""
+        self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
@@ -144,7 +162,7 @@ class Run(ABC):
         Raises:
             RestoreError: they cannot be built here.
         """
-        saved = self._saved()
+        saved = self.loaded
         modules = saved.description["modules"]
         root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
@@ -180,9 +198,7 @@ class Run(ABC):
         self.attributes.clear()
         self.attributes.update(self.root["attributes"])
 
-    def arrive(
-        self, position: Position, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()
-    ) -> None:
+    def arrive(self, place: Place, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
@@ -191,7 +207,7 @@ class Run(ABC):
         Raises:
             MissingVariableError: something that could not be saved is needed, and nothing made it again.
         """
-        saved = self._saved()
+        saved = self.loaded
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
@@ -202,7 +218,7 @@ class Run(ABC):
                 definitions.put_state(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
-        needed = self.needed(position)
+        needed = self.needed(place)
         lacking = {
             name: why for name, why in description["left_out"].items() if name in needed and name not in self.namespace
         }
@@ -225,76 +241,78 @@ class Run(ABC):
         self.started_at = time.monotonic()
         if left_out := description["left_out"]:
             self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed(left_out)}")
-        if position.where == "end":
+        if place[-1][1].where == "end":
             self.status.state = "restored"
             self.tell("restored")
         else:
             self.tell("resumed")
 
-    def _saved(self) -> Loaded:
+    @property
+    def loaded(self) -> Loaded:
+        """The snapshot that this run goes on from."""
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
 
+    @property
     @abstractmethod
-    def needed(self, position: Position) -> frozenset[str]:
-        """The names that the code from a position on may read."""
+    def outermost(self) -> Layer:
+        """The code that the run began with."""
+
+    def needed(self, place: Place) -> frozenset[str]:
+        """The names that the code from a place on may read."""
+        return frozenset().union(*(layer.needed(position) for layer, position in place))
 
     # -- snapshot --------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def progress(self, position: Position) -> str:
+    def progress(self, place: Place) -> str:
         """Say where that is."""
+        return ", ".join(layer.progress(position) for layer, position in place)
 
     @abstractmethod
     def plan_json(self) -> dict[str, Any]:
         """What of the code a later run has to know."""
 
-    def boundary(self, position: Position, *, turn: bool) -> None:
+    def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
-        self.status.progress = self.progress(position)
-        if self.schedule.wants_snapshot(turn=turn) and not self.fenced and not self._is_in_vain(position):
-            self.save(position)
+        self.status.progress = self.progress(place)
+        if self.schedule.wants_snapshot(turn=turn) and not self.fenced and not self._is_in_vain(place):
+            self.save(place)
         else:
             self.tell("progress")
 
-    def _is_in_vain(self, position: Position) -> bool:
+    def _is_in_vain(self, place: Place) -> bool:
         """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed.
 
         Then the loop around it is waited for, where there is one.
         """
-        for key in position.turns:
-            cursor = self.loops[key].cursor
+        around = [(layer, key) for layer, position in place for key in position.turns]
+        for layer, key in around:
+            cursor = layer.loops[key].cursor
             if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
                 why = (
-                    f"{self.loop_name(key)} goes over something that cannot be saved half way and works on "
+                    f"{layer.loop_name(key)} goes over something that cannot be saved half way and works on "
                     f"{', '.join(changed)}, which changes while it runs"
                 )
-                if len(position.turns) == 1:
+                if len(around) == 1:
                     self.status.unprotect(f"{why}; loop over a list, or put a loop around it")
                 else:
                     self.status.notice(f"{why}: nothing is saved inside it, but when it ends")
-                self.owed = key
+                self.owed = layer.loops[key]
                 return True
         return False
 
     def left(self, loop: Loop) -> None:
-        """Forget a loop that was left, so that what it went over can be freed."""
-        if self.loops.get(loop.key) is loop:
-            del self.loops[loop.key]
-        if self.owed == loop.key:
-            self.owed = ""
+        """Take note that a loop was left."""
+        if self.owed is loop:
+            self.owed = None
             self.schedule.ask()
 
-    @abstractmethod
-    def loop_name(self, key: str) -> str:
-        """How a person knows a loop."""
-
-    def save(self, position: Position, *, finished: bool = False) -> bool:
+    def save(self, place: Place, *, finished: bool = False) -> bool:
         """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""
         began = time.perf_counter()
         protected = not self.status.unprotected
         try:
-            parts, description = self._capture(position, finished=finished)
+            parts, description = self._capture(place, finished=finished)
             committed = self.writer.commit(description, parts, final=finished)
         except CheckpointConflict as error:
             self.fenced = True
@@ -313,19 +331,17 @@ class Run(ABC):
         self.tell("unprotected" if protected else "progress")
         return False
 
-    def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
-        needed = self.needed(position)
+    def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
+        needed = self.needed(place)
         rest = {
-            "loops": {
-                key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
-                for key in position.turns
-            },
+            "loops": _saved_loops(*place[0]),
             "attributes": self.attributes,
             "result": self.result,
             "surroundings": surroundings.changes(self.surroundings),
             "random": randomness.capture() if self.settings.rng else None,
         }
-        drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
+        loops = [loop for layer, _ in place for loop in layer.loops.values()]
+        drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
         captured = self.capture.take(self.namespace, needed, drawn_again, rest)
         pickled, contents = captured.pickled, captured.contents
         variables = [{"name": name, "type": type_name(value)} for name, value in contents.data.items()]
@@ -337,8 +353,8 @@ class Run(ABC):
         ]
         description = {
             "kind": self.kind,
-            "position": position.to_json(),
-            "progress": self.progress(position),
+            "position": place[0][1].to_json(),
+            "progress": self.progress(place),
             "finished": finished,
             **self.plan_json(),
             "python": PYTHON,
@@ -371,7 +387,7 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
-        if not self.fenced and self.save(Position("end"), finished=True):
+        if not self.fenced and self.save([(self.outermost, Position("end"))], finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
@@ -402,6 +418,13 @@ class Run(ABC):
         """Show the status; what it shows is not part of the cell's output."""
         with self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self.reporter.show(self.status, event=event)
+
+
+def _saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
+    """What a snapshot keeps of a layer's loops in progress."""
+    return {
+        key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
+    }
 
 
 def listed(reasons: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from ..errors import CellChangedError
 from ..settings import OnChange
 
 Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try"]
+Where = Literal["before", "top", "end"]
 
 LOOPS = ("for", "async for", "while")
 
@@ -51,7 +52,7 @@ class Position:
     where known, of how many; `taken` which way each `if` around it went.
     """
 
-    where: Literal["before", "top", "end"]
+    where: Where
     key: str = ""
     turns: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     taken: Mapping[str, bool] = field(default_factory=dict)

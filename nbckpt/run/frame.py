@@ -1,0 +1,279 @@
+"""One piece of rewritten code in execution: what that code calls, on its way through and on its way back in.
+
+On the way back the code is run from its top. Statements that had completed are skipped, imports and definitions
+run again, and each statement that was in progress is entered as it was; where the saved boundary is reached, the
+run *arrives*, and from there on it is an ordinary run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from ..errors import RestoreError
+from ..state import randomness
+from . import cursors
+from .checkpoint import Run
+from .cursors import NOTHING, Cursor
+from .loops import AsyncTurns, Loop, turns
+from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors
+
+
+class Frame:
+    """The execution of the code whose statements `plan` names: a cell's.
+
+    `way` is the way back to the saved boundary, until it is reached.
+    """
+
+    subject = ""
+    """What a person calls such code."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+        self.schedule = run.schedule
+        self.loops: dict[str, Loop] = {}
+        self.way: Resume | None = None
+        self.ways: dict[str, bool] = {}
+        """Which way each `if` went last."""
+        self._random_before: dict[str, dict[str, Any]] = {}
+
+    # -- statements ------------------------------------------------------------------------------------------
+
+    def step(self, key: str) -> bool:
+        """Stand before a statement; return whether to execute it."""
+        if self.way is not None:
+            return self._approach(self.way, key)
+        if key in self.loops:
+            del self.loops[key]
+        if self.schedule.due:
+            self.boundary("before", key, turn=False)
+        return True
+
+    def _approach(self, way: Resume, key: str) -> bool:
+        statement = self.plan[key]
+        needed = key in way.entered or way.is_before(key)
+        self.make_ready(way, statement, needed=needed)
+        if way.is_before(key):
+            self.arrive()
+            return True
+        if key in way.entered:
+            return True
+        if self.plan.comes_after(key, way.position.key):
+            raise RestoreError(
+                f"{self.subject} took another way than before and missed line "
+                f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
+            )
+        if statement.kind != "always":
+            return False
+        if way.built and statement.binds and statement.whole in way.known:
+            return False  # it came back with the snapshot, and what came with it refers to it
+        way.rebound |= set(statement.binds)
+        return True
+
+    def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
+        """See to it that the saved objects are in place before a statement that may need them."""
+
+    def arrive(self) -> None:
+        """Stand at the saved boundary."""
+        raise NotImplementedError
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def enters(self, key: str) -> bool:
+        """Whether this is the way back into a statement, whose header is then not evaluated again."""
+        if self.way is None or key not in self.way.entered:
+            return False
+        if self.plan[key].kind not in LOOPS:
+            return True
+        return self._record(key)["kind"] == "iterator" and key not in self.way.match.extended
+
+    def enters_drawing(self, key: str) -> bool:
+        """The same for a header that may draw random numbers: what they were before is kept for a replay."""
+        if self.enters(key):
+            return True
+        if self.way is not None and key in self.way.entered:
+            self._before_replay(self.way, self._record(key))
+        else:
+            held = randomness.capture_held(self.run.selection.held(self.run.namespace))
+            self._random_before[key] = {"global": randomness.capture(), "held": held}
+        return False
+
+    def branch(self, key: str, way: bool) -> bool:  # noqa: FBT001 - the value of a condition
+        """Remember which way an `if` goes."""
+        self.ways[key] = way
+        return way
+
+    def taken(self, key: str) -> bool:
+        """The way that an `if` went."""
+        assert self.way is not None  # noqa: S101
+        return self.branch(key, self.way.position.taken[key])
+
+    def turn(self, key: str) -> bool:
+        """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
+        loop = self.loops.get(key)
+        if loop is None:
+            loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        if self.way is not None:
+            loop.count = self._record(key)["count"]
+            if not self.way.is_top(key):
+                return True
+            self.arrive()
+        elif self.schedule.due:
+            self.top(loop)
+        loop.count += 1
+        return False
+
+    def loop(self, key: str, iterable: Any) -> Iterator[Any]:
+        """The items of a `for` loop whose header was evaluated."""
+        loop = Loop(key, nested=self.plan[key].nested)
+        if self.way is None:
+            loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
+            return self._go(loop)
+        record = self._record(key)
+        if key in self.way.match.extended:
+            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
+        line = self.plan[key].line
+        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.run.trusting))
+
+    def again(self, key: str) -> Iterator[Any]:
+        """The items left of a `for` loop whose iterator came back."""
+        return self._go_on(Loop(key, nested=self.plan[key].nested), cursors.reopen(self._record(key)))
+
+    def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
+        self.loops[loop.key] = loop
+        return turns(self, loop, current)
+
+    def _go_on(self, loop: Loop, cursor: Cursor) -> Iterator[Any]:
+        return self._go(loop, self._entered(loop, cursor))
+
+    def _entered(self, loop: Loop, cursor: Cursor) -> Any:
+        """Take a loop up again; return its current item if an iteration had begun."""
+        assert self.way is not None  # noqa: S101
+        if cursor.notice:
+            self.run.status.notice(cursor.notice)
+            self._after_replay(self.way, loop.key)
+        record = self._record(loop.key)
+        loop.cursor, loop.count = cursor, record["count"]
+        if not self.way.is_top(loop.key):
+            return cursors.current_item(record, cursor)
+        self.arrive()
+        return NOTHING
+
+    def async_loop(self, key: str, iterable: Any) -> AsyncIterator[Any]:
+        """The items of an `async for` loop whose header was evaluated."""
+        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        if self.way is None:
+            loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
+            return AsyncTurns(self, loop)
+        record, line = self._record(key), self.plan[key].line
+
+        async def prepare() -> Any:
+            cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.run.trusting)
+            return self._entered(loop, cursor)
+
+        return AsyncTurns(self, loop, prepare)
+
+    def async_again(self, key: str) -> AsyncIterator[Any]:
+        """The items left of an `async for` loop whose iterator came back."""
+        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        current = self._entered(loop, cursors.reopen(self._record(key)))
+
+        async def prepare() -> Any:
+            return current
+
+        return AsyncTurns(self, loop, prepare)
+
+    # -- replays ---------------------------------------------------------------------------------------------
+
+    def _before_replay(self, way: Resume, record: dict[str, Any]) -> None:
+        """Put random state back to what it was when the loop began; note what drawing might change."""
+        if not (before := record.get("random")):
+            return
+        way.held = randomness.capture_held(self.run.selection.held(self.run.namespace))
+        way.digests = self.run.variable_digests()
+        randomness.restore(before["global"])
+        randomness.restore_held(self.run.namespace, before["held"])
+
+    def _after_replay(self, way: Resume, key: str) -> None:
+        """Undo what drawing the finished items again did to the variables."""
+        if not way.digests:
+            return
+        randomness.restore_held(self.run.namespace, way.held)
+        now = self.run.variable_digests()
+        if changed := [name for name in now if now[name] != way.digests[name]]:
+            self.run.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
+            around = way.entered[: way.entered.index(key)]
+            self.run.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
+
+    def _record(self, key: str) -> dict[str, Any]:
+        assert self.way is not None  # noqa: S101
+        record: dict[str, Any] = self.saved()["loops"][self.way.saved_key(key)]
+        return record
+
+    def saved(self) -> Mapping[str, Any]:
+        """What the snapshot has of this frame."""
+        return self.run.root
+
+    # -- position --------------------------------------------------------------------------------------------
+
+    def top(self, loop: Loop) -> None:
+        """Stand at a boundary: an iteration has ended."""
+        self.boundary("top", loop.key, turn=not loop.nested)
+
+    def boundary(self, where: Where, key: str, *, turn: bool) -> None:
+        """Stand at a boundary that somebody asked for."""
+        self.run.boundary([(self, self.position(where, key))], turn=turn)
+
+    def left(self, loop: Loop) -> None:
+        """Forget a loop that was left, so that what it went over can be freed."""
+        if self.loops.get(loop.key) is loop:
+            del self.loops[loop.key]
+        self.run.left(loop)
+
+    def loop_name(self, key: str) -> str:
+        return f"the loop at line {self.plan[key].line}"
+
+    def position(self, where: Where, key: str) -> Position:
+        around = ancestors(key)
+        entered = [*around, key] if where == "top" else around
+        turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
+        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways})
+
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the code from a position on may read."""
+        raise NotImplementedError
+
+    def progress(self, position: Position) -> str:
+        """Say where a position is."""
+        return self.plan.describe(position)
+
+
+class Resume:
+    """The way back to a saved boundary."""
+
+    def __init__(self, found: Match, saved: Plan) -> None:
+        self.match = found
+        self.known = {statement.whole for statement in saved.statements.values()}
+        """Fingerprints of the saved code's statements."""
+        self.position = found.position
+        self.entered = found.position.entered
+        self.built = False
+        """Whether the saved objects are in place."""
+        self.rebound: set[str] = set()
+        """Names of definitions that ran again."""
+        self.held: dict[str, Any] = {}
+        self.digests: dict[str, str | None] = {}
+        self._saved_keys = {now: saved for saved, now in found.renamed.items()}
+
+    def is_before(self, key: str) -> bool:
+        return self.position.where == "before" and self.position.key == key
+
+    def is_top(self, key: str) -> bool:
+        return self.position.where == "top" and self.position.key == key
+
+    def saved_key(self, key: str) -> str:
+        return self._saved_keys[key]
+
+    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
+        """Whether a definition can only be made from saved values."""
+        return bool(read & {variable["name"] for variable in info["variables"]})
