@@ -29,6 +29,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .front.script import Checkpoint, checkpointed, load
+    from .run.resumable import resumable
     from .state.adapters import register
     from .storage.repository import Repository
 
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "load_ipython_extension",
     "register",
+    "resumable",
     "unload_ipython_extension",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "checkpointed": "front.script",
     "load": "front.script",
     "register": "state.adapters",
+    "resumable": "run.resumable",
     "Repository": "storage.repository",
 }
 

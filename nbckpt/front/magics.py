@@ -155,7 +155,9 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
-        from ..run.instrument import fingerprint, holds_loop, instrument, shown_target
+        from ..run.instrument import fingerprint, holds_boundary, instrument, shown_target
+        from ..run.resumable import NAMES, names_among
+        from ..run.sites import decorated
         from ..settings import Settings
         from ..state.namespace import liveness
 
@@ -169,9 +171,11 @@ class Extension:
         source = ast.unparse(module)
         digest = fingerprint(module)[:8]
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        alive = liveness(module.body, holds_loop)
-        rewritten, plan = instrument(module)
-        return _Beginning(self, settings, plan, source, digest, code, alive), rewritten.body
+        name = settings.name or _default_name(_origin(self.shell), digest, settings.store)
+        callees = decorated(module) | NAMES | names_among(self.shell.user_ns) | _saved_callees(name, settings.store)
+        alive = liveness(module.body, lambda node: holds_boundary(node, callees))
+        rewritten, plan = instrument(module, callees)
+        return _Beginning(self, settings, name, plan, source, callees, code, alive), rewritten.body
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -225,14 +229,15 @@ class _Beginning:
         self,
         extension: Extension,
         settings: Settings,
+        name: str,
         plan: Plan,
         source: str,
-        digest: str,
+        callees: frozenset[str],
         code: Any,
         alive: Liveness,
     ) -> None:
-        self.extension, self.settings, self.plan, self.source = extension, settings, plan, source
-        self.digest, self.code, self.alive = digest, code, alive
+        self.extension, self.settings, self.name, self.plan, self.source = extension, settings, name, plan, source
+        self.callees, self.code, self.alive = callees, code, alive
 
     def begin(self) -> CellRun:
         """Open the checkpoint, and stand at the top of the cell with a way back in or a fresh start."""
@@ -249,19 +254,19 @@ class _Beginning:
             if unknown := sorted(set(chosen or ()) - names.reads - names.binds - shell.user_ns.keys()):
                 raise OptionError(f"{option} names {', '.join(unknown)}, which neither the notebook nor the cell has")
         selection = Selection(set(names.reads | names.binds), set(names.binds), only, frozenset(settings.exclude))
-        origin = _origin(shell)
         run = CellRun(
             self.plan,
             self.source,
             self.alive,
+            self.callees,
             self.extension.begin,
-            settings.name or _default_name(origin, self.digest, settings.store),
+            self.name,
             settings,
             shell.user_ns,
             selection,
             StatusLine(shell, quiet=settings.quiet),
             shell=shell,
-            origin=origin,
+            origin=_origin(shell),
         )
         run.open()
         run.prepare()
@@ -329,6 +334,17 @@ def _default_name(origin: dict[str, Any], digest: str, store: str) -> str:
         if latest and latest[0].description.get("cell") == origin["cell"]:
             return other
     return name
+
+
+def _saved_callees(name: str, store: str) -> frozenset[str]:
+    """The names at whose calls the saved cell can be entered again, which this kernel may not know yet."""
+    from ..storage.repository import Repository
+
+    try:
+        latest = Repository.open(store, create=False).history(name)[:1]
+    except NbckptError:  # it is opened again when the cell begins, which says what is wrong
+        return frozenset()
+    return frozenset(name for snapshot in latest for name in snapshot.description.get("callees", ()))
 
 
 def complete(_: Any, event: Any) -> list[str]:

@@ -78,21 +78,31 @@ class Capture:
                 self._fresh[name] = definition, definitions.digests(definition)
 
     def take(
-        self, namespace: dict[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], rest: Mapping[str, Any]
+        self,
+        namespace: dict[str, Any],
+        held: Mapping[str, Any],
+        needed: frozenset[str],
+        drawn_again: Iterable[Any],
+        rest: Mapping[str, Any],
     ) -> Captured:
         """Pickle the state and the `rest` as one graph; what it is found to need joins it.
+
+        `held` are the variables of functions in progress, by names like `train().x`.
 
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
-            data = self.omissions.keep(contents.data, needed)
+            found = contents.data | dict(held)
+            kept = self.omissions.keep(found, needed)
+            data = {name: value for name, value in kept.items() if name in contents.data}
+            local = {name: value for name, value in kept.items() if name not in contents.data}
             changed = self._changed_definitions(self._referred | contents.definitions.keys())
             try:
-                pickled = pickling.dump({"variables": data, "definitions": changed, **rest})
+                pickled = pickling.dump({"variables": data, "locals": local, "definitions": changed, **rest})
             except UnpicklableError as error:
-                self._leave_out(contents.data, needed, drawn_again, error)
+                self._leave_out(found, needed, drawn_again, error)
                 continue
             known = self._referred >= pickled.definitions.keys()
             self._referred |= pickled.definitions.keys()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
-from .checkpoint import Layer, Run
+from .checkpoint import Layer, Place, Run
 from .cursors import NOTHING
-from .frame import Frame, Resume
+from .frame import Resume, without_ours
+from .function import Caller
 from .position import Plan, Position, Statement, match
-
-_PACKAGE = str(Path(__file__).parent.parent)
 
 
 class CellRun(Run):
@@ -23,10 +21,18 @@ class CellRun(Run):
     kind = "cell"
 
     def __init__(
-        self, plan: Plan, source: str, alive: Liveness, begin: Callable[[int], None], *args: Any, **options: Any
+        self,
+        plan: Plan,
+        source: str,
+        alive: Liveness,
+        callees: frozenset[str],
+        begin: Callable[[int], None],
+        *args: Any,
+        **options: Any,
     ) -> None:
         super().__init__(*args, remade=alive.remade, **options)
         self.plan, self.source, self.alive = plan, source, alive
+        self.callees |= callees
         self.frame = CellFrame(self, begin)
         self.reached_end = False
 
@@ -90,10 +96,10 @@ class CellRun(Run):
 
     def plan_json(self) -> dict[str, Any]:
         """What a later run compares its own cell with."""
-        return {"plan": self.plan.to_json(), "source": self.source}
+        return {"plan": self.plan.to_json(), "source": self.source, "callees": sorted(self.callees)}
 
 
-class CellFrame(Frame):
+class CellFrame(Caller):
     """The execution of the cell's own code, which finds it under the name `__nbckpt__`.
 
     `begin` begins another cell that this one runs, as the front would.
@@ -119,17 +125,24 @@ class CellFrame(Frame):
         """The names that a definition needs when it is made, also through the decorators that it calls."""
         return names_read_by_calling(statement.eager, self.run.namespace)
 
-    def arrive(self) -> None:
+    def runs_again(self, way: Resume, statement: Statement) -> bool:
+        return not way.built or super().runs_again(way, statement) or not statement.binds
+
+    def arrived(self, place: Place, way: Resume) -> None:
         """Put everything back."""
-        assert self.way is not None  # noqa: S101
-        way, self.way = self.way, None
         edited = {
             name
             for statement in self.plan.statements.values()
             if statement.whole not in way.known
             for name in statement.binds
         }
-        self.run.arrive([(self, way.position)], frozenset(way.rebound), frozenset(edited))
+        self.run.arrive(place, frozenset(way.rebound), frozenset(edited))
+
+    def redo(self, key: str, changed: Sequence[str]) -> None:
+        way = self.returning()
+        self.run.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
+        around = way.entered[: way.entered.index(key)]
+        self.run.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the rest of the cell may read, itself and through the functions it calls."""
@@ -137,7 +150,8 @@ class CellFrame(Frame):
             return frozenset()
         alive, namespace = self.run.alive, self.run.namespace
         read = (alive.tops if position.where == "top" else alive.before)[position.key]
-        return read | names_of_definitions((namespace.get(name) for name in read), namespace).reads
+        called = names_of_definitions((namespace.get(name) for name in read), namespace).reads
+        return read | called | self.kept_names(position)
 
     def end(self, *value: Any) -> Any:
         """The last statement was executed; `value` is the last expression's."""
@@ -174,10 +188,5 @@ class Frames:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if error is None or isinstance(error, NbckptError):
-            return
-        at = error.__traceback__
-        while at is not None:
-            while at.tb_next is not None and at.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-                at.tb_next = at.tb_next.tb_next
-            at = at.tb_next
+        if error is not None and not isinstance(error, NbckptError):
+            without_ours(error)

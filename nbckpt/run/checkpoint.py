@@ -37,6 +37,8 @@ class Layer(Protocol):
     """One piece of code in progress: a cell, a script, a function that it called."""
 
     loops: dict[str, Loop]
+    way: Any
+    """The way back to the saved boundary, until it is reached."""
 
     def loop_name(self, key: str) -> str:
         """How a person knows a loop."""
@@ -46,6 +48,15 @@ class Layer(Protocol):
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the code from a position on may read."""
+
+    def variables(self, place: Place) -> dict[str, Any]:
+        """The variables of its own and of those around it, that no namespace has."""
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot has to keep of code that was called, besides loops and variables."""
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares such code with."""
 
 
 Place = Sequence[tuple[Layer, Position]]
@@ -85,6 +96,8 @@ class Run(ABC):
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
+        self.callees: set[str] = set()
+        """The names of the functions at whose calls its code can be entered again."""
         self.metrics: dict[str, float] = {}
         self.result: Any = pickling.NOTHING
         self.saved: Loaded | None = None
@@ -219,9 +232,8 @@ class Run(ABC):
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         needed = self.needed(place)
-        lacking = {
-            name: why for name, why in description["left_out"].items() if name in needed and name not in self.namespace
-        }
+        at_hand = self.namespace.keys() | place[-1][0].variables(place).keys()
+        lacking = {name: why for name, why in description["left_out"].items() if name in needed and name not in at_hand}
         if lacking:
             raise MissingVariableError(
                 f"the rest of the cell needs {listed(lacking)}, which could not be saved. Nothing was lost: make it "
@@ -266,7 +278,8 @@ class Run(ABC):
 
     def progress(self, place: Place) -> str:
         """Say where that is."""
-        return ", ".join(layer.progress(position) for layer, position in place)
+        words = [text for layer, position in place if (text := layer.progress(position))]
+        return ", ".join(words if len(words) < 5 else [*words[:2], "...", *words[-2:]])
 
     @abstractmethod
     def plan_json(self) -> dict[str, Any]:
@@ -335,6 +348,7 @@ class Run(ABC):
         needed = self.needed(place)
         rest = {
             "loops": _saved_loops(*place[0]),
+            "calls": [{"loops": _saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]],
             "attributes": self.attributes,
             "result": self.result,
             "surroundings": surroundings.changes(self.surroundings),
@@ -342,7 +356,7 @@ class Run(ABC):
         }
         loops = [loop for layer, _ in place for loop in layer.loops.values()]
         drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
-        captured = self.capture.take(self.namespace, needed, drawn_again, rest)
+        captured = self.capture.take(self.namespace, place[-1][0].variables(place), needed, drawn_again, rest)
         pickled, contents = captured.pickled, captured.contents
         variables = [{"name": name, "type": type_name(value)} for name, value in contents.data.items()]
         shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
@@ -354,6 +368,7 @@ class Run(ABC):
         description = {
             "kind": self.kind,
             "position": place[0][1].to_json(),
+            **_described([(layer.described(), position.to_json()) for layer, position in place[1:]]),
             "progress": self.progress(place),
             "finished": finished,
             **self.plan_json(),
@@ -425,6 +440,16 @@ def _saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
     return {
         key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
     }
+
+
+def _described(calls: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """The code in progress that was called, each piece once, and where in which of them each call is."""
+    functions: list[dict[str, Any]] = []
+    for function, _ in calls:
+        if function not in functions:
+            functions.append(function)
+    where = [{"function": functions.index(function), "position": position} for function, position in calls]
+    return {"functions": functions, "calls": where}
 
 
 def listed(reasons: Mapping[str, str]) -> str:

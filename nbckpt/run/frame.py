@@ -7,16 +7,19 @@ run *arrives*, and from there on it is an ordinary run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import RestoreError
 from ..state import randomness
 from . import cursors
-from .checkpoint import Run
+from .checkpoint import Layer, Place, Run
 from .cursors import NOTHING, Cursor
 from .loops import AsyncTurns, Loop, turns
 from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors
+
+_PACKAGE = str(Path(__file__).parent.parent)
 
 
 class Frame:
@@ -35,6 +38,10 @@ class Frame:
         self.way: Resume | None = None
         self.ways: dict[str, bool] = {}
         """Which way each `if` went last."""
+        self.values: dict[int, Any] = {}
+        """What the parts of the statement in progress have evaluated to, before a call in it."""
+        self.found: set[int] = set()
+        """Those that were merely looked up."""
         self._random_before: dict[str, dict[str, Any]] = {}
 
     # -- statements ------------------------------------------------------------------------------------------
@@ -45,6 +52,8 @@ class Frame:
             return self._approach(self.way, key)
         if key in self.loops:
             del self.loops[key]
+        if self.values:
+            self.values = {}
         if self.schedule.due:
             self.boundary("before", key, turn=False)
         return True
@@ -63,19 +72,32 @@ class Frame:
                 f"{self.subject} took another way than before and missed line "
                 f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
             )
-        if statement.kind != "always":
+        if statement.kind != "always" or not self.runs_again(way, statement):
             return False
-        if way.built and statement.binds and statement.whole in way.known:
-            return False  # it came back with the snapshot, and what came with it refers to it
         way.rebound |= set(statement.binds)
         return True
+
+    def runs_again(self, way: Resume, statement: Statement) -> bool:
+        """Whether to run a definition again, or to leave what came back with the snapshot, which may refer to it."""
+        return bool(statement.binds) and statement.whole not in way.known
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """See to it that the saved objects are in place before a statement that may need them."""
 
     def arrive(self) -> None:
-        """Stand at the saved boundary."""
-        raise NotImplementedError
+        """Stand at the saved boundary: put everything back."""
+        place = self.place(self.returning().position)
+        ways = []
+        for layer, _ in place:
+            ways.append(layer.way)
+            layer.way = None
+        outermost: Any = place[0][0]
+        outermost.arrived([(layer, way.position) for (layer, _), way in zip(place, ways, strict=True)], ways[0])
+
+    def returning(self) -> Resume:
+        """The way back that this frame is on."""
+        assert self.way is not None  # noqa: S101
+        return self.way
 
     # -- blocks ----------------------------------------------------------------------------------------------
 
@@ -94,7 +116,7 @@ class Frame:
         if self.way is not None and key in self.way.entered:
             self._before_replay(self.way, self._record(key))
         else:
-            held = randomness.capture_held(self.run.selection.held(self.run.namespace))
+            held = randomness.capture_held(self.holders())
             self._random_before[key] = {"global": randomness.capture(), "held": held}
         return False
 
@@ -189,21 +211,27 @@ class Frame:
         """Put random state back to what it was when the loop began; note what drawing might change."""
         if not (before := record.get("random")):
             return
-        way.held = randomness.capture_held(self.run.selection.held(self.run.namespace))
+        way.held = randomness.capture_held(self.holders())
         way.digests = self.run.variable_digests()
         randomness.restore(before["global"])
-        randomness.restore_held(self.run.namespace, before["held"])
+        randomness.restore_held(self.holders(), before["held"])
 
     def _after_replay(self, way: Resume, key: str) -> None:
         """Undo what drawing the finished items again did to the variables."""
         if not way.digests:
             return
-        randomness.restore_held(self.run.namespace, way.held)
+        randomness.restore_held(self.holders(), way.held)
         now = self.run.variable_digests()
         if changed := [name for name in now if now[name] != way.digests[name]]:
-            self.run.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
-            around = way.entered[: way.entered.index(key)]
-            self.run.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
+            self.redo(key, changed)
+
+    def holders(self) -> dict[str, Any]:
+        """The variables that may hold generators of random numbers."""
+        return self.run.selection.held(self.run.namespace)
+
+    def redo(self, key: str, changed: Sequence[str]) -> None:
+        """Undo what the replay of a loop has changed."""
+        raise NotImplementedError
 
     def _record(self, key: str) -> dict[str, Any]:
         assert self.way is not None  # noqa: S101
@@ -222,7 +250,11 @@ class Frame:
 
     def boundary(self, where: Where, key: str, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for."""
-        self.run.boundary([(self, self.position(where, key))], turn=turn)
+        self.run.boundary(self.place(self.position(where, key)), turn=turn)
+
+    def place(self, position: Position) -> list[tuple[Layer, Position]]:
+        """The position in this frame and in those around it, outermost first."""
+        return [(self, position)]
 
     def left(self, loop: Loop) -> None:
         """Forget a loop that was left, so that what it went over can be freed."""
@@ -230,14 +262,26 @@ class Frame:
             del self.loops[loop.key]
         self.run.left(loop)
 
+    def variables(self, place: Place) -> dict[str, Any]:  # noqa: ARG002
+        """The variables that no namespace has."""
+        return {}
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot has to keep of code that was called, besides loops and variables."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares such code with."""
+        return {}
+
     def loop_name(self, key: str) -> str:
         return f"the loop at line {self.plan[key].line}"
 
-    def position(self, where: Where, key: str) -> Position:
+    def position(self, where: Where, key: str, site: int = -1) -> Position:
         around = ancestors(key)
         entered = [*around, key] if where == "top" else around
         turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
-        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways})
+        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways}, site)
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the code from a position on may read."""
@@ -277,3 +321,12 @@ class Resume:
     def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
         """Whether a definition can only be made from saved values."""
         return bool(read & {variable["name"] for variable in info["variables"]})
+
+
+def without_ours(error: BaseException) -> None:
+    """Take nbckpt's own frames out of the traceback of an exception that passes."""
+    at = error.__traceback__
+    while at is not None:
+        while at.tb_next is not None and at.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            at.tb_next = at.tb_next.tb_next
+        at = at.tb_next

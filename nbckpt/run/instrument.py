@@ -20,17 +20,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import RUN
 from .position import LOOPS, Kind, Plan, Statement
+from .sites import at_place, has_site, rewrite_calls
 
 CONFIGURING = frozenset(
     "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()
 )
 """Line magics that set up the kernel: they run again on resume, as imports do."""
 
+_EMPTY = (ast.Pass, ast.Global, ast.Nonlocal)
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _TRY: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 _KINDS: dict[type[ast.stmt], Kind] = {
@@ -52,10 +54,13 @@ _PURE_CALLS = frozenset(
 )
 
 
-def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
-    """Return the rewritten module and the plan of its statements. `module` is used up."""
+def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple[ast.Module, Plan]:
+    """Return the rewritten module and the plan of its statements. `module` is used up.
+
+    `names` are those of resumable functions, whose calls have boundaries inside them.
+    """
     body = module.body
-    rewriter = _Rewriter()
+    rewriter = Rewriter(names)
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
         rewritten.append(ast.Expr(_call("end")))
@@ -69,9 +74,27 @@ def fingerprint(*nodes: ast.AST | None) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class _Rewriter:
-    def __init__(self) -> None:
+class Rewriter:
+    """Rewrites blocks, for code that finds its frame under the name `frame`.
+
+    Where code `rebinds`, a loop's variables are put back at the top of its body on the way back in, as `put_back`
+    spells out; a cell's are put back when it arrives.
+    """
+
+    def __init__(
+        self,
+        names: frozenset[str],
+        frame: str = RUN,
+        put_back: Callable[[ast.AST], list[ast.stmt]] = lambda _: [],
+    ) -> None:
+        self.names, self.frame, self.put_back = names, frame, put_back
         self.statements: dict[str, Statement] = {}
+
+    def holds(self, node: Any) -> bool:
+        return holds_boundary(node, self.names)
+
+    def call(self, method: str, *args: ast.expr) -> ast.expr:
+        return _call(method, *args, frame=self.frame)
 
     def block(self, body: Sequence[ast.stmt], parent: str, *, top: bool = False) -> list[ast.stmt]:
         """Guard each statement of a block; `parent` is the path that their indexes continue."""
@@ -82,37 +105,43 @@ class _Rewriter:
         return result
 
     def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> ast.stmt:
-        kind = _kind(node)
-        self.statements[key] = _describe(node, key, kind)
+        kind = self.kind(node, top=top)
+        self.statements[key] = _describe(node, key, kind, self.holds)
+        if kind == "always" and isinstance(node, _EMPTY):
+            return node
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             return node  # must stay at the top of the file to be legal; has no effect when the cell runs
         if top and isinstance(node, ast.Expr):
-            value = _call("end", node.value) if last else node.value
-            otherwise = _call("ended") if last else ast.Constant(None)
-            node.value = _at(ast.IfExp(_call("step", ast.Constant(key)), value, otherwise), node.value)
+            if kind == "call":
+                rewrite_calls(node, key, self.names, self.call)
+            value = self.call("end", node.value) if last else node.value
+            otherwise = self.call("ended") if last else ast.Constant(None)
+            node.value = at_place(ast.IfExp(self.call("step", ast.Constant(key)), value, otherwise), node.value)
             return node
         rewritten = self.inside(node, key, kind)
         if top and kind not in ("plain", "always"):
-            frames = ast.withitem(ast.Attribute(_run(), "frames", ast.Load()))
-            rewritten = _at(ast.With([frames], [rewritten]), node)
-        guarded: ast.stmt = _at(ast.If(_call("step", ast.Constant(key)), [rewritten], []), node)
+            frames = ast.withitem(ast.Attribute(ast.Name(self.frame, ast.Load()), "frames", ast.Load()))
+            rewritten = at_place(ast.With([frames], [rewritten]), node)
+        guarded: ast.stmt = at_place(ast.If(self.call("step", ast.Constant(key)), [rewritten], []), node)
         return guarded
 
     def inside(self, node: Any, key: str, kind: Kind) -> ast.stmt:
         """Rewrite the header of a compound statement and descend into its blocks."""
         name = ast.Constant(key)
+        if kind == "call":
+            return rewrite_calls(node, key, self.names, self.call)
         if kind in ("for", "async for"):
             enters = "enters" if _is_pure(node.iter) else "enters_drawing"
             again, loop = ("again", "loop") if kind == "for" else ("async_again", "async_loop")
-            choice = ast.IfExp(_call(enters, name), _call(again, name), _call(loop, name, node.iter))
-            node.iter = _at(choice, node.iter)
+            choice = ast.IfExp(self.call(enters, name), self.call(again, name), self.call(loop, name, node.iter))
+            node.iter = at_place(choice, node.iter)
         elif kind == "while":
-            node.test = _at(ast.BoolOp(ast.Or(), [_call("turn", name), node.test]), node.test)
+            node.test = at_place(ast.BoolOp(ast.Or(), [self.call("turn", name), node.test]), node.test)
         elif kind == "if":
             # `not not` asks for the truth value here, so that an error in it is the user's own line.
             truth = ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node.test))
-            choice = ast.IfExp(_call("enters", name), _call("taken", name), _call("branch", name, truth))
-            node.test = _at(choice, node.test)
+            choice = ast.IfExp(self.call("enters", name), self.call("taken", name), self.call("branch", name, truth))
+            node.test = at_place(choice, node.test)
         if kind in ("for", "async for", "while", "with", "try", "if"):
             self.descend(node, "body", key)
         if kind == "if":
@@ -121,25 +150,27 @@ class _Rewriter:
         return rewritten
 
     def descend(self, node: Any, block: str, key: str) -> None:
-        if any(holds_loop(child) for child in getattr(node, block)):
-            setattr(node, block, self.block(getattr(node, block), f"{key}.{block}."))
+        body = getattr(node, block)
+        if any(map(self.holds, body)):
+            setattr(node, block, [*self.put_back(node), *self.block(body, f"{key}.{block}.")])
+
+    def kind(self, node: ast.stmt, *, top: bool) -> Kind:
+        if isinstance(node, _DEFINITIONS) or _configures_kernel(node) or (not top and isinstance(node, _EMPTY)):
+            return "always"
+        if has_site(node, self.names):
+            return "call"
+        return _KINDS[type(node)] if self.holds(node) else "plain"
 
 
-def _kind(node: ast.stmt) -> Kind:
-    if isinstance(node, _DEFINITIONS) or _configures_kernel(node):
-        return "always"
-    return _KINDS[type(node)] if holds_loop(node) else "plain"
-
-
-def holds_loop(node: Any) -> bool:
-    """Whether a loop can be reached from here through the blocks that are descended into."""
+def holds_boundary(node: Any, names: frozenset[str] = frozenset()) -> bool:
+    """Whether a loop, or a call of one of these names, can be reached through the blocks that are descended into."""
     if isinstance(node, _LOOP_NODES):
         return True
     if isinstance(node, ast.If):
-        return any(holds_loop(child) for child in [*node.body, *node.orelse])
+        return any(holds_boundary(child, names) for child in [*node.body, *node.orelse])
     if isinstance(node, _WITH_OR_TRY):
-        return any(holds_loop(child) for child in node.body)
-    return False
+        return any(holds_boundary(child, names) for child in node.body)
+    return has_site(node, names)
 
 
 def _configures_kernel(node: ast.stmt) -> bool:
@@ -164,7 +195,7 @@ def _is_pure(node: ast.expr) -> bool:
     return True
 
 
-def _describe(node: Any, key: str, kind: Kind) -> Statement:
+def _describe(node: Any, key: str, kind: Kind, holds: Callable[[ast.stmt], bool]) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
@@ -177,7 +208,7 @@ def _describe(node: Any, key: str, kind: Kind) -> Statement:
     else:
         header, name = ("" if kind == "try" else whole), label
     loop = kind in LOOPS
-    nested = loop and any(holds_loop(child) for child in node.body)
+    nested = loop and any(map(holds, node.body))
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
@@ -243,21 +274,8 @@ def shown_target(body: Sequence[ast.stmt]) -> list[ast.stmt]:
         target = last.target
     if not isinstance(target, ast.Name):
         return []
-    return [_at(ast.Expr(ast.Name(target.id, ast.Load())), target)]
+    return [at_place(ast.Expr(ast.Name(target.id, ast.Load())), target)]
 
 
-def _run() -> ast.expr:
-    return ast.Name(RUN, ast.Load())
-
-
-def _call(method: str, *args: ast.expr) -> ast.expr:
-    return ast.Call(ast.Attribute(_run(), method, ast.Load()), list(args), [])
-
-
-def _at(node: Any, place: ast.AST) -> Any:
-    """Give a new node, and what is new in it, the place of the code that it stands for."""
-    ast.copy_location(node, place)
-    for part in ast.walk(node):
-        if isinstance(part, (ast.expr, ast.stmt)) and not hasattr(part, "lineno"):
-            ast.copy_location(part, place)
-    return node
+def _call(method: str, *args: ast.expr, frame: str = RUN) -> ast.expr:
+    return ast.Call(ast.Attribute(ast.Name(frame, ast.Load()), method, ast.Load()), list(args), [])

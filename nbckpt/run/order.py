@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import CellChangedError, RestoreError
 from ..state import randomness
 from . import cursors
-from .checkpoint import Run
+from .checkpoint import Place, Run
 from .cursors import NOTHING
 from .loops import Loop, turns
 from .position import Position, ancestors
@@ -123,6 +123,18 @@ class Order:
                 f"the script took another way than before: it came to the loop at line {line} without the one that "
                 "was in progress. Nothing was lost: undo the edit, or start over with fresh=True"
             )
+
+    def variables(self, place: Place) -> dict[str, Any]:  # noqa: ARG002
+        """Nobody can tell which it has."""
+        return {}
+
+    def captured(self) -> dict[str, Any]:
+        """Its loops say it all."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """How long its loops were."""
+        return {"totals": self.totals}
 
     @property
     def in_loop(self) -> bool:

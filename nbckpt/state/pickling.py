@@ -349,6 +349,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is types.CellType and id(thing) in self._cells:
             # its contents follow with the function that it belongs to, which they may refer to
             return types.CellType, ()
+        if kind is types.CellType:
+            return types.CellType, (), (_contents(thing),), None, None, _fill_cell
         try:
             rule = self._rules[kind]
         except KeyError:
@@ -401,6 +403,11 @@ def _contents(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # an empty cell
         return NOTHING
+
+
+def _fill_cell(cell: types.CellType, contents: tuple[Any]) -> None:
+    if contents[0] is not NOTHING:
+        cell.cell_contents = contents[0]
 
 
 def _reduce_function(function: types.FunctionType) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from programs import cells, cursors, found, loops, objects
+from programs import cells, cursors, found, functions, loops, objects
 from programs.harness import Lab, Program
 
-PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS, *found.PROGRAMS]
+PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS, *found.PROGRAMS, *functions.PROGRAMS]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the programs leave files open, as cells do

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nbckpt.run.instrument import holds_loop
+from nbckpt.run.instrument import holds_boundary
 from nbckpt.state import namespace as names
 
 
 def alive(source: str) -> names.Liveness:
-    return names.liveness(ast.parse(source).body, holds_loop)
+    return names.liveness(ast.parse(source).body, holds_boundary)
 
 
 def test_a_name_assigned_before_it_is_read_does_not_matter() -> None:
