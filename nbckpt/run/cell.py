@@ -11,7 +11,7 @@ from ..state.namespace import Liveness, names_of_definitions, names_read_by_call
 from .checkpoint import Layer, Place, Run
 from .cursors import NOTHING
 from .frame import Resume, without_ours
-from .function import Caller
+from .function import Caller, check
 from .position import Plan, Position, Statement, match
 
 
@@ -50,11 +50,12 @@ class CellRun(Run):
         if self.saved is not None:
             try:
                 self.frame.way = self._match()
+                check(self, {name for statement in self.plan.statements.values() for name in statement.binds})
             except CellChangedError:
                 if self.settings.on_change != "restart":
                     raise
                 self.status.notice("the cell was edited where it had run already, so it starts over")
-                self.saved = None
+                self.saved = self.frame.way = None
         self._look_at_files()
         if self.saved is None:
             self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CellChangedError, RestoreError
@@ -15,7 +15,7 @@ from .position import Plan, Position, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 
 if TYPE_CHECKING:
-    from .checkpoint import Layer, Place
+    from .checkpoint import Layer, Place, Run
 
 
 class Caller(Frame):
@@ -30,7 +30,8 @@ class Caller(Frame):
 
     def enters_call(self, key: str, site: int) -> bool:
         """Whether this is the way back into a call."""
-        return self.way is not None and self._resumes(key) and self.way.position.site == site
+        position = None if self.way is None else self.way.position
+        return position is not None and (position.where, position.key, position.site) == ("call", key, site)
 
     def again_call(self, key: str, site: int) -> types.FunctionType:
         """The function that was in progress there."""
@@ -56,27 +57,24 @@ class Caller(Frame):
 
     def keeps(self, key: str, number: int) -> bool:
         """Whether it had been evaluated by the saved boundary, and is kept."""
-        if self.way is None or not self._resumes(key) or self._kept(number) not in self.run.root["locals"]:
+        if self.way is None or self.way.position.where != "call" or self.way.position.key != key:
             return False
-        self.keep(number, self.run.root["locals"][self._kept(number)])
-        return True
+        if not self.values:
+            kept = {name: value for name, value in self.run.root["locals"].items() if name.startswith(f"{self.label}<")}
+            self.values = {_number(name): value for name, value in kept.items()}
+            self.found = {_number(name) for name in kept if name.endswith("?>")}
+        return number in self.values
 
-    def keeps_found(self, key: str, number: int) -> bool:
-        """The same for what was looked up."""
-        if not self.keeps(key, number):
-            return False
-        self.found.add(number)
-        return True
+    def keeps_any(self, number: int) -> bool:
+        """Whether it is kept in the statement that is being executed."""
+        return number in self.values
 
     def kept(self, number: int) -> Any:
         return self.values[number]
 
     def _kept(self, number: int) -> str:
-        return f"{self.label}<{number}>"
-
-    def _resumes(self, key: str) -> bool:
-        assert self.way is not None  # noqa: S101
-        return self.way.position.where == "call" and self.way.position.key == key
+        """What it is called in a snapshot."""
+        return f"{self.label}<{number}{'?' if number in self.found else ''}>"
 
     # -- what a snapshot has of it ----------------------------------------------------------------------------
 
@@ -128,6 +126,8 @@ class FunctionFrame(Caller):
         self.subject = f"{code.source.name}()"
         self.label = self.subject + (f"[{before + 1}]." if before else ".")
         self.cells: dict[str, types.CellType] = {}
+        self.contents: dict[str, Any] = {}
+        """What the variables that it shares with other functions were, on the way back in."""
 
     def callable(self) -> types.FunctionType:
         """What to call: the function's rewritten code with its own closure, globals and defaults."""
@@ -160,12 +160,16 @@ class FunctionFrame(Caller):
         self.cells = dict(zip(names, cells, strict=True))
 
     def had(self, name: str) -> bool:
-        """Whether a local variable was bound at the saved boundary, and could be saved."""
-        return self.label + name in self.run.root["locals"]
+        """Whether a variable was bound at the saved boundary, and could be saved."""
+        return name in self.contents or self.label + name in self.run.root["locals"]
 
     def taken_up(self, name: str) -> Any:
         """What it was bound to."""
-        return self.run.root["locals"][self.label + name]
+        return self.contents[name] if name in self.contents else self.run.root["locals"][self.label + name]
+
+    def lacked(self, name: str) -> bool:
+        """Whether it was not bound."""
+        return self.label + name not in self.run.loaded.description["left_out"]
 
     @staticmethod
     def seen(names: Any) -> Any:
@@ -227,7 +231,7 @@ def enter(caller: Caller, key: str, site: int, called: Any, *, awaited: bool) ->
     source = source_of(function)
     if source is None or (source.asynchronous and not awaited) or caller.way is not None:
         return called
-    code = rewritten(source, _names_for(caller, function))
+    code = rewritten(source, _known_names(caller.run, function))
     made = FunctionFrame(caller, key, site, function, code).callable()
     return made if function is called else types.MethodType(made, called.__self__)
 
@@ -250,7 +254,7 @@ def reenter(caller: Caller, key: str, site: int) -> types.FunctionType:
             f"{known['qualname']}() was in progress and is not @nbckpt.resumable any more. Nothing was run and the "
             "snapshots are kept: put the decorator back, or start over with --fresh"
         )
-    code = rewritten(source, _names_for(caller, function))
+    code = rewritten(source, _known_names(caller.run, function))
     saved = Plan.from_json(known["plan"])
     position = Position.from_json(call["position"])
     sources = known["source"], code.text
@@ -261,14 +265,56 @@ def reenter(caller: Caller, key: str, site: int) -> types.FunctionType:
     frame.way = Resume(found, saved)
     frame.way.built = True
     frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
+    shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}
+    frame.contents = {name: inside[0] for name, cell in shared.items() if (inside := _inside(cell))}
     return frame.callable()
 
 
-def _names_for(caller: Caller, function: types.FunctionType) -> frozenset[str]:
+def check(run: Run, defined: Collection[str]) -> None:
+    """Find out before anything runs whether the functions in progress can be entered again.
+
+    Those that the cell itself has `defined` can be looked at only then.
+
+    Raises:
+        CellChangedError: one was edited where it had run.
+    """
+    description = run.loaded.description
+    for call in description["calls"]:
+        known = description["functions"][call["function"]]
+        module = run.home.namespace if known["module"] == "__main__" else vars(sys.modules.get(known["module"], sys))
+        names = known["qualname"].split(".")
+        function: Any = None if names[0] in defined else module.get(names[0])
+        for name in names[1:]:
+            function = getattr(function, name, None)
+        if (source := source_of(function)) is not None:
+            code = rewritten(source, _known_names(run, function))
+            match(
+                Plan.from_json(known["plan"]),
+                code.plan,
+                Position.from_json(call["position"]),
+                run.settings.on_change,
+                (known["source"], code.text),
+                f"{source.name}()",
+            )
+
+
+def _inside(cell: types.CellType) -> tuple[Any, ...]:
+    """What a variable of a closure is bound to, if it is."""
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
+def _known_names(run: Run, function: types.FunctionType) -> frozenset[str]:
     """The names of the functions at whose calls a function can be entered again."""
-    run = caller.run
     run.callees |= NAMES | names_among(function.__globals__)
     return frozenset(run.callees)
+
+
+def _number(name: str) -> int:
+    """The number in the name of a kept value."""
+    return int(name.rpartition("<")[2].rstrip("?>"))
 
 
 def locals_of(frames: Sequence[FunctionFrame]) -> list[dict[str, Any]]:

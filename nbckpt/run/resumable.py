@@ -16,6 +16,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from ..errors import OptionError
@@ -127,8 +128,7 @@ class Source:
     def owner(self) -> str:
         """The class that the function's private names are those of, or nothing."""
         names = self.qualname.split(".")
-        around = zip(names, names[1:], strict=False)
-        classes = [name for name, inner in around if "<locals>" not in (name, inner)]
+        classes = [name for name, inner in pairwise(names) if "<locals>" not in (name, inner)]
         return classes[-1] if classes else ""
 
     def parsed(self) -> Any:
@@ -192,7 +192,9 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
     for again in (False, True):
         node = source.parsed()
         text = ast.unparse(node)
-        rewriter = Rewriter(names, FRAME, functools.partial(_put_back, local) if again else lambda _: [])
+        rewriter = Rewriter(
+            names, FRAME, functools.partial(_put_back, {*local, *cells, *source.free}) if again else lambda _: []
+        )
         _Looks(again, source).visit_body(node)
         first = _statement(f"with {FRAME}: pass")
         body = rewriter.block(node.body, "")
@@ -330,19 +332,21 @@ def _take(name: str) -> list[ast.stmt]:
     return [_statement(f"if {FRAME}.had({name!r}): {name} = {FRAME}.taken_up({name!r})")]
 
 
-def _put_back(local: tuple[str, ...], node: Any) -> list[ast.stmt]:
-    """What a statement's header has bound on the way back in is put back."""
+def _put_back(names: set[str], node: Any) -> list[ast.stmt]:
+    """What a statement's header has bound on the way back in is put back, unless it could not be saved."""
     if isinstance(node, (ast.For, ast.AsyncFor)):
         targets = [node.target]
     elif isinstance(node, (ast.With, ast.AsyncWith)):
         targets = [item.optional_vars for item in node.items if item.optional_vars]
     else:
         return []
-    found = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)} & set(local)
+    found = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)} & names
     if not found:
         return []
     guard = _statement(f"if {FRAME}.way is not None: pass")
     guard.body = [part for name in sorted(found) for part in _take(name)]
+    for part, name in zip(guard.body, sorted(found), strict=True):
+        part.orelse = [_statement(f"if {FRAME}.lacked({name!r}): del {name}")]
     return [at_place(guard, node)]
 
 

@@ -13,6 +13,7 @@ lambdas, comprehensions, headers, and where `and`, `or` or a chain of comparison
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -203,7 +204,7 @@ class _Threads:
         name = ast.Constant(self.key)
         found = "_found" if _is_lookup(part) else ""
         keep = self.call(f"keep{found}", number, node)
-        return at_place(ast.IfExp(self.call(f"keeps{found}", name, number), self.call("kept", number), keep), part)
+        return at_place(ast.IfExp(self.call("keeps", name, number), self.call("kept", number), keep), part)
 
     def augmented(self, node: ast.AugAssign) -> ast.stmt:
         """Spell `x += f()` out: what `x` was before the call has to be kept."""
@@ -212,19 +213,27 @@ class _Threads:
         if isinstance(target, ast.Name):
             before = ast.Name(target.id, ast.Load())
         elif isinstance(target, ast.Attribute):
-            owner = ast.Constant(self.numbers[id(target.value)])
+            owner = self.once_more(target.value)
             before = ast.Attribute(self.keep(target.value, target.value), target.attr, ast.Load())
-            target.value = self.call("kept", owner)
+            target.value = owner
         else:
-            owner, index = (ast.Constant(self.numbers[id(part)]) for part in (target.value, target.slice))
-            parts = self.keep(target.value, target.value), self.keep(target.slice, target.slice)
-            before = ast.Subscript(*parts, ast.Load())
-            target.value, target.slice = self.call("kept", owner), self.call("kept", index)
+            parts = self.once_more(target.value), self.once_more(target.slice)
+            kept = self.keep(target.value, target.value), self.keep(target.slice, target.slice)
+            before = ast.Subscript(*kept, ast.Load())
+            target.value, target.slice = parts
         frame: Any = self.call("operators")
         operator = ast.Attribute(frame.func, _OPERATORS[type(node.op)], ast.Load())
         value = ast.Call(operator, [self.keep(node.target, at_place(before, node.target)), self.thread(node.value)], [])
         assign: ast.stmt = at_place(ast.Assign([at_place(target, node.target)], at_place(value, node.value)), node)
         return assign
+
+    def once_more(self, part: ast.expr) -> ast.expr:
+        """The kept value of a part; what was merely looked up may not have been saved."""
+        number = ast.Constant(self.numbers[id(part)])
+        kept = self.call("kept", number)
+        if not _is_lookup(part):
+            return kept
+        return ast.IfExp(self.call("keeps_any", number), kept, copy.deepcopy(part))
 
 
 def at_place(node: Any, place: ast.AST) -> Any:

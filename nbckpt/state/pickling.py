@@ -9,6 +9,7 @@ the namespace itself, not a copy of it.
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 import sys
@@ -175,7 +176,9 @@ class Home:
                 f"the snapshot needs {qualname!r} as the notebook defined it, and it is not defined now. "
                 "Nothing was touched: run the cell that defines it, then this one"
             )
-        self.made[qualname] = getattr(self.definition(outer), inner) if outer else load(self.saved[qualname], (), self)
+        if outer:
+            return getattr(self.definition(outer), inner)
+        self.made[qualname] = load(self.saved[qualname], (), self)
         return self.made[qualname]
 
     @contextmanager
@@ -366,6 +369,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
             self._cells.update(map(id, thing.__closure__ or ()))
             return _reduce_function(thing)
+        if isinstance(thing, types.FunctionType) and _is_inner(thing):
+            self._cells.update(map(id, thing.__closure__ or ()))
+            return _reduce_function(thing, thing.__module__)
         return super().reducer_override(thing)
 
 
@@ -410,7 +416,18 @@ def _fill_cell(cell: types.CellType, contents: tuple[Any]) -> None:
         cell.cell_contents = contents[0]
 
 
-def _reduce_function(function: types.FunctionType) -> Any:
+def _is_inner(function: types.FunctionType) -> bool:
+    """Whether a function belongs to a module, under no name by which it could be found there."""
+    module = sys.modules.get(function.__module__ or "")
+    return (
+        module is not None
+        and vars(module) is function.__globals__
+        and _resolve(vars(module), function.__qualname__) is not function
+        and "<" in function.__qualname__
+    )
+
+
+def _reduce_function(function: types.FunctionType, module: str | None = None) -> Any:
     cells = function.__closure__ or ()
     state = {
         "cells": [(cell, _contents(cell)) for cell in cells],
@@ -427,12 +444,16 @@ def _reduce_function(function: types.FunctionType) -> Any:
         },
         "dict": function.__dict__,
     }
-    made = (function.__code__, function.__name__, cells)
+    made = (function.__code__, function.__name__, cells, module)
     return _make_function, made, state, None, None, _fill_function
 
 
-def _make_function(code: types.CodeType, name: str, cells: tuple[types.CellType, ...]) -> types.FunctionType:
-    return types.FunctionType(code, _home.get().namespace, name, None, cells)
+def _make_function(
+    code: types.CodeType, name: str, cells: tuple[types.CellType, ...], module: str | None = None
+) -> types.FunctionType:
+    """Make a function of the notebook, or of a module, over the namespace itself."""
+    namespace = _home.get().namespace if module is None else vars(importlib.import_module(module))
+    return types.FunctionType(code, namespace, name, None, cells)
 
 
 def _fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ import ledger
 model = Sub(3)
 result = model.run(2)
 other = [model]
-model.losses, result
+model.losses, len(result), result[0] is model
 """,
         before=(
             """

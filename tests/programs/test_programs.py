@@ -7,7 +7,14 @@ import pytest
 from programs import cells, cursors, found, functions, loops, objects
 from programs.harness import Lab, Program
 
-PROGRAMS = [*loops.PROGRAMS, *cursors.PROGRAMS, *objects.PROGRAMS, *cells.PROGRAMS, *found.PROGRAMS, *functions.PROGRAMS]
+PROGRAMS = [
+    *loops.PROGRAMS,
+    *cursors.PROGRAMS,
+    *objects.PROGRAMS,
+    *cells.PROGRAMS,
+    *found.PROGRAMS,
+    *functions.PROGRAMS,
+]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the programs leave files open, as cells do
