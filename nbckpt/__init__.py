@@ -29,6 +29,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .front.script import Checkpoint, checkpointed, load
+    from .run.inner import loop
     from .run.resumable import resumable
     from .state.adapters import register
     from .storage.repository import Repository
@@ -54,6 +55,7 @@ __all__ = [
     "checkpointed",
     "load",
     "load_ipython_extension",
+    "loop",
     "register",
     "resumable",
     "unload_ipython_extension",
@@ -63,6 +65,7 @@ _HOMES = {
     "Checkpoint": "front.script",
     "checkpointed": "front.script",
     "load": "front.script",
+    "loop": "run.inner",
     "register": "state.adapters",
     "resumable": "run.resumable",
     "Repository": "storage.repository",

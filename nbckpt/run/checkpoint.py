@@ -107,6 +107,9 @@ class Run(ABC):
         self.home = pickling.Home(namespace if home is None else home)
         self.capture = Capture(self.home, selection, remade, self.status.notice)
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
+        self.digests_before: dict[str, str | None] = {}
+        self.held_before: dict[str, Any] = {}
+        """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
         self.fenced = False
         self.owed: Loop | None = None
@@ -204,8 +207,14 @@ class Run(ABC):
 
     def variable_digests(self) -> dict[str, str | None]:
         """Digests of what was built, to tell later what was changed since."""
-        values = {**self.root["variables"], **self.root["attributes"]}
+        values = {**self.root["variables"], **self.root["attributes"], **self.root["locals"]}
         return {name: pickling.digest(value) for name, value in values.items()}
+
+    def watch(self) -> None:
+        """From here on code runs again that had run already: note what it may change, and show nothing twice."""
+        self.digests_before = self.variable_digests()
+        self.held_before = randomness.capture_held(self.namespace)
+        self.recorder.swallowing = self.settings.replay
 
     def _put_attributes(self) -> None:
         self.attributes.clear()

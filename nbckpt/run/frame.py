@@ -38,6 +38,10 @@ class Frame:
         self.way: Resume | None = None
         self.ways: dict[str, bool] = {}
         """Which way each `if` went last."""
+        self.current = ""
+        """The statement in progress."""
+        self.inner: Any = None
+        """The loops in progress in what that statement calls."""
         self.values: dict[int, Any] = {}
         """What the parts of the statement in progress have evaluated to, before a call in it."""
         self.found: set[int] = set()
@@ -48,6 +52,7 @@ class Frame:
 
     def step(self, key: str) -> bool:
         """Stand before a statement; return whether to execute it."""
+        self.current = key
         if self.way is not None:
             return self._approach(self.way, key)
         if key in self.loops:
@@ -66,6 +71,8 @@ class Frame:
             self.arrive()
             return True
         if key in way.entered:
+            if way.is_inside(key):
+                self.run.watch()
             return True
         if self.plan.comes_after(key, way.position.key):
             raise RestoreError(
@@ -252,6 +259,15 @@ class Frame:
         """Stand at a boundary that somebody asked for."""
         self.run.boundary(self.place(self.position(where, key)), turn=turn)
 
+    def is_inside(self, key: str, line: int) -> bool:
+        """Whether a line belongs to a statement that would be run again as a whole, or to the body of such a loop."""
+        if key not in self.plan.statements:
+            return False
+        statement = self.plan[key]
+        if statement.kind in LOOPS:
+            return not statement.nested and key in self.loops and statement.line <= line <= statement.last
+        return statement.kind in ("plain", "call") and statement.line <= line <= statement.last
+
     def place(self, position: Position) -> list[tuple[Layer, Position]]:
         """The position in this frame and in those around it, outermost first."""
         return [(self, position)]
@@ -279,7 +295,9 @@ class Frame:
 
     def position(self, where: Where, key: str, site: int = -1) -> Position:
         around = ancestors(key)
-        entered = [*around, key] if where == "top" else around
+        entered = [*around, key] if where in ("top", "call") else around
+        if where == "call" and key in self.loops:
+            self.loops[key].look()
         turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
         return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways}, site)
 
@@ -311,6 +329,11 @@ class Resume:
 
     def is_before(self, key: str) -> bool:
         return self.position.where == "before" and self.position.key == key
+
+    def is_inside(self, key: str) -> bool:
+        """Whether a statement is run again, for the loop in a function that it calls."""
+        position = self.position
+        return position.where == "call" and position.key == key and position.site == -1
 
     def is_top(self, key: str) -> bool:
         return self.position.where == "top" and self.position.key == key

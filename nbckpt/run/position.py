@@ -42,6 +42,8 @@ class Statement:
     """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
+    last: int = 0
+    """Its last line; for a loop, that of its body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -461,3 +461,83 @@ sys.modules.pop("nbckpt_test_steps", None)
         at_least=10,
     ),
 ]
+PROGRAMS += [
+    Program(
+        "nbckpt_loop_with_a_list",
+        "An undecorated function's loop keeps its progress; its list comes back in place, shared with a global.",
+        """
+import random, nbckpt, ledger
+registry = {}
+def train(n):
+    history = []
+    print("begin")
+    for epoch in nbckpt.loop(range(n), state=history):
+        history.append((epoch, random.random()))
+        registry["latest"] = history
+        ledger.note(epoch)
+        print("epoch", epoch)
+    return history
+x = train(4)
+y = [train(2), x is registry["latest"]]
+registry["latest"] is y[0]
+""",
+        at_least=8,
+    ),
+    Program(
+        "nbckpt_loop_with_objects_and_arrays",
+        "Objects, arrays, dicts, generators as states; the loop variable of the cell's own loop around it.",
+        """
+import numpy as np, random, nbckpt, ledger
+class Model:
+    def __init__(self):
+        self.w, self.log = np.zeros(3), []
+def fit(model, start):
+    total, best, rng = np.zeros(2), {"value": start}, random.Random(start)
+    seen = set()
+    for k in nbckpt.loop(range(3), state=(total, best, rng, seen, {"m": model, "t": total})):
+        total += k + rng.random()
+        model.w[0] += total[0]
+        model.log.append(best)
+        best["value"] = max(best["value"], k)
+        seen.add(k)
+        ledger.note((start, k))
+    return total, best, rng.random(), seen
+model, done = Model(), []
+for start in [1, 2]:
+    done.append(fit(model, start))
+for start in (5,): done.append(fit(Model(), start))
+n = 0
+while n < 2:
+    n += 1; done.append(fit(model, n))
+model.log, len(done)
+""",
+        at_least=10,
+    ),
+    Program(
+        "nbckpt_loops_nested",
+        "Loops in loops and in functions called from them, and in a function that a resumable one calls.",
+        """
+import nbckpt, ledger
+state = {"sum": 0}
+def batches(epoch):
+    for b in nbckpt.loop([10, 20, 30], state=state):
+        state["sum"] += b * epoch
+        ledger.note((epoch, b))
+def plain(n):
+    for epoch in nbckpt.loop(range(n), state=state):
+        batches(epoch)
+@nbckpt.resumable
+def outer(n):
+    local = [0]
+    for k in range(2):
+        plain(n)
+        for _ in range(1):
+            local.append(state["sum"])
+    return local
+a = outer(2)
+plain(1)
+a, state
+""",
+        at_least=10,
+    ),
+]
