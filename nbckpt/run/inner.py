@@ -6,12 +6,12 @@ then yields what is left, and the objects that it was given as its `state` are w
 
 from __future__ import annotations
 
+import ast
 import builtins
-import gc
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from types import CellType, FrameType, FunctionType
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from ..errors import OptionError, RestoreError
@@ -22,7 +22,7 @@ from .function import Caller
 from .loops import Loop, turns
 from .order import Order
 from .position import Position
-from .resumable import FRAME
+from .resumable import FRAME, NAMES, codes
 
 Item = TypeVar("Item")
 
@@ -66,6 +66,28 @@ def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
     return _calls_of(frame, line, items, state, at)
 
 
+def names_of_users(node: ast.AST, namespace: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the functions, in some code and in a namespace, that use `nbckpt.loop` or call those that do.
+
+    A statement that calls one is a place to go on at, so that nothing before it need be run again.
+    """
+    uses: dict[str, set[str]] = {}
+    for part in ast.walk(node):
+        if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = {getattr(one, "attr", getattr(one, "id", "")) for one in ast.walk(part)}
+            uses.setdefault(part.name, set()).update(names)
+    for value in list(namespace.values()):
+        parts = vars(value).values() if isinstance(value, type) and value.__module__ == "__main__" else [value]
+        for function in parts:
+            if isinstance(function, FunctionType) and function.__globals__ is namespace:
+                names = {name for code in codes(function.__code__) for name in code.co_names}
+                uses.setdefault(function.__name__, set()).update(names)
+    found = {name for name, used in uses.items() if "loop" in used and ("nbckpt" in used or "loop" in namespace)}
+    while more := {name for name, used in uses.items() if used & found} - found:
+        found |= more
+    return frozenset(found)
+
+
 def _objects(state: Any) -> list[Any]:
     """The objects that a state stands for."""
     if isinstance(state, tuple):
@@ -89,6 +111,7 @@ def _calls_of(frame: Caller, line: int, items: Iterable[Any], state: Any, at: Fr
     key = frame.current
     if frame.way is not None and not frame.way.is_inside(key):
         return items
+    NAMES.add(at.f_code.co_name)
     if not frame.is_inside(key, line):
         frame.run.status.notice(
             f"the nbckpt.loop in {at.f_code.co_name}() is not saved: line {line}, which leads to it, is not a place to "
@@ -177,8 +200,8 @@ class Inner(Order):
         for key, saved in self.saved()["states"].items():
             if key in self.states:
                 _put(self.states[key], saved, memo)
-        for known, live in memo.pairs.values():
-            _replace(known, live, self.saved()["states"])
+        if memo.pairs:
+            _replace(memo, [run.root["variables"], run.root["locals"], run.root["attributes"], run.root["loops"]])
         place = self.place(self._way())
         ways = [layer.way for layer, _ in place]
         for layer, _ in place:
@@ -225,25 +248,33 @@ class _Memo:
         return self.pairs[id(saved)][1] if id(saved) in self.pairs else saved
 
 
-def _replace(saved: Any, live: Any, spare: Any) -> None:
+def _replace(memo: _Memo, roots: Iterable[Any]) -> None:
     """Let everything that came back and refers to a saved object refer to the one that has become it.
 
     Raises:
         RestoreError: something does that cannot be changed.
     """
-    for holder in gc.get_referrers(saved):
-        if holder is spare or isinstance(holder, (FrameType, tuple)) or holder is live:
+    seen: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        holder = waiting.pop()
+        if id(holder) in seen or isinstance(holder, (FunctionType, type, ModuleType, str, bytes)):
             continue
-        if isinstance(holder, list):
-            holder[:] = [live if part is saved else part for part in holder]
-        elif isinstance(holder, dict):
-            holder.update({key: live for key, part in holder.items() if part is saved})
-        elif isinstance(holder, CellType):
-            holder.cell_contents = live
-        elif hasattr(holder, "__dict__"):
-            vars(holder).update({key: live for key, part in vars(holder).items() if part is saved})
-        else:
-            raise _cannot(live)
+        seen.add(id(holder))
+        if isinstance(holder, (tuple, set, frozenset)):
+            if any(memo.of(part) is not part for part in holder):
+                raise _cannot(next(part for part in holder if memo.of(part) is not part))
+            waiting += holder
+        elif isinstance(holder, (list, deque)):
+            for index, part in enumerate(holder):
+                if memo.of(part) is not part:
+                    holder[index] = memo.of(part)
+            waiting += holder
+        for names in (holder if isinstance(holder, dict) else {}, getattr(holder, "__dict__", {})):
+            for name, part in list(names.items()):
+                if memo.of(part) is not part:
+                    names[name] = memo.of(part)
+            waiting += names.values()
 
 
 def _put(live: Any, saved: Any, memo: _Memo) -> None:

@@ -226,7 +226,7 @@ def _describe(node: Any, key: str, kind: Kind, holds: Callable[[ast.stmt], bool]
         binds,
         kind == "with" and any(map(_empties, node.items)),
         eager,
-        (node.body[-1] if loop else node).end_lineno,
+        0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
     )
 
 

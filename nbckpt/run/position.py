@@ -43,7 +43,7 @@ class Statement:
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
     last: int = 0
-    """Its last line; for a loop, that of its body."""
+    """Its last line; for a loop, that of the only statement of its body, if there is but one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ FRAME = "__nbckpt_frame__"
 MARK = "__nbckpt_resumable__"
 """The attribute that has a resumable function's source."""
 NAMES: set[str] = set()
-"""The names of all resumable functions of this process."""
+"""The names of all resumable functions of this process, and of those that use `nbckpt.loop`."""
 
 _FACTORY, _FUNCTION = "__nbckpt_factory__", "__nbckpt_function__"
 _FUTURES = sum(
@@ -154,7 +154,7 @@ class Source:
         factory.body.append(inner)
         module = ast.fix_missing_locations(ast.Module([factory], []))
         code = compile(module, self.filename, "exec", self.flags, dont_inherit=True)
-        found = next(one for one in _codes(code) if one.co_name == _FUNCTION)
+        found = next(one for one in codes(code) if one.co_name == _FUNCTION)
         within += f"{owner}.{_FUNCTION}" if owner else _FUNCTION
         return _renamed(found, within, self.qualname).replace(co_name=self.name)
 
@@ -242,16 +242,16 @@ def _source_of(code: types.CodeType, qualname: str, namespace: dict[str, Any]) -
 
 
 def _digest(code: types.CodeType) -> str:
-    found = [repr((one.co_name, one.co_code, one.co_names, one.co_varnames, one.co_freevars)) for one in _codes(code)]
+    found = [repr((one.co_name, one.co_code, one.co_names, one.co_varnames, one.co_freevars)) for one in codes(code)]
     return hashlib.blake2b("".join(found).encode(), digest_size=16).hexdigest()
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
     """A code object and all those inside it."""
     yield code
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            yield from _codes(inner)
+            yield from codes(inner)
 
 
 def _same(one: types.CodeType, other: types.CodeType) -> bool:
