@@ -12,6 +12,7 @@ from .checkpoint import Layer, Place, Run
 from .cursors import NOTHING
 from .frame import Resume, without_ours
 from .function import Caller, check
+from .hint import Hint
 from .position import Plan, Position, Statement, match
 
 
@@ -35,6 +36,7 @@ class CellRun(Run):
         self.callees |= callees
         self.frame = CellFrame(self, begin)
         self.reached_end = False
+        self.schedule.missed = Hint(self.namespace, self.status.notice).look
 
     @property
     def outermost(self) -> Layer:
