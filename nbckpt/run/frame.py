@@ -253,7 +253,7 @@ class Frame:
 
     def top(self, loop: Loop) -> None:
         """Stand at a boundary: an iteration has ended."""
-        self.boundary("top", loop.key, turn=not loop.nested)
+        self.boundary("top", loop.key, turn=not (loop.nested and self.plan.has_loop_inside(loop.key)))
 
     def boundary(self, where: Where, key: str, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for."""

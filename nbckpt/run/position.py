@@ -116,6 +116,11 @@ class Plan:
         """The statements of one block, in order."""
         return [statement for key, statement in self.statements.items() if block_of(key) == block]
 
+    def has_loop_inside(self, key: str) -> bool:
+        """Whether a loop's body has a loop of its own."""
+        inside = f"{key}.body."
+        return any(name.startswith(inside) and one.kind in LOOPS for name, one in self.statements.items())
+
     def comes_after(self, key: str, other: str) -> bool:
         """Whether a statement stands after another one, which may be the end (`""`)."""
         order = list(self.statements)
