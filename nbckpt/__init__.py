@@ -25,6 +25,7 @@ from .errors import (
     UnpicklableError,
     UnsupportedFormat,
     UntrustedSnapshot,
+    VerificationError,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .run.inner import loop
     from .run.resumable import resumable
     from .state.adapters import register
+    from .state.randomness import register_random_source
     from .storage.repository import Repository
 
 __version__ = "0.1.0"
@@ -52,11 +54,13 @@ __all__ = [
     "UnpicklableError",
     "UnsupportedFormat",
     "UntrustedSnapshot",
+    "VerificationError",
     "checkpointed",
     "load",
     "load_ipython_extension",
     "loop",
     "register",
+    "register_random_source",
     "resumable",
     "unload_ipython_extension",
 ]
@@ -67,6 +71,7 @@ _HOMES = {
     "load": "front.script",
     "loop": "run.inner",
     "register": "state.adapters",
+    "register_random_source": "state.randomness",
     "resumable": "run.resumable",
     "Repository": "storage.repository",
 }

@@ -82,5 +82,9 @@ class RestoreError(NbckptError, RuntimeError):
     """A snapshot is intact but its objects cannot be built here, as when a package is missing."""
 
 
+class VerificationError(NbckptError, RuntimeError):
+    """A snapshot that `--verify` loaded in a clean process did not come back as it was saved."""
+
+
 class ReplayError(NbckptError, RuntimeError):
     """A loop that has to be replayed does not yield the items that it yielded before."""

@@ -109,6 +109,7 @@ class Settings:
     on_change: OnChange = "ask"
     rng: bool = True
     replay: bool = True
+    verify: bool = False
     quiet: bool = False
 
     @classmethod
@@ -131,7 +132,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "verify", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -194,5 +195,6 @@ _CHECK: dict[str, Any] = {
     "on_change": _check_on_change,
     "rng": _check_flag,
     "replay": _check_flag,
+    "verify": _check_flag,
     "quiet": _check_flag,
 }

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nbckpt.state import adapters
+from nbckpt.state import adapters, randomness
 
-pytest.register_assert_rewrite("programs.harness")
+pytest.register_assert_rewrite("programs.harness", "fuzz.lane")
 
 if TYPE_CHECKING:
     from programs.harness import Lab
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    programs = int(os.environ.get("FUZZ", "2000"))
+    parser.addoption("--fuzz", type=int, default=programs, metavar="N", help="How many generated programs to kill.")
+    parser.addoption("--matrix", action="store_true", help="Kill every program in a real kernel, not only some.")
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +37,7 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def own_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test, or an example in a docstring, registers does not outlive it."""
     monkeypatch.setattr(adapters, "_registered", {})
+    monkeypatch.setattr(randomness, "_registered", {})
 
 
 @pytest.fixture

@@ -174,8 +174,9 @@ def _running(status: Status) -> str:
     if status.saved_at is not None and status.snapshots:
         # a clock time: the line may be looked at long after it was written, when "12 s ago" would be a lie
         at = f" at {status.saved_progress}" if status.saved_progress not in ("", status.progress) else ""
+        checked = ", verified" if status.verified else ""
         several = f"{status.snapshots} snapshot{'s' * (status.snapshots != 1)}"
-        words.append(f"saved {clock(status.saved_at)}{at} ({several}, {size(status.size)})")
+        words.append(f"saved {clock(status.saved_at)}{at} ({several}, {size(status.size)}{checked})")
     else:
         words.append("nothing new to save yet" if status.saved_progress else "not saved yet")
     return ", ".join(words) + (f"; resumed at {status.resumed_at}" if status.resumed_at else "")

@@ -44,7 +44,7 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
     history, _ = _read(repository, name)
     newest = _newest(history)
     told = newest.description if newest else {}
-    state = _mapping(newest.parts.get("state")) if newest else {}
+    parts = [_mapping(info) for info in newest.parts.values()] if newest else []
     writer = newest.writer if newest else {}
     return {
         **_summary(repository, name),
@@ -52,7 +52,10 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
         "history": [_snapshot(info) for info in history],
         "variables": [
             {"name": _text(row.get("name")), "type": _text(row.get("type"))}
-            for row in map(_mapping, _list(state.get("variables")))
+            for row in sorted(
+                (_mapping(row) for part in parts for row in _list(part.get("variables"))),
+                key=lambda row: _text(row.get("name")),
+            )
         ],
         "left_out": [{"name": _text(left), "why": _text(why)} for left, why in _mapping(told.get("left_out")).items()],
         "worked": _number(told.get("worked")),

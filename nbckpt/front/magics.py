@@ -46,6 +46,7 @@ class NbCkpt(SingletonConfigurable):
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
+    verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
     quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
 
     def values(self) -> dict[str, Any]:
@@ -68,6 +69,12 @@ class CheckpointMagics(Magics):
     @argument("--on-change", metavar="HOW", help="When the cell was edited: resume, restart or error.")
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
     @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
+    @argument(
+        "--verify",
+        action="store_true",
+        default=None,
+        help="Load the first snapshots back in a clean process and compare them, before more is run: takes seconds.",
+    )
     @argument("--quiet", action="store_true", default=None, help="Show problems only.")
     @cell_magic
     def checkpointed(self, line: str, cell: str) -> None:  # noqa: ARG002
@@ -156,9 +163,10 @@ class Extension:
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
         from ..run.inner import names_of_users
-        from ..run.instrument import fingerprint, holds_boundary, instrument, shown_target
+        from ..run.instrument import instrument, is_guarded, shown_target
         from ..run.resumable import NAMES, names_among
         from ..run.sites import decorated
+        from ..run.syntax import fingerprint
         from ..settings import Settings
         from ..state.namespace import liveness
 
@@ -175,7 +183,7 @@ class Extension:
         name = settings.name or _default_name(_origin(self.shell), digest, settings.store)
         callees = decorated(module) | NAMES | names_among(self.shell.user_ns)
         callees |= names_of_users(module, self.shell.user_ns) | _saved_callees(name, settings.store)
-        alive = liveness(module.body, lambda node: holds_boundary(node, callees))
+        alive = liveness(module.body, lambda node, block: is_guarded(node, block, callees))
         rewritten, plan = instrument(module, callees)
         return _Beginning(self, settings, name, plan, source, callees, code, alive), rewritten.body
 

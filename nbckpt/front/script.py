@@ -18,7 +18,8 @@ from ..run.loops import Loop
 from ..run.order import Order
 from ..run.position import Position
 from ..settings import DEFAULT_STORE, Settings
-from ..state import pickling
+from ..state import parts
+from ..state.home import Home
 from ..state.namespace import Selection
 from ..storage.repository import Repository
 
@@ -38,6 +39,7 @@ def checkpointed(
     fresh: bool | None = None,
     on_change: str | None = None,
     rng: bool | None = None,
+    verify: bool | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable.
@@ -66,8 +68,16 @@ def checkpointed(
             f"{caller.f_code.co_name}(), whose variables cannot be bound from outside: keep what must survive on "
             "ckpt.state"
         )
-    options = {"name": name, "vars": vars, "every": every, "store": store, "keep": keep}
-    settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng, "quiet": quiet})
+    options = {
+        "name": name,
+        "vars": vars,
+        "every": every,
+        "store": store,
+        "keep": keep,
+        "verify": verify,
+        "quiet": quiet,
+    }
+    settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})
     return Checkpoint(settings, caller.f_globals if at_module_level else {})
 
 
@@ -82,8 +92,8 @@ def load(name: str, *, store: str | None = None) -> dict[str, Any]:
     saved = Repository.open(place, create=False).load(name)
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
-    home = pickling.Home(dict(sys.modules["__main__"].__dict__))
-    root = pickling.build(saved.parts["state"], saved.parts["definitions"], home)
+    home = Home(dict(sys.modules["__main__"].__dict__))
+    root = parts.build(saved.parts, saved.parts["definitions"], home)
     variables: dict[str, Any] = {**root["attributes"], **root["variables"]}
     home.namespace.update(home.made | variables)
     return variables

@@ -1,4 +1,4 @@
-"""What a snapshot is made of: a run's variables and what they need, in one graph, as far as they can be saved."""
+"""What a snapshot is made of: a run's variables, what they need and what shares objects with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from importlib import metadata
 from typing import Any
 
 from ..errors import UnpicklableError
-from ..state import definitions, fingerprints, namespace as names, pickling
+from ..state import definitions, fingerprints, namespace as names, parts, pickling
+from ..state.culprit import culprit
+from ..state.home import Home
 from ..state.omissions import Omissions
 
 
@@ -18,7 +20,7 @@ from ..state.omissions import Omissions
 class Captured:
     """The state at one boundary, as bytes. `code` has the notebook's definitions that it refers to."""
 
-    pickled: pickling.Pickled
+    parts: list[parts.Part]
     contents: names.Contents
     code: dict[str, bytes]
 
@@ -30,7 +32,7 @@ class Capture:
     """
 
     def __init__(
-        self, home: pickling.Home, selection: names.Selection, remade: frozenset[str], tell: Callable[[str], None]
+        self, home: Home, selection: names.Selection, remade: frozenset[str], tell: Callable[[str], None]
     ) -> None:
         self.home, self.selection, self.tell = home, selection, tell
         self.omissions = Omissions(remade)
@@ -39,7 +41,11 @@ class Capture:
         self._fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
         """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
         self._referred: set[str] = set()
-        """The definitions that the graph refers to."""
+        """The definitions that the state refers to."""
+        self._sharing = parts.Sharing()
+        self._outsiders = parts.Outsiders()
+        self._apart: dict[str, int] = {}
+        """Other names that share objects with what is saved but cannot be saved, with what they were bound to."""
 
     def check_inputs(self, namespace: Mapping[str, Any], inputs: frozenset[str], needed: frozenset[str]) -> None:
         """Find out before any compute whether what the cell is given, and is `needed` later, can be saved.
@@ -50,12 +56,14 @@ class Capture:
         contents = names.sort_names(self.selection.chosen(namespace) & inputs, namespace)
         while True:
             try:
-                found = pickling.probe(self.omissions.keep(contents.data, needed))
+                met = pickling.probe(self.omissions.keep(contents.data, needed))
             except UnpicklableError as error:
                 self._leave_out(contents.data, needed, (), error)
             else:
                 break
-        self.note_fresh(contents.definitions | found)
+        while joined := self._join(namespace, met.identities()):
+            met = pickling.probe({name: namespace[name] for name in joined})
+        self.note_fresh(contents.definitions | met.definitions)
         self.inputs = {
             name: known
             for name, value in contents.data.items()
@@ -75,7 +83,7 @@ class Capture:
         """Remember the state of definitions that this run has not touched yet."""
         for name, definition in found.items():
             if name not in self._fresh:
-                self._fresh[name] = definition, definitions.digests(definition)
+                self._fresh[name] = definition, definitions.fresh_digests(definition)
 
     def take(
         self,
@@ -85,7 +93,7 @@ class Capture:
         drawn_again: Iterable[Any],
         rest: Mapping[str, Any],
     ) -> Captured:
-        """Pickle the state and the `rest` as one graph; what it is found to need joins it.
+        """Pickle the state and the `rest`; what they are found to need or to share objects with joins them.
 
         `held` are the variables of functions in progress, by names like `train().x`.
 
@@ -98,22 +106,43 @@ class Capture:
             kept = self.omissions.keep(found, needed)
             data = {name: value for name, value in kept.items() if name in contents.data}
             local = {name: value for name, value in kept.items() if name not in contents.data}
-            changed = self._changed_definitions(self._referred | contents.definitions.keys())
+            changed, unchanged = self._state_of_definitions(self._referred | contents.definitions.keys())
             try:
-                pickled = pickling.dump({"variables": data, "locals": local, "definitions": changed, **rest})
+                root = {"variables": data, "locals": local, "definitions": changed, "unchanged": unchanged, **rest}
+                dumped = self._sharing.dump(root)
             except UnpicklableError as error:
                 self._leave_out(found, needed, drawn_again, error)
                 continue
-            known = self._referred >= pickled.definitions.keys()
-            self._referred |= pickled.definitions.keys()
-            used = names.names_of_definitions(pickled.definitions.values(), namespace)
-            if not self.selection.grow(used) and known:
+            known = self._referred >= dumped.definitions.keys()
+            self._referred |= dumped.definitions.keys()
+            used = names.names_of_definitions(dumped.definitions.values(), namespace)
+            if not self.selection.grow(used) and known and not self._join(namespace, dumped.met):
                 break
-        code, uncopied = pickling.pickle_definitions(contents.definitions | pickled.definitions)
+        code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)
         for name in sorted(uncopied.keys() - self.selection.binds):
             self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
         saved = names.Contents(data, contents.modules, contents.definitions, contents.missing)
-        return Captured(pickled, saved, code)
+        return Captured(dumped.parts, saved, code)
+
+    def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
+        """Take in the other names that share objects with what is saved; return which were found now."""
+        others = self.selection.others(namespace)
+        found = self._outsiders.sharing(names.sort_names(others, namespace).data, met)
+        for name in sorted(found):
+            value = namespace[name]
+            if self._apart.get(name) == id(value):
+                found.discard(name)
+                continue
+            if (unsavable := culprit(value, name)) is not None:
+                path, why = unsavable
+                self.tell(
+                    f"{name} shares objects with what is saved, but cannot be saved with it ({path}: {why}): after a "
+                    "resume it has objects of its own"
+                )
+                self._apart[name] = id(value)
+                found.discard(name)
+        self.selection.joined |= found
+        return found
 
     def left_out(self, namespace: Mapping[str, Any], needed: frozenset[str]) -> dict[str, str]:
         """What the snapshot is without, and why: what cannot be saved, and what the user does not want in it."""
@@ -124,15 +153,20 @@ class Capture:
             known[name] = "left out by --exclude" if name in self.selection.exclude else "not named by --vars"
         return known
 
-    def _changed_definitions(self, found: set[str]) -> dict[str, definitions.State]:
-        """What the run has changed in definitions; one that was made again by now is new all over."""
-        states = {}
+    def _state_of_definitions(
+        self, found: set[str]
+    ) -> tuple[dict[str, definitions.State], dict[str, definitions.State]]:
+        """What the run has changed in definitions, and what not; one that was made again by now is new all over."""
+        states: tuple[dict[str, definitions.State], dict[str, definitions.State]] = {}, {}
         for name in sorted(found):
             thing = self.home.namespace.get(name)
             if isinstance(thing, (types.FunctionType, type)):
                 before, fresh = self._fresh.get(name, (None, {}))
-                if state := definitions.changed_state(thing, fresh if before is thing else {}):
-                    states[name] = state
+                for part, state in zip(
+                    states, definitions.split_state(thing, fresh if before is thing else {}), strict=True
+                ):
+                    if state:
+                        part[name] = state
         return states
 
     def _leave_out(

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
+from ..state.home import NOTHING
 from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
 from .checkpoint import Layer, Place, Run
-from .cursors import NOTHING
 from .frame import Resume, without_ours
 from .function import Caller, check
 from .hint import Hint
@@ -118,18 +118,32 @@ class CellFrame(Caller):
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
-        if not way.built and (
-            needed or way.needs_state(self._read_to_define(statement), self.run.loaded.parts["state"].info)
-        ):
-            self.run.build()
-            way.built = True
+        if not way.built and (needed or way.needs_state(self._read_to_define(statement), self.run.saved_names())):
+            self._build(way)
+
+    def _build(self, way: Resume) -> None:
+        """Build what was saved. What the cell had defined by then and has not again is another than is live."""
+        self.run.home.outdated = self._redefined_before() - way.rebound
+        self.run.build()
+        way.built = True
+
+    def _redefined_before(self) -> frozenset[str]:
+        return frozenset(self.run.loaded.description.get("redefined", ()))
 
     def _read_to_define(self, statement: Statement) -> frozenset[str]:
         """The names that a definition needs when it is made, also through the decorators that it calls."""
         return names_read_by_calling(statement.eager, self.run.namespace)
 
     def runs_again(self, way: Resume, statement: Statement) -> bool:
-        return not way.built or super().runs_again(way, statement) or not statement.binds
+        known = bool(statement.binds) and statement.whole in way.known
+        return not (known and self._comes_back(way, statement))
+
+    def _comes_back(self, way: Resume, statement: Statement) -> bool:
+        """Whether a definition is in the snapshot, and is to be had from there: what comes with it refers to it."""
+        name = statement.binds[0]
+        if way.built:
+            return name in self.run.home.saved or name in self.run.root["variables"]
+        return statement.rivals and name in self._redefined_before()
 
     def arrived(self, place: Place, way: Resume) -> None:
         """Put everything back."""
@@ -142,9 +156,17 @@ class CellFrame(Caller):
         self.run.arrive(place, frozenset(way.rebound), frozenset(edited))
 
     def redo(self, key: str, changed: Sequence[str]) -> None:
-        way = self.returning()
-        self.run.status.notice(f"drawing them also changed {', '.join(changed)}, which was put back")
+        way = self.way_back()
         around = way.entered[: way.entered.index(key)]
+        if any(self.plan[name].gathers for name in around):
+            raise RestoreError(
+                f"drawing the finished items of the loop at line {self.plan[key].line} again changed "
+                f"{', '.join(changed)}, which the comprehension around it had taken up. Nothing was lost: start "
+                "over with --fresh; looping over a list avoids it"
+            )
+        self.run.status.notice(
+            f"drawing its finished items again also changed {', '.join(changed)}, which was put back"
+        )
         self.run.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 
     def needed(self, position: Position) -> frozenset[str]:
@@ -153,6 +175,9 @@ class CellFrame(Caller):
             return frozenset()
         alive, namespace = self.run.alive, self.run.namespace
         read = (alive.tops if position.where == "top" else alive.before)[position.key]
+        if position.where == "top" and self.goes_on(position.key):
+            # what is read only after the loop, as the loss of its last batch, is bound again before that
+            read = alive.turns.get(position.key, read)
         called = names_of_definitions((namespace.get(name) for name in read), namespace).reads
         return read | called | self.kept_names(position)
 
@@ -177,7 +202,7 @@ class CellFrame(Caller):
                     "start over with --fresh"
                 )
             if not self.way.built:
-                run.build()
+                self._build(self.way)
             self.arrive()
         run.reached_end = True
         run.recorder.mark()

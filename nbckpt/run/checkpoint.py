@@ -17,9 +17,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError
+from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import definitions, namespace as names, pickling, randomness, surroundings
+from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
+from ..state.home import NOTHING, Home
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
 from .capture import Capture, packages_of, type_name
@@ -27,6 +28,7 @@ from .outputs import Recorder
 from .position import Position
 from .schedule import Schedule
 from .status import Reporter, Status
+from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
     from ..storage.repository import Loaded
@@ -61,6 +63,9 @@ class Layer(Protocol):
 
 Place = Sequence[tuple[Layer, Position]]
 """Where a run is: each layer of code in progress, outermost first, and where in it."""
+
+PATIENCE, PATIENCE_SECONDS = 20, 60.0
+"""How many boundaries, and how long, a snapshot waits for the end of a step that cannot be saved half way."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -99,21 +104,28 @@ class Run(ABC):
         self.callees: set[str] = set()
         """The names of the functions at whose calls its code can be entered again."""
         self.metrics: dict[str, float] = {}
-        self.result: Any = pickling.NOTHING
+        self.result: Any = NOTHING
         self.saved: Loaded | None = None
         """The snapshot that this run goes on from, until its state is in place."""
-        self.root: dict[str, Any] = {}
-        """The graph of that snapshot, once it is built."""
-        self.home = pickling.Home(namespace if home is None else home)
+        self.root: parts.Root = {}
+        """What that snapshot holds, once it is built."""
+        self.home = Home(namespace if home is None else home)
         self.capture = Capture(self.home, selection, remade, self.status.notice)
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.digests_before: dict[str, str | None] = {}
-        self.held_before: dict[str, Any] = {}
+        self.held_before: dict[tuple[str, ...], Any] = {}
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
         self.fenced = False
+        self._committed: tuple[int, list[str], list[str]] = (0, [], [])
+        """The newest snapshot of this run, the variables in it, and those of functions in progress."""
+        self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
+        self.waited, self.waiting_since = 0, time.monotonic()
+        """For how many boundaries a snapshot has been waiting, and since when."""
+        self.redefined: frozenset[str] = frozenset()
+        """Definitions that the runs this one goes on from had made themselves."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -169,6 +181,8 @@ class Run(ABC):
                 self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
+        if self.verification.pending:
+            self.schedule.look()
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -180,11 +194,16 @@ class Run(ABC):
         """
         saved = self.loaded
         modules = saved.description["modules"]
-        root = pickling.build(saved.parts["state"], saved.parts["definitions"], self.home)
+        root = parts.build(saved.parts, saved.parts["definitions"], self.home)
+        for notice in adapters.take_said():
+            self.status.notice(notice)
         found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+        if self.settings.rng and root["moment"]["random"] is not None:
+            randomness.check(root["moment"]["random"])
         for name in self.selection.exclude:
             root["variables"].pop(name, None)
         self.root = root
+        self.selection.joined |= root["variables"].keys() - self.selection.names
         for name, live in self.differing.items():
             values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
             self.status.notice(
@@ -192,10 +211,15 @@ class Run(ABC):
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        self.home.namespace.update(self.home.made)
+        self.home.namespace.update({name: made for name, made in self.home.made.items() if "." not in name})
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
+
+    def saved_names(self) -> frozenset[str]:
+        """The variables that the snapshot holds."""
+        saved = self.loaded.parts.values()
+        return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
 
     def build_again(self, entered: Mapping[str, Loop]) -> None:
         """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones."""
@@ -234,10 +258,15 @@ class Run(ABC):
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
         live = {name: self.home.definition(name) for name in self.home.saved}
+        self.redefined = frozenset(description.get("redefined", ()))
+        self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name, state in self.root["definitions"].items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
+        for name, state in self.root.get("unchanged", {}).items():
+            if name in live and name not in edited:
+                definitions.put_unchanged(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         needed = self.needed(place)
@@ -249,11 +278,13 @@ class Run(ABC):
                 "again in a cell before this one, or open it in a `with` block around the loop, and run the cell again",
                 tuple(lacking),
             )
-        if self.settings.rng and self.root["random"] is not None:
-            randomness.restore(self.root["random"])
-        if unmade := surroundings.put_back(self.root["surroundings"]):
+        moment = self.root["moment"]
+        if self.settings.rng and moment["random"] is not None:
+            for notice in randomness.restore(moment["random"]):
+                self.status.notice(notice)
+        if unmade := surroundings.put_back(moment["surroundings"]):
             self.status.notice(unmade)
-        self.result = self.root["result"]
+        self.result = moment["result"]
         self.status.kept = self.status.worked = self.worked_before
         self.status.resumed_age = max(0.0, time.time() - float(description.get("saved_at", time.time())))
         self.status.saved_at = description.get("saved_at")
@@ -266,6 +297,7 @@ class Run(ABC):
             self.status.state = "restored"
             self.tell("restored")
         else:
+            self.recorder.replay_rest()
             self.tell("resumed")
 
     @property
@@ -297,19 +329,54 @@ class Run(ABC):
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = self.progress(place)
-        if self.schedule.wants_snapshot(turn=turn) and not self.fenced and not self._is_in_vain(place):
-            self.save(place)
+        positions = [position for _, position in place]
+        wanted = self.schedule.wants_snapshot(turn=turn) or self.verification.is_due(positions)
+        if wanted and not self.fenced and not self._is_in_vain(place) and not self._is_passing(place):
+            saved = self.save(place)
+            if self.verification.is_due(positions):
+                self._verify(place, saved=saved)
         else:
             self.tell("progress")
+        if self.verification.pending:
+            self.schedule.look()
+
+    def _verify(self, place: Place, *, saved: bool) -> None:
+        """Make sure that the snapshot just taken can be loaded elsewhere, and is what was saved.
+
+        Raises:
+            VerificationError: it is not, or there is none. The cell stops before it computes any more.
+        """
+        if not saved:
+            raise VerificationError(f"nothing could be saved: {self.status.unprotected}")
+        seq, variables, local = self._committed
+        held = place[-1][0].variables(place)
+        state = {
+            "variables": {name: self.namespace[name] for name in variables},
+            "locals": {name: held[name] for name in local},
+            **self._rest(place),
+        }
+        for notice in verify(self.name, self.settings.store, seq, {what: state[what] for what in KEPT}):
+            self.status.notice(notice)
+        self.verification.done([position for _, position in place])
+        self.status.verified = True
+        self.tell("saved")
 
     def _is_in_vain(self, place: Place) -> bool:
-        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed.
+        """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.
 
         Then the loop around it is waited for, where there is one.
         """
         around = [(layer, key) for layer, position in place for key in position.turns]
         for layer, key in around:
-            cursor = layer.loops[key].cursor
+            loop = layer.loops[key]
+            if loop.gathering is not None and loop.gathering.is_shared:
+                self.status.notice(
+                    f"{layer.loop_name(key)} makes functions that share its variables: nothing is saved inside it, "
+                    "but when it ends"
+                )
+                self.owed = loop
+                return True
+            cursor = loop.cursor
             if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
                 why = (
                     f"{layer.loop_name(key)} goes over something that cannot be saved half way and works on "
@@ -319,9 +386,24 @@ class Run(ABC):
                     self.status.unprotect(f"{why}; loop over a list, or put a loop around it")
                 else:
                     self.status.notice(f"{why}: nothing is saved inside it, but when it ends")
-                self.owed = layer.loops[key]
+                self.owed = loop
                 return True
         return False
+
+    def _is_passing(self, place: Place) -> bool:
+        """Whether this is in the middle of what cannot be saved and will soon be over, as a step through a network.
+
+        Then the next boundary is waited for, within reason: after that, it is tried and the reason shown.
+        """
+        values = {**self.namespace, **place[-1][0].variables(place)}
+        if not any(adapters.is_passing(values.get(name)) for name in self.needed(place)):
+            self.waited, self.waiting_since = 0, time.monotonic()
+            return False
+        self.waited += 1
+        if self.waited > PATIENCE and time.monotonic() - self.waiting_since > PATIENCE_SECONDS:
+            return False
+        self.schedule.ask()
+        return True
 
     def left(self, loop: Loop) -> None:
         """Take note that a loop was left."""
@@ -346,6 +428,7 @@ class Run(ABC):
             self.status.saved_at, self.status.saved_progress = time.time(), description["progress"]
             self.status.snapshots += 1
             self.status.size = committed.total_bytes
+            self._committed = committed.seq, names_in(parts), names_in(parts, "locals")
             self.schedule.saved(time.perf_counter() - began)
             self.tell("saved")
             return True
@@ -355,22 +438,15 @@ class Run(ABC):
 
     def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         needed = self.needed(place)
-        rest = {
-            "loops": _saved_loops(*place[0]),
-            "calls": [{"loops": _saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]],
-            "attributes": self.attributes,
-            "result": self.result,
-            "surroundings": surroundings.changes(self.surroundings),
-            "random": randomness.capture() if self.settings.rng else None,
-        }
+        rest = self._rest(place)
         loops = [loop for layer, _ in place for loop in layer.loops.values()]
         drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
         captured = self.capture.take(self.namespace, place[-1][0].variables(place), needed, drawn_again, rest)
-        pickled, contents = captured.pickled, captured.contents
-        variables = [{"name": name, "type": type_name(value)} for name, value in contents.data.items()]
-        shown = self.recorder.to_json(with_result=self.result is pickling.NOTHING)
-        parts = [
-            PartData("state", pickled.stream, pickled.buffers, {"variables": variables}),
+        contents = captured.contents
+        types = {name: type_name(value) for name, value in contents.data.items()}
+        shown = self.recorder.to_json(with_result=self.result is NOTHING)
+        data = [
+            *(PartData(p.name, p.stream, p.buffers, _listed(p, types)) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
@@ -384,6 +460,7 @@ class Run(ABC):
             "python": PYTHON,
             "packages": packages_of(contents.data.values()),
             "modules": contents.modules,
+            "redefined": [name for name in sorted(captured.code) if self._is_redefined(name)],
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
@@ -394,7 +471,25 @@ class Run(ABC):
             "metrics": self.metrics,
             **self.origin,
         }
-        return parts, description
+        return data, description
+
+    def _rest(self, place: Place) -> dict[str, Any]:
+        """What belongs to a snapshot beside the variables and what they need."""
+        calls = [{"loops": _saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]]
+        return {
+            "loops": _saved_loops(*place[0]),
+            "calls": {str(depth): call for depth, call in enumerate(calls)},
+            "attributes": self.attributes,
+            "moment": {
+                "result": self.result,
+                "surroundings": surroundings.changes(self.surroundings),
+                "random": randomness.capture() if self.settings.rng else None,
+            },
+        }
+
+    def _is_redefined(self, name: str) -> bool:
+        """Whether a definition was made since the cell began, in this run or those that it goes on from."""
+        return name in self.redefined or self.selection.is_new(name, self.home.namespace.get(name))
 
     # -- finish ----------------------------------------------------------------------------------------------
 
@@ -405,12 +500,13 @@ class Run(ABC):
     def finish(self) -> None:
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
+            self.recorder.replay_rest()
             self._write_status()
             return
         self.status.worked = self.worked()
         self.schedule.stop()
         if pickling.digest(self.result) is None:
-            self.result = pickling.NOTHING  # what was shown of it is part of the recorded output
+            self.result = NOTHING  # what was shown of it is part of the recorded output
         if not self.fenced and self.save([(self.outermost, Position("end"))], finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
@@ -459,6 +555,18 @@ def _described(calls: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[s
             functions.append(function)
     where = [{"function": functions.index(function), "position": position} for function, position in calls]
     return {"functions": functions, "calls": where}
+
+
+def _listed(part: parts.Part, types: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
+    """The variables in a part, for people, and the names of those of functions in progress."""
+    rows = [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
+    held = [{"name": name} for kind, name in part.keys if kind == "locals"]
+    return {"variables": rows, "locals": held} if held else {"variables": rows}
+
+
+def names_in(data: list[PartData], kind: str = "variables") -> list[str]:
+    """The variables that are saved."""
+    return [variable["name"] for part in data for variable in part.info.get(kind, ())]
 
 
 def listed(reasons: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ this order:
 
 from __future__ import annotations
 
+import inspect
 import operator
 import sys
 from collections import deque
@@ -23,10 +24,10 @@ from typing import Any
 
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
+from ..state.home import NOTHING, quiet
+from ..state.iterators import savable
+from . import loaders
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed
-
-NOTHING: Any = pickling.NOTHING
-"""Stands for "no item": None is an item like any other."""
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Cursor:
     """For a replay: the fingerprints of its items."""
     sources: Sources | None = None
     """For a replay: what it works on."""
+    by_index: bool = False
+    """For a replay: whether its finished items are skipped without being loaded, and `trail` is of their indices."""
     notice: str = ""
     """For a replay that was made: what a person should know of it."""
 
@@ -60,8 +63,10 @@ class Cursor:
             record["iterator"] = self.iterator
         elif self.kind == "state_dict":
             record["state"] = _stateful(self.iterable, self.iterator).state_dict()
+            record["random"] = self.fresh_random
         else:
             record["random"] = self.fresh_random
+            record["by_index"] = self.by_index
             record["trail"] = self.trail.saved() if self.trail else None
             record["changed"] = self.sources.changed() if self.sources else []
         return record
@@ -74,11 +79,17 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """
     bar, inner = look_through(iterable)
     iterator = iter(inner)
+    if not _is_sound(iterator):
+        iterator = savable(iterator)
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
     if cursor.kind == "replay":
         cursor.trail, cursor.sources = Trail(), Sources(iterator)
-        cursor.iterator = cursor.trail.noting(iterator)
+        if loader := loaders.loader_in(iterator):
+            cursor.by_index = True
+            loaders.note_indices(loader, cursor.trail)
+        else:
+            cursor.iterator = cursor.trail.noting(iterator)
     return cursor
 
 
@@ -120,6 +131,12 @@ def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, 
     refuse_changed(record, line, trust=trust)
     iterator = iter(inner)
     sources = Sources(iterator)
+    if record.get("by_index") and loaders.loader_in(iterator):
+        iterator, follower = loaders.skip(iterator, record, count)
+        said = follower.check(count, line, trust=trust)
+        cursor = _replayed(inner, bar, record, follower, said if record["drawn_again"] or follower.trail.blind else "")
+        cursor.sources, cursor.iterator, cursor.by_index = sources, iterator, True
+        return cursor
     follower = draw_again(iterator, record, count)
     cursor = _replayed(inner, bar, record, follower, follower.check(count, line, trust=trust))
     cursor.sources, cursor.iterator = sources, follower.trail.noting(iterator)
@@ -156,7 +173,7 @@ def _told_its_state(iterable: Any, begin: Any, record: Mapping[str, Any], bar: A
     else:
         iterator = begin(iterable)
         iterator.load_state_dict(record["state"])
-    return Cursor("state_dict", iterable, iterator, record["total"], bar, record["bar_start"])
+    return Cursor("state_dict", iterable, iterator, record["total"], bar, record["bar_start"], record.get("random"))
 
 
 def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:
@@ -188,10 +205,14 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
 
 def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     """The first and the last finished item, where the saved iterator still knows them."""
-    if record["kind"] != "iterator":
-        return None
-    with pickling.quiet():
-        source = record["iterator"].__reduce__()
+    return _done(record["iterator"], count) if record["kind"] == "iterator" else None
+
+
+def _done(iterator: Any, count: int) -> list[Any] | None:
+    with quiet():
+        source = iterator.__reduce__()
+    if source[0] in (zip, enumerate):
+        return _done_of_several(iterator, source[1], count)
     if source[0] is not iter or len(source[1]) != 1:
         return None
     items = source[1][0]
@@ -202,6 +223,16 @@ def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
     if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
     return [items[0], items[count - 1]] if count else []
+
+
+def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> list[Any] | None:
+    if type(iterator) is enumerate:
+        inner, index = parts
+        ends = _done(inner, count)
+        return ends and list(zip((index - count, index - 1), ends, strict=True))
+    found = [_done(part, count) for part in parts]
+    known = [ends for ends in found if ends is not None]
+    return list(zip(*known, strict=True)) if len(known) == len(found) else None
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -256,7 +287,7 @@ def place(iterator: Any) -> int | None:
 
 def latest(iterator: Any) -> Any:
     """The item that one of `PLACED` gave last, as long as nobody has put another one in its place."""
-    with pickling.quiet():
+    with quiet():
         source = iterator.__reduce__()
     (items, index) = source[1][0], source[2] if len(source) == 3 and source[2] is not None else 0
     if isinstance(items, range):
@@ -280,12 +311,24 @@ def look_through(iterable: Any) -> tuple[Any, Any]:
     """Return (bar, what it goes over), or (None, the iterable itself)."""
     if (tqdm := sys.modules.get("tqdm.std")) and isinstance(iterable, tqdm.tqdm):
         return iterable, iterable.iterable
+    if tqdm and type(iterable) is enumerate:
+        made: Any = iterable.__reduce__()
+        counted, start = made[1]
+        if isinstance(bar := _begun_by(counted), tqdm.tqdm):
+            return bar, enumerate(bar.iterable, start)
     if (progress := sys.modules.get("rich.progress")) and getattr(iterable, "gi_code", None) is progress.track.__code__:
         arguments = dict(iterable.gi_frame.f_locals) if iterable.gi_frame else {}
         if "sequence" in arguments:
             inner = arguments.pop("sequence")
             return RichTrack(arguments), inner
     return None, iterable
+
+
+def _begun_by(iterator: Any) -> Any:
+    """What a generator method belongs to, as long as it has not run."""
+    if not inspect.isgenerator(iterator) or inspect.getgeneratorstate(iterator) != inspect.GEN_CREATED:
+        return None
+    return inspect.getgeneratorlocals(iterator).get("self")
 
 
 class RichTrack:
@@ -335,7 +378,7 @@ def total_of(iterable: Any) -> int | None:
 
 def _total(iterable: Any) -> int | None:
     if type(iterable) in (enumerate, zip, map):
-        with pickling.quiet():
+        with quiet():
             parts = [part for part in iterable.__reduce__()[1] if isinstance(part, Iterator)]
         totals = [_total(part) for part in parts]
         known = [total for total in totals if total is not None]

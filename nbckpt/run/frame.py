@@ -7,17 +7,20 @@ run *arrives*, and from there on it is an ordinary run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from ..errors import RestoreError
 from ..state import randomness
-from . import cursors
+from ..state.home import NOTHING
+from . import comprehensions, cursors
 from .checkpoint import Layer, Place, Run
-from .cursors import NOTHING, Cursor
-from .loops import AsyncTurns, Loop, turns
-from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors
+from .cursors import Cursor
+from .gathering import Comprehensions
+from .loops import AsyncTurns, Loop, adding, turns
+from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -46,7 +49,10 @@ class Frame:
         """What the parts of the statement in progress have evaluated to, before a call in it."""
         self.found: set[int] = set()
         """Those that were merely looked up."""
+        self.comprehensions = Comprehensions(self.loops)
         self._random_before: dict[str, dict[str, Any]] = {}
+        self._sound: set[str] = set()
+        """The loops that went over what pickles last time, so that nothing has to be known for a replay."""
 
     # -- statements ------------------------------------------------------------------------------------------
 
@@ -93,7 +99,7 @@ class Frame:
 
     def arrive(self) -> None:
         """Stand at the saved boundary: put everything back."""
-        place = self.place(self.returning().position)
+        place = self.place(self.way_back().position)
         ways = []
         for layer, _ in place:
             ways.append(layer.way)
@@ -101,7 +107,7 @@ class Frame:
         outermost: Any = place[0][0]
         outermost.arrived([(layer, way.position) for (layer, _), way in zip(place, ways, strict=True)], ways[0])
 
-    def returning(self) -> Resume:
+    def way_back(self) -> Resume:
         """The way back that this frame is on."""
         assert self.way is not None  # noqa: S101
         return self.way
@@ -120,6 +126,8 @@ class Frame:
         """The same for a header that may draw random numbers: what they were before is kept for a replay."""
         if self.enters(key):
             return True
+        if self.way is None and key in self._sound:
+            return False
         if self.way is not None and key in self.way.entered:
             self._before_replay(self.way, self._record(key))
         else:
@@ -141,7 +149,7 @@ class Frame:
         """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
         loop = self.loops.get(key)
         if loop is None:
-            loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+            loop = self.loops[key] = self._begun(key)
         if self.way is not None:
             loop.count = self._record(key)["count"]
             if not self.way.is_top(key):
@@ -152,11 +160,18 @@ class Frame:
         loop.count += 1
         return False
 
+    @property
+    def returning(self) -> bool:
+        """Whether this is the way back to the saved boundary."""
+        return self.way is not None
+
     def loop(self, key: str, iterable: Any) -> Iterator[Any]:
         """The items of a `for` loop whose header was evaluated."""
-        loop = Loop(key, nested=self.plan[key].nested)
+        loop = self._begun(key)
         if self.way is None:
             loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
+            if loop.cursor.kind == "iterator":
+                self._sound.add(key)
             return self._go(loop)
         record = self._record(key)
         if key in self.way.match.extended:
@@ -166,7 +181,12 @@ class Frame:
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""
-        return self._go_on(Loop(key, nested=self.plan[key].nested), cursors.reopen(self._record(key)))
+        return self._go_on(self._begun(key), cursors.reopen(self._record(key)))
+
+    def _begun(self, key: str) -> Loop:
+        statement = self.plan[key]
+        gathering = self.comprehensions.begin(key, statement.gathers) if statement.gathers else None
+        return Loop(key, nested=statement.nested, gathering=gathering)
 
     def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
         self.loops[loop.key] = loop
@@ -180,37 +200,45 @@ class Frame:
         assert self.way is not None  # noqa: S101
         if cursor.notice:
             self.run.status.notice(cursor.notice)
+        if cursor.kind != "iterator":
             self._after_replay(self.way, loop.key)
         record = self._record(loop.key)
         loop.cursor, loop.count = cursor, record["count"]
+        if loop.gathering is not None:
+            loop.gathering.put_back(record)
+        self.loops[loop.key] = loop
         if not self.way.is_top(loop.key):
             return cursors.current_item(record, cursor)
         self.arrive()
         return NOTHING
 
-    def async_loop(self, key: str, iterable: Any) -> AsyncIterator[Any]:
+    def async_loop(self, key: str, iterable: Any) -> Any:
         """The items of an `async for` loop whose header was evaluated."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        loop = self.loops[key] = self._begun(key)
         if self.way is None:
             loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
-            return AsyncTurns(self, loop)
+            return self._async_turns(loop)
         record, line = self._record(key), self.plan[key].line
 
         async def prepare() -> Any:
             cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.run.trusting)
             return self._entered(loop, cursor)
 
-        return AsyncTurns(self, loop, prepare)
+        return self._async_turns(loop, prepare)
 
-    def async_again(self, key: str) -> AsyncIterator[Any]:
+    def async_again(self, key: str) -> Any:
         """The items left of an `async for` loop whose iterator came back."""
-        loop = self.loops[key] = Loop(key, nested=self.plan[key].nested)
+        loop = self.loops[key] = self._begun(key)
         current = self._entered(loop, cursors.reopen(self._record(key)))
 
         async def prepare() -> Any:
             return current
 
-        return AsyncTurns(self, loop, prepare)
+        return self._async_turns(loop, prepare)
+
+    def _async_turns(self, loop: Loop, prepare: Callable[[], Awaitable[Any]] | None = None) -> Any:
+        items = AsyncTurns(self, loop, prepare)
+        return items if loop.gathering is None else adding(loop.gathering, [items])
 
     # -- replays ---------------------------------------------------------------------------------------------
 
@@ -291,7 +319,8 @@ class Frame:
         return {}
 
     def loop_name(self, key: str) -> str:
-        return f"the loop at line {self.plan[key].line}"
+        statement = self.plan[key]
+        return f"the {loop_word(statement)} at line {statement.line}"
 
     def position(self, where: Where, key: str, site: int = -1) -> Position:
         around = ancestors(key)
@@ -304,6 +333,11 @@ class Frame:
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the code from a position on may read."""
         raise NotImplementedError
+
+    def goes_on(self, key: str) -> bool:
+        """Whether a loop is sure to have another iteration."""
+        loop = self.loops.get(key)
+        return loop is not None and loop.total is not None and loop.count < loop.total
 
     def progress(self, position: Position) -> str:
         """Say where a position is."""
@@ -323,7 +357,7 @@ class Resume:
         """Whether the saved objects are in place."""
         self.rebound: set[str] = set()
         """Names of definitions that ran again."""
-        self.held: dict[str, Any] = {}
+        self.held: dict[tuple[str, ...], Any] = {}
         self.digests: dict[str, str | None] = {}
         self._saved_keys = {now: saved for saved, now in found.renamed.items()}
 
@@ -341,15 +375,21 @@ class Resume:
     def saved_key(self, key: str) -> str:
         return self._saved_keys[key]
 
-    def needs_state(self, read: frozenset[str], info: dict[str, Any]) -> bool:
+    def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
-        return bool(read & {variable["name"] for variable in info["variables"]})
+        return not read.isdisjoint(saved)
 
 
 def without_ours(error: BaseException) -> None:
     """Take nbckpt's own frames out of the traceback of an exception that passes."""
     at = error.__traceback__
     while at is not None:
-        while at.tb_next is not None and at.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        while at.tb_next is not None and _is_ours(at.tb_next.tb_frame.f_code):
             at.tb_next = at.tb_next.tb_next
         at = at.tb_next
+
+
+def _is_ours(code: CodeType) -> bool:
+    if code.co_name == "<listcomp>" and comprehensions.STRETCH in code.co_varnames:
+        return True  # around the user's own
+    return code.co_filename.startswith(_PACKAGE)

@@ -183,7 +183,7 @@ class FunctionFrame(Caller):
     # -- where it is -------------------------------------------------------------------------------------------
 
     def saved(self) -> Mapping[str, Any]:
-        record: Mapping[str, Any] = self.run.root["calls"][self.depth - 1]
+        record: Mapping[str, Any] = self.run.root["calls"][str(self.depth - 1)]
         return record
 
     def captured(self) -> dict[str, Any]:
@@ -203,6 +203,8 @@ class FunctionFrame(Caller):
     def needed(self, position: Position) -> frozenset[str]:
         alive = self.rewritten.alive
         read = (alive.tops if position.where == "top" else alive.before)[position.key]
+        if position.where == "top" and self.goes_on(position.key):
+            read = alive.turns.get(position.key, read)
         namespace = self.run.namespace
         if self.function.__globals__ is not namespace:
             return frozenset(self.label + name for name in read) | self.kept_names(position)
@@ -243,7 +245,7 @@ def reenter(caller: Caller, key: str, site: int) -> types.FunctionType:
         CellChangedError: it was edited where it had run.
     """
     run, depth = caller.run, caller.depth
-    record = run.root["calls"][depth]
+    record = run.root["calls"][str(depth)]
     description = run.loaded.description
     call = description["calls"][depth]
     known = description["functions"][call["function"]]

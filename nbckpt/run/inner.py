@@ -184,7 +184,7 @@ class Inner(Order):
         return {"states": self.states}
 
     def saved(self) -> Any:
-        return self.run.root["calls"][self.depth - 1]
+        return self.run.root["calls"][str(self.depth - 1)]
 
     def saved_totals(self) -> Any:
         call = self.run.loaded.description["calls"][self.depth - 1]

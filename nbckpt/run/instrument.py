@@ -11,6 +11,8 @@ The rewritten cell is the same code with the same line numbers, plus calls to th
                                            if RUN.step("1.body.1"): check()
     x                          RUN.end(x) if RUN.step("2") else RUN.ended()
 
+A comprehension that is a statement's whole value is rewritten by `comprehensions.py`.
+
 Nothing else changes: the body of an innermost loop, functions, classes, handlers, `finally` and a loop's
 `else` are left as they are. Every top-level statement stays one statement, because IPython compiles each
 alone, and conditions and iterables are evaluated in place, so that `await` and `:=` in them keep working.
@@ -19,13 +21,14 @@ alone, and conditions and iterables are evaluated in place, so that `await` and 
 from __future__ import annotations
 
 import ast
-import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import RUN
+from . import RUN, comprehensions
 from .position import LOOPS, Kind, Plan, Statement
-from .sites import at_place, has_site, rewrite_calls
+from .sites import has_site, rewrite_calls
+from .syntax import at, call, fingerprint, iterated, run
 
 CONFIGURING = frozenset(
     "aimport alias autoreload cd colors config env gui load_ext matplotlib precision pylab reload_ext set_env".split()
@@ -47,12 +50,6 @@ _KINDS: dict[type[ast.stmt], Kind] = {
 _WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
 _LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 
-# A header made of these only looks things up: evaluating it again draws no random numbers, so the state that
-# they had before it need not be kept.
-_PURE_CALLS = frozenset(
-    "range enumerate zip reversed sorted list tuple dict set len min max iter items keys values".split()
-)
-
 
 def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple[ast.Module, Plan]:
     """Return the rewritten module and the plan of its statements. `module` is used up.
@@ -60,70 +57,83 @@ def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple
     `names` are those of resumable functions, whose calls have boundaries inside them.
     """
     body = module.body
-    rewriter = Rewriter(names)
+    rewriter = Rewriter(names, Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
-        rewritten.append(ast.Expr(_call("end")))
+        rewritten.append(ast.Expr(call("end")))
     result = ast.Module(rewritten, module.type_ignores)
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
 
 
-def fingerprint(*nodes: ast.AST | None) -> str:
-    """Hash code by its meaning: comments, layout and line numbers never matter."""
-    text = "\n".join(ast.unparse(node) for node in nodes if node is not None)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def _bound_by(module: ast.Module) -> Iterator[str]:
+    """The names that a cell binds, as often as it does."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
 
 
 class Rewriter:
     """Rewrites blocks, for code that finds its frame under the name `frame`.
 
-    Where code `rebinds`, a loop's variables are put back at the top of its body on the way back in, as `put_back`
-    spells out; a cell's are put back when it arrives.
+    A function's loop variables are put back at the top of the loop's body on the way back in, as `put_back` spells
+    out; a cell's are put back when it arrives. Comprehensions are entered in cells only.
     """
 
     def __init__(
         self,
         names: frozenset[str],
+        bound: Mapping[str, int],
         frame: str = RUN,
         put_back: Callable[[ast.AST], list[ast.stmt]] = lambda _: [],
     ) -> None:
         self.names, self.frame, self.put_back = names, frame, put_back
+        self.bound = bound
+        """How often a cell binds each name."""
+        self.in_cell = frame == RUN
         self.statements: dict[str, Statement] = {}
 
-    def holds(self, node: Any) -> bool:
-        return holds_boundary(node, self.names)
-
     def call(self, method: str, *args: ast.expr) -> ast.expr:
-        return _call(method, *args, frame=self.frame)
+        return call(method, *args, frame=self.frame)
+
+    def is_guarded(self, node: Any, block: str) -> bool:
+        return is_guarded(node, block, self.names, in_cell=self.in_cell)
 
     def block(self, body: Sequence[ast.stmt], parent: str, *, top: bool = False) -> list[ast.stmt]:
         """Guard each statement of a block; `parent` is the path that their indexes continue."""
         result = []
         for index, node in enumerate(body):
             last = top and index == len(body) - 1
-            result.append(self.statement(node, f"{parent}{index}", top=top, last=last))
+            result += self.statement(node, f"{parent}{index}", top=top, last=last)
         return result
 
-    def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> ast.stmt:
+    def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> list[ast.stmt]:
         kind = self.kind(node, top=top)
-        self.statements[key] = _describe(node, key, kind, self.holds)
+        nested = kind in LOOPS and self.is_guarded(node, "body")
+        self.statements[key] = _describe(node, key, kind, self.bound, nested=nested)
         if kind == "always" and isinstance(node, _EMPTY):
-            return node
+            return [node]
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            return node  # must stay at the top of the file to be legal; has no effect when the cell runs
-        if top and isinstance(node, ast.Expr):
+            return [node]  # must stay at the top of the file to be legal; has no effect when the cell runs
+        shown = top and isinstance(node, ast.Expr)
+        if kind == "comprehension":
+            self.statements |= comprehensions.clauses(node, key)
+            rewritten = comprehensions.rewritten(node, key, shown=shown)
+        elif isinstance(node, ast.Expr) and shown:
             if kind == "call":
                 rewrite_calls(node, key, self.names, self.call)
             value = self.call("end", node.value) if last else node.value
             otherwise = self.call("ended") if last else ast.Constant(None)
-            node.value = at_place(ast.IfExp(self.call("step", ast.Constant(key)), value, otherwise), node.value)
-            return node
-        rewritten = self.inside(node, key, kind)
+            node.value = at(ast.IfExp(self.call("step", ast.Constant(key)), value, otherwise), node.value)
+            return [node]
+        else:
+            rewritten = [self.inside(node, key, kind)]
         if top and kind not in ("plain", "always"):
-            frames = ast.withitem(ast.Attribute(ast.Name(self.frame, ast.Load()), "frames", ast.Load()))
-            rewritten = at_place(ast.With([frames], [rewritten]), node)
-        guarded: ast.stmt = at_place(ast.If(self.call("step", ast.Constant(key)), [rewritten], []), node)
-        return guarded
+            frames = ast.withitem(ast.Attribute(run(), "frames", ast.Load()))
+            rewritten = [at(ast.With([frames], rewritten), node)]
+        guarded = at(ast.If(self.call("step", ast.Constant(key)), rewritten, []), node)
+        return [guarded, comprehensions.expression(node, last=last)] if shown else [guarded]
 
     def inside(self, node: Any, key: str, kind: Kind) -> ast.stmt:
         """Rewrite the header of a compound statement and descend into its blocks."""
@@ -131,17 +141,14 @@ class Rewriter:
         if kind == "call":
             return rewrite_calls(node, key, self.names, self.call)
         if kind in ("for", "async for"):
-            enters = "enters" if _is_pure(node.iter) else "enters_drawing"
-            again, loop = ("again", "loop") if kind == "for" else ("async_again", "async_loop")
-            choice = ast.IfExp(self.call(enters, name), self.call(again, name), self.call(loop, name, node.iter))
-            node.iter = at_place(choice, node.iter)
+            node.iter = iterated(key, node.iter, asynchronous=kind == "async for", frame=self.frame)
         elif kind == "while":
-            node.test = at_place(ast.BoolOp(ast.Or(), [self.call("turn", name), node.test]), node.test)
+            node.test = at(ast.BoolOp(ast.Or(), [self.call("turn", name), node.test]), node.test)
         elif kind == "if":
             # `not not` asks for the truth value here, so that an error in it is the user's own line.
             truth = ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node.test))
             choice = ast.IfExp(self.call("enters", name), self.call("taken", name), self.call("branch", name, truth))
-            node.test = at_place(choice, node.test)
+            node.test = at(choice, node.test)
         if kind in ("for", "async for", "while", "with", "try", "if"):
             self.descend(node, "body", key)
         if kind == "if":
@@ -150,26 +157,39 @@ class Rewriter:
         return rewritten
 
     def descend(self, node: Any, block: str, key: str) -> None:
-        body = getattr(node, block)
-        if any(map(self.holds, body)):
-            setattr(node, block, [*self.put_back(node), *self.block(body, f"{key}.{block}.")])
+        if self.is_guarded(node, block):
+            body = self.block(getattr(node, block), f"{key}.{block}.")
+            setattr(node, block, [*self.put_back(node), *body])
 
     def kind(self, node: ast.stmt, *, top: bool) -> Kind:
-        if isinstance(node, _DEFINITIONS) or _configures_kernel(node) or (not top and isinstance(node, _EMPTY)):
+        empty = isinstance(node, _EMPTY) and not (top and self.in_cell)
+        if isinstance(node, _DEFINITIONS) or _configures_kernel(node) or empty:
             return "always"
+        if self.in_cell and comprehensions.value_of(node) is not None:
+            return "comprehension"
         if has_site(node, self.names):
             return "call"
-        return _KINDS[type(node)] if self.holds(node) else "plain"
+        return _KINDS[type(node)] if _has_boundaries(node, self.names, in_cell=self.in_cell) else "plain"
 
 
-def holds_boundary(node: Any, names: frozenset[str] = frozenset()) -> bool:
-    """Whether a loop, or a call of one of these names, can be reached through the blocks that are descended into."""
-    if isinstance(node, _LOOP_NODES):
+def is_guarded(node: Any, block: str, names: frozenset[str] = frozenset(), *, in_cell: bool = True) -> bool:
+    """Whether there are boundaries between the statements of a statement's block.
+
+    A loop whose body holds no other loop, and no call of one of the `names`, is left plain, whatever comprehensions
+    it makes; those of functions are always left plain.
+    """
+    in_cell = in_cell and not isinstance(node, _LOOP_NODES)
+    return any(_has_boundaries(child, names, in_cell=in_cell) for child in getattr(node, block, ()))
+
+
+def _has_boundaries(node: Any, names: frozenset[str], *, in_cell: bool) -> bool:
+    """Whether one can be reached from here through the blocks that are descended into."""
+    if isinstance(node, _LOOP_NODES) or (in_cell and comprehensions.value_of(node) is not None):
         return True
     if isinstance(node, ast.If):
-        return any(holds_boundary(child, names) for child in [*node.body, *node.orelse])
+        return any(is_guarded(node, block, names, in_cell=in_cell) for block in ("body", "orelse"))
     if isinstance(node, _WITH_OR_TRY):
-        return any(holds_boundary(child, names) for child in node.body)
+        return is_guarded(node, "body", names, in_cell=in_cell)
     return has_site(node, names)
 
 
@@ -183,19 +203,7 @@ def _configures_kernel(node: ast.stmt) -> bool:
     return False
 
 
-def _is_pure(node: ast.expr) -> bool:
-    for part in ast.walk(node):
-        if isinstance(part, ast.Call):
-            called = part.func
-            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", None)
-            if name not in _PURE_CALLS:
-                return False
-        elif isinstance(part, (ast.GeneratorExp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp)):
-            return False
-    return True
-
-
-def _describe(node: Any, key: str, kind: Kind, holds: Callable[[ast.stmt], bool]) -> Statement:
+def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nested: bool) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
@@ -203,12 +211,13 @@ def _describe(node: Any, key: str, kind: Kind, holds: Callable[[ast.stmt], bool]
         header, name = fingerprint(node.target, node.iter), ast.unparse(node.target)
     elif kind in ("while", "if"):
         header, name = fingerprint(node.test), label.removesuffix(":")
+    elif kind == "comprehension":
+        header, name = comprehensions.header(node), label
     elif kind == "with":
         header, name = fingerprint(*node.items), label.removesuffix(":")
     else:
         header, name = ("" if kind == "try" else whole), label
     loop = kind in LOOPS
-    nested = loop and any(map(holds, node.body))
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
@@ -226,7 +235,8 @@ def _describe(node: Any, key: str, kind: Kind, holds: Callable[[ast.stmt], bool]
         binds,
         kind == "with" and any(map(_empties, node.items)),
         eager,
-        0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
+        rivals=defines and bound.get(node.name, 0) > 1,
+        last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
     )
 
 
@@ -275,8 +285,4 @@ def shown_target(body: Sequence[ast.stmt]) -> list[ast.stmt]:
         target = last.target
     if not isinstance(target, ast.Name):
         return []
-    return [at_place(ast.Expr(ast.Name(target.id, ast.Load())), target)]
-
-
-def _call(method: str, *args: ast.expr, frame: str = RUN) -> ast.expr:
-    return ast.Call(ast.Attribute(ast.Name(frame, ast.Load()), method, ast.Load()), list(args), [])
+    return [at(ast.Expr(ast.Name(target.id, ast.Load())), target)]

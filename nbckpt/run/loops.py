@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
 from ..state import pickling
+from ..state.home import NOTHING
 from . import cursors
-from .cursors import NOTHING, Cursor
+from .cursors import Cursor
+from .gathering import Gathering
 
 
 @dataclass(slots=True)
@@ -25,6 +27,8 @@ class Loop:
     """Whether there are boundaries inside its body."""
     look: Callable[[], None] = lambda: None
     """Brings `count` and `item` up to date in the middle of an iteration."""
+    gathering: Gathering | None = None
+    """For the first clause of a comprehension: what that has made."""
 
     @property
     def total(self) -> int | None:
@@ -35,7 +39,9 @@ class Loop:
         record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
         spare = at_top or (record.get("kind") == "replay" and pickling.digest(self.item) is None)
-        return {**record, "count": self.count, "item": NOTHING if spare else self.item}
+        kept = NOTHING if spare else self.item
+        made = self.gathering.saved() if self.gathering else {}
+        return {**record, **made, "count": self.count, "item": kept, "drawn_again": spare and not at_top}
 
 
 class Clock(Protocol):
@@ -61,20 +67,65 @@ class Keeper(Protocol):
 
 
 def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
-    """The items of a loop, through its progress bar if it has one; `current` is handed out again first."""
+    """The items of a loop, through its progress bar if it has one; `current` is handed out again first.
+
+    A comprehension gets them in pieces, each with the function that adds to what it makes.
+    """
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101 - `while` loops have no items
     items: Iterator[Any]
     if loop.nested:
         items = _nested(keeper, loop, current)
+    elif loop.gathering is not None:
+        return adding(loop.gathering, _pieces(keeper, loop))
     elif type(cursor.iterator) in cursors.PLACED:
         items = chain(() if current is NOTHING else (current,), chain.from_iterable(_stretches(keeper, loop)))
     else:
         items = _innermost(keeper, loop, current)
-    if cursor.bar is None:
-        return items
-    done = loop.count - (current is not NOTHING)
-    return cursors.through_bar(cursor, items, done)
+    if cursor.bar is not None:
+        items = cursors.through_bar(cursor, items, loop.count - (current is not NOTHING))
+    return items if loop.gathering is None else adding(loop.gathering, [items])
+
+
+def adding(gathering: Gathering, pieces: Iterable[Any]) -> Iterator[tuple[Any, Callable[..., None]]]:
+    """A comprehension's items in pieces, each with the function that adds to what it makes."""
+    add = gathering.add
+    for piece in pieces:
+        yield piece, add
+    gathering.end()
+
+
+def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
+    """The items of a comprehension's only clause; boundaries are between the pieces, when what they made is added."""
+    cursor = loop.cursor
+    assert cursor is not None  # noqa: S101
+    if cursor.bar is None and type(cursor.iterator) in cursors.PLACED:
+        return _stretches(keeper, loop)
+    items = cursor.iterator if cursor.bar is None else cursors.through_bar(cursor, cursor.iterator, loop.count)
+    return _interrupted(keeper, loop, items)
+
+
+def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    flag = keeper.schedule
+    ended = False
+
+    def piece() -> Iterator[Any]:
+        nonlocal ended
+        for item in items:
+            loop.count += 1
+            loop.item = item
+            yield item
+            if flag.due:
+                return
+        ended = True
+
+    try:
+        while not ended:
+            yield piece()
+            if flag.due and not ended:
+                keeper.top(loop)
+    finally:
+        keeper.left(loop)
 
 
 # Called for each item as `get(token, item)`: a function in C that gives back its second argument.

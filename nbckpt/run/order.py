@@ -14,9 +14,9 @@ from typing import Any
 
 from ..errors import CellChangedError, RestoreError
 from ..state import randomness
+from ..state.home import NOTHING
 from . import cursors
 from .checkpoint import Place, Run
-from .cursors import NOTHING
 from .loops import Loop, turns
 from .position import Position, ancestors
 

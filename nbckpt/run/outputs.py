@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Entry = dict[str, Any]
-"""One thing shown: `{"stream": name, "text": ...}` or `{"data": ..., "metadata": ..., "id": ...}`."""
-
 LEFT_OUT = "[... earlier output was too long to be kept ...]\n"
 
 
@@ -24,12 +21,19 @@ class Recorder:
 
     def __init__(self, limit: int, shell: Any = None) -> None:
         self.limit = limit
-        self.entries: list[Entry] = []
-        self.result: list[Entry] = []
-        """What was shown after `mark`: the value of the cell's last expression."""
-        self._shell = shell
+        self.entries: list[Printed | Displayed] = []
+        self.result: list[Printed | Displayed] = []
+        """How the value of the cell's last expression was shown."""
+        self.after: list[Printed | Displayed] = []
+        """What was shown after that, as figures that are still open at the end."""
         self._into = self.entries
         self._size = 0
+        self._marked = False
+        self._clears = False
+        """Whether all is cleared as soon as something else is shown."""
+        self._held: list[dict[str, Any]] = []
+        """What is to be shown again once the result was."""
+        self._shell = shell
         self._quiet = False
         self.swallowing = False
         """Whether what is shown was shown before, and is in what was replayed."""
@@ -40,11 +44,13 @@ class Recorder:
         for name in ("stdout", "stderr"):
             self._listen(getattr(sys, name), "write", lambda *args, name=name, **_: self._write(name, args))
         if self._shell is not None:
-            publisher = self._shell.display_pub
+            publisher, hook = self._shell.display_pub, self._shell.displayhook
             self._listen(publisher, "publish", self._publish)
-            self._listen(publisher, "clear_output", lambda *_, **__: self._clear())
-            if hasattr(self._shell.displayhook, "msg"):  # a kernel's: a terminal's prints to sys.stdout
-                self._listen(self._shell.displayhook, "write_format_data", self._publish)
+            self._listen(publisher, "clear_output", self._clear)
+            if hasattr(hook, "msg"):  # a kernel's: a terminal's prints to sys.stdout
+                self._listen(hook, "write_format_data", self._publish)
+            self._listen(hook, "start_displayhook", self._result_begins)
+            self._listen(hook, "finish_displayhook", self._result_ends)
 
     def stop(self) -> None:
         """Put everything back."""
@@ -52,8 +58,8 @@ class Recorder:
             self._undo.pop()()
 
     def mark(self) -> None:
-        """What is shown from now on is the result of the cell."""
-        self._into = self.result
+        """What the display hook shows next is the result of the cell."""
+        self._marked = True
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -65,17 +71,37 @@ class Recorder:
             self._quiet = before
 
     def to_json(self, *, with_result: bool) -> bytes:
-        entries = self.entries + (self.result if with_result else [])
+        """What `replay` takes; `with_result`, nobody else will show the result again."""
+        entries = [entry.to_json() for entry in self.entries]
+        after = [entry.to_json() for entry in self.after]
+        if with_result:
+            entries += [*(entry.to_json() for entry in self.result), *after]
+        else:
+            entries += [{**entry, "after": True} for entry in after]
+        if self._clears:
+            entries.append({"clears": True})
         return json.dumps(entries, default=_bytes_to_json).encode()
 
     def replay(self, saved: bytes | bytearray | memoryview) -> None:
-        """Show recorded output again; it counts as shown in this run."""
-        for entry in json.loads(bytes(saved), object_hook=_bytes_from_json):
+        """Show recorded output again, up to the cell's result; it counts as shown in this run."""
+        entries = json.loads(bytes(saved), object_hook=_bytes_from_json)
+        self._held = [entry for entry in entries if entry.get("after")]
+        self._show_again(entry for entry in entries if not entry.get("after"))
+
+    def replay_rest(self) -> None:
+        """Show what came after the result."""
+        held, self._held = self._held, []
+        self._show_again(iter(held))
+
+    def _show_again(self, entries: Iterator[dict[str, Any]]) -> None:
+        for entry in entries:
             if "stream" in entry:
                 text = entry["text"]
                 if entry["stream"] == "stderr" and "\r" in text.rpartition("\n")[2]:
                     text = text.rpartition("\n")[0]  # a progress bar's last state: the live bar draws itself
                 getattr(sys, entry["stream"]).write(text)
+            elif self._shell is not None and "clears" in entry:
+                self._shell.display_pub.clear_output(wait=True)
             elif self._shell is not None:
                 transient = {"display_id": entry["id"]} if entry.get("id") else {}
                 self._shell.display_pub.publish(entry["data"], entry["metadata"], transient=transient)
@@ -104,62 +130,138 @@ class Recorder:
         text = args[0] if args else ""
         if not isinstance(text, str) or not text:
             return
-        last = self._into[-1] if self._into else {}
-        if last.get("stream") == name:
-            self._size += len(text)
-            last["text"] = _fold(last["text"], text)
-        else:
-            self._add({"stream": name, "text": _fold("", text)}, len(text))
+        self._clear_if_due()
+        last = self._into[-1] if self._into else None
+        if not (isinstance(last, Printed) and last.stream == name):
+            last = Printed(name)
+            self._into.append(last)
+        self._size -= last.size
+        last.add(text)
+        self._size += last.size
         self._shorten()
 
     def _publish(self, data: Any, metadata: Any = None, *_: Any, **options: Any) -> None:
         key = (options.get("transient") or {}).get("display_id")
-        entry: Entry = {"data": dict(data), "metadata": dict(metadata or {}), "id": key}
-        if options.get("update"):
-            for shown in self.entries:
-                if key is not None and shown.get("id") == key:
-                    shown.update(entry)
-            return
-        self._add(entry, _size(entry))
+        shown = Displayed(dict(data), dict(metadata or {}), key)
+        if not options.get("update"):
+            self._clear_if_due()
+            self._into.append(shown)
+            self._size += shown.size
+        elif key is not None:
+            for entries in (self.entries, self.result, self.after):
+                for index, entry in enumerate(entries):
+                    if isinstance(entry, Displayed) and entry.key == key:
+                        entries[index] = shown
+                        self._size += shown.size - entry.size
         self._shorten()
 
-    def _clear(self) -> None:
-        self.entries.clear()
-        self._size = 0
+    def _result_begins(self) -> None:
+        if self._marked and self._into is self.entries:
+            self._into = self.result
 
-    def _add(self, entry: Entry, size: int) -> None:
-        self._into.append(entry)
-        self._size += size
+    def _result_ends(self) -> None:
+        if self._into is self.result:
+            self._into = self.after
+
+    def _clear(self, wait: bool = False) -> None:  # noqa: FBT001, FBT002 - IPython's
+        self._clears = True
+        if not wait:
+            self._clear_if_due()
+
+    def _clear_if_due(self) -> None:
+        if self._clears:
+            self._clears = False
+            for entries in (self.entries, self.result, self.after):
+                entries.clear()
+            self._size = 0
 
     def _shorten(self) -> None:
-        if self._size <= self.limit:
+        entries = self.entries
+        if self._size <= self.limit or not entries:
             return
-        while len(self.entries) > 1 and self._size > self.limit // 2:
-            self._size -= _size(self.entries.pop(0))
-        if self.entries and "stream" in self.entries[0]:
-            self.entries[0]["text"] = self.entries[0]["text"][-self.limit // 2 :]
-        self.entries.insert(0, {"stream": "stdout", "text": LEFT_OUT})
-        self._size = sum(map(_size, self.entries))
+        while len(entries) > 1 and self._size > self.limit // 2:
+            self._size -= entries.pop(0).size
+        first = entries[0]
+        if isinstance(first, Printed):
+            first.keep_last(self.limit // 2)
+        elif first.size > self.limit:
+            del entries[0]
+        entries.insert(0, Printed("stdout", LEFT_OUT))
+        self._size = sum(entry.size for entry in [*entries, *self.result, *self.after])
 
 
-def _size(entry: Entry) -> int:
-    values = entry["data"].values() if "data" in entry else [entry["text"]]
-    return sum(len(value) for value in values if isinstance(value, (str, bytes)))
+class Printed:
+    """Text on a stream, as a screen shows it: a carriage return starts the line over."""
+
+    def __init__(self, stream: str, text: str = "") -> None:
+        self.stream = stream
+        self.size = 0
+        self._pieces: list[str] = []
+        self._put(text)
+
+    def add(self, text: str) -> None:
+        """Append text."""
+        if "\r" in text:
+            text = _overwritten(self._take_line() + text)
+        self._put(text)
+
+    def keep_last(self, size: int) -> None:
+        """Forget all but so much of its end."""
+        text = "".join(self._pieces)[-size:]
+        self._pieces, self.size = [], 0
+        self._put(text)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"stream": self.stream, "text": "".join(self._pieces)}
+
+    def _put(self, text: str) -> None:
+        self._pieces.append(text)
+        self.size += len(text)
+
+    def _take_line(self) -> str:
+        """Take away the line that is not ended yet."""
+        line = ""
+        while self._pieces and "\n" not in line:
+            line = self._pieces.pop() + line
+        ended, newline, line = line.rpartition("\n")
+        self._pieces.append(ended + newline)
+        self.size -= len(line)
+        return line
 
 
-def _fold(shown: str, text: str) -> str:
-    """Append text to what is shown, where a carriage return starts the line over."""
-    if "\r" not in text:
-        return shown + text
-    head, _, line = shown.rpartition("\n")
-    lines = (line + text.replace("\r\n", "\n")).split("\n")
-    folded = "\n".join(part if part.endswith("\r") else _after_return(part) for part in lines)
-    return f"{head}\n{folded}" if head or shown.startswith("\n") else folded
+class Displayed:
+    """Something displayed; `key` is the display id by which it may be updated."""
+
+    def __init__(self, data: dict[str, Any], metadata: dict[str, Any], key: str | None) -> None:
+        self.data, self.metadata, self.key = data, metadata, key
+        self.size = sum(len(value) for value in data.values() if isinstance(value, (str, bytes)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"data": self.data, "metadata": self.metadata, "id": self.key}
 
 
-def _after_return(line: str) -> str:
-    before, mark, after = line.rpartition("\r")
-    return mark + after if before or mark else after
+def _overwritten(text: str) -> str:
+    r"""Text without what carriage returns have overwritten; where the last line goes on is kept.
+
+    >>> _overwritten("50 %\r100 %"), _overwritten("long line\rshort\n1 of 2\r")
+    ('\r100 %', 'shortline\n1 of 2\r')
+    """
+    *lines, last = text.replace("\r\n", "\n").split("\n")
+    seen = [_seen(line) for line in lines]
+    if "\r" in last:
+        *_, after = last.split("\r")
+        whole = _seen(last)
+        last = f"\r{after}" if len(after) >= len(whole) or (after and "\x1b" in last) else f"{whole}\r{after}"
+    return "\n".join([*seen, last])
+
+
+def _seen(line: str) -> str:
+    if "\x1b" in line:  # which characters of it take room, only a terminal knows
+        return line.rstrip("\r").rpartition("\r")[2]
+    seen = ""
+    for part in line.split("\r"):
+        seen = part + seen[len(part) :]
+    return seen
 
 
 def _bytes_to_json(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import CellChangedError
 from ..settings import OnChange
 
-Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "call"]
+Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "call", "comprehension"]
 Where = Literal["before", "top", "call", "end"]
 
 LOOPS = ("for", "async for", "while")
@@ -44,6 +44,10 @@ class Statement:
     """For a function or class: the names that defining it reads."""
     last: int = 0
     """Its last line; for a loop, that of the only statement of its body, if there is but one."""
+    gathers: str = ""
+    """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
+    rivals: bool = False
+    """For a function or class: whether the cell binds its name elsewhere, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Plan:
 
     def __init__(self, statements: Mapping[str, Statement]) -> None:
         self.statements = dict(statements)
+        self._json: list[dict[str, Any]] | None = None
+        """What each snapshot is told, made once."""
 
     def __getitem__(self, key: str) -> Statement:
         return self.statements[key]
@@ -118,7 +124,7 @@ class Plan:
 
     def has_loop_inside(self, key: str) -> bool:
         """Whether a loop's body has a loop of its own."""
-        inside = f"{key}.body."
+        inside = (f"{key}.body.", f"{key}.comp.")
         return any(name.startswith(inside) and one.kind in LOOPS for name, one in self.statements.items())
 
     def comes_after(self, key: str, other: str) -> bool:
@@ -127,7 +133,9 @@ class Plan:
         return other in self.statements and order.index(key) > order.index(other)
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(statement) for statement in self.statements.values()]
+        if self._json is None:
+            self._json = [asdict(statement) for statement in self.statements.values()]
+        return self._json
 
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:
@@ -249,7 +257,7 @@ class _Finder:
             if old.kind in ("for", "async for"):
                 self.extended.add(new.key)
                 return new.key
-            if self.forced and old.kind != "call":
+            if self.forced and old.kind not in ("call", "comprehension"):
                 return new.key
         raise self.changed(f"line {old.line} was in progress: {old.code}")
 
@@ -268,7 +276,7 @@ class _Finder:
         if old.body != new.body:
             done = self.position.completed(key)
             self.notices.append(
-                f"the body of the loop at line {new.line} was edited: {done} iterations ran the old code"
+                f"the body of the {loop_word(new)} at line {new.line} was edited: {done} iterations ran the old code"
             )
 
     def _before(self, plan: Plan, key: str) -> list[Statement]:
@@ -295,6 +303,11 @@ class _Finder:
             "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
             + "\n".join(diff)
         )
+
+
+def loop_word(statement: Statement) -> str:
+    """What a loop is to a person."""
+    return "comprehension" if ".comp." in statement.key else "loop"
 
 
 def _steps(statements: Sequence[Statement]) -> list[Statement]:

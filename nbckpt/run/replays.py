@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import ReplayError
 from ..state import fingerprints, pickling, randomness
+from ..state.home import NOTHING, quiet
 from ..state.namespace import names_of_code
 
 SPARE = 0.005
@@ -33,7 +34,7 @@ class Trail:
     marks: dict[int, str] = field(default_factory=dict)
     blind: bool = False
     """Whether there were items that have no fingerprint."""
-    last: Any = pickling.NOTHING
+    last: Any = NOTHING
     looks_at: int = 0
     """Which item has a fingerprint next, once they cost too much; before that, each one has."""
     spent: float = 0.0
@@ -81,7 +82,7 @@ def _mark(item: Any) -> str:
 def draw_again(iterator: Iterator[Any], record: Mapping[str, Any], count: int) -> Follower:
     """Draw finished items once more."""
     follower = Follower(record["trail"])
-    while follower.trail.count < count and (item := next(iterator, pickling.NOTHING)) is not pickling.NOTHING:
+    while follower.trail.count < count and (item := next(iterator, NOTHING)) is not NOTHING:
         follower.follow(item)
     return follower
 
@@ -155,7 +156,7 @@ class Sources:
     def _digests(self) -> dict[str, str | None]:
         values = {**{name: self.namespace.get(name) for name in self.read}, **self.held}
         return {
-            name: None if value is pickling.NOTHING or randomness.is_generator(value) else pickling.digest(value)
+            name: None if value is NOTHING or randomness.is_generator(value) else pickling.digest(value)
             for name, value in values.items()
         }
 
@@ -192,9 +193,9 @@ def _data(value: Any) -> Any:
     """What an argument stands for: an iterator is its source, since its place moves by itself."""
     if not isinstance(value, Iterator):
         return value
-    with pickling.quiet():
+    with quiet():
         try:
             source = value.__reduce__()
-        except TypeError:  # a generator, for one
-            return pickling.NOTHING
-    return source[1][0] if len(source) == 3 and source[0] is iter else pickling.NOTHING
+        except (TypeError, RuntimeError):  # a generator, for one; an iterator over a dict that has changed
+            return NOTHING
+    return source[1][0] if len(source) == 3 and source[0] is iter else NOTHING

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from ..errors import OptionError
 from ..state.namespace import Liveness, liveness
-from .instrument import Rewriter, holds_boundary
+from .instrument import Rewriter, is_guarded
 from .position import Plan
-from .sites import at_place
+from .syntax import at
 
 FRAME = "__nbckpt_frame__"
 """The closure variable by which a rewritten function finds its frame."""
@@ -142,7 +142,7 @@ class Source:
         """Compile the function, with some names as variables of a closure."""
         owner, free = self.owner, sorted(free)
         node.name = _FUNCTION  # under its own name it would be the factory's, and not the one that it calls
-        inner: Any = at_place(ast.ClassDef(owner, [], [], [node], []), node) if owner else node
+        inner: Any = at(ast.ClassDef(owner, [], [], [node], []), node) if owner else node
         if owner and sys.version_info >= (3, 12):
             inner.type_params = []
         factory: Any = ast.parse(f"def {_FACTORY}(): pass").body[0]
@@ -187,14 +187,13 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
     bound, declared = _bound_names(node)
     cells = source.compiled(node, source.free).co_cellvars
     local = tuple(sorted(_mangled(bound - declared, source.owner) - set(cells)))
-    alive = liveness(node.body, lambda part: holds_boundary(part, names))
+    alive = liveness(node.body, lambda part, block: is_guarded(part, block, names, in_cell=False))
     codes = []
     for again in (False, True):
         node = source.parsed()
         text = ast.unparse(node)
-        rewriter = Rewriter(
-            names, FRAME, functools.partial(_put_back, {*local, *cells, *source.free}) if again else lambda _: []
-        )
+        rebound = {*local, *cells, *source.free} if again else set()
+        rewriter = Rewriter(names, {}, FRAME, functools.partial(_put_back, rebound))
         _Looks(again, source).visit_body(node)
         first = _statement(f"with {FRAME}: pass")
         body = rewriter.block(node.body, "")
@@ -204,9 +203,9 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
             shown = ", ".join(cells)
             opening = [_statement(f"{FRAME}.share((lambda: ({shown},)).__closure__)")] if cells else []
         first.body = [*opening, *body]
-        at_place(first, node.body[0])
+        at(first, node.body[0])
         for part in opening:
-            at_place(part, node.body[0])
+            at(part, node.body[0])
         node.body = [_statement(f"nonlocal {', '.join(cells)}")] if again and cells else []
         node.body.append(first)
         free = {*source.free, FRAME}
@@ -347,7 +346,7 @@ def _put_back(names: set[str], node: Any) -> list[ast.stmt]:
     guard.body = [part for name in sorted(found) for part in _take(name)]
     for part, name in zip(guard.body, sorted(found), strict=True):
         part.orelse = [_statement(f"if {FRAME}.lacked({name!r}): del {name}")]
-    return [at_place(guard, node)]
+    return [at(guard, node)]
 
 
 class _Looks(ast.NodeTransformer):
@@ -371,10 +370,10 @@ class _Looks(ast.NodeTransformer):
         self.generic_visit(node)
         match node:
             case ast.Call(ast.Name("super"), [], []) if self.again and self.first:
-                node.args = [at_place(ast.Name(name, ast.Load()), node) for name in ("__class__", self.first)]
+                node.args = [at(ast.Name(name, ast.Load()), node) for name in ("__class__", self.first)]
             case ast.Call(ast.Name(name), [], []) if name in _LOOKS:
                 seen = ast.Attribute(ast.Name(FRAME, ast.Load()), "seen", ast.Load())
-                return at_place(ast.Call(seen, [node], []), node)  # type: ignore[no-any-return]
+                return at(ast.Call(seen, [node], []), node)  # type: ignore[no-any-return]
         return node
 
 
@@ -390,4 +389,4 @@ class _Unannotated(ast.NodeTransformer):
         if not node.simple:
             return node
         plain = ast.Assign([node.target], node.value) if node.value else ast.Pass()
-        return at_place(plain, node)  # type: ignore[no-any-return]
+        return at(plain, node)  # type: ignore[no-any-return]

@@ -61,6 +61,10 @@ class Schedule:
         self._asked = True
         self._raise()
 
+    def look(self) -> None:
+        """Want the next boundary's attention, but no snapshot of it."""
+        self._raise()
+
     def stretch(self, length: int) -> list[None]:
         """Tokens for the iterations of a tight loop until its next boundary, `length` at most."""
         self._tokens = tokens = [None] * (1 if self.due else min(length, STRETCH))

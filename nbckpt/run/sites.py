@@ -17,6 +17,8 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .syntax import at
+
 _OPERATORS = {
     ast.Add: "iadd",
     ast.Sub: "isub",
@@ -166,32 +168,32 @@ class _Threads:
             if isinstance(node, ast.IfExp) and index == 0:
                 test = self.thread(part)
                 truth = ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), test))  # its value may be another by then
-                slot.set(test if last else self.keep(part, at_place(truth, part)))
+                slot.set(test if last else self.keep(part, at(truth, part)))
             elif isinstance(node, ast.IfExp):
                 slot.set(self.thread(part))  # of body and `orelse` only one is evaluated
             elif last:
                 slot.set(self.thread(part, awaited=isinstance(node, ast.Await)))
             elif isinstance(slot.holder, ast.keyword) and slot.holder.arg is None:
-                slot.set(self.keep(part, at_place(ast.Dict([None], [self.thread(part)]), part)))
+                slot.set(self.keep(part, at(ast.Dict([None], [self.thread(part)]), part)))
             else:
                 slot.set(self.kept_part(part))
         if not _is_site(node, self.names):
             return node
         name = [ast.Constant(self.key), ast.Constant(self.numbers[id(node)])]
-        node.func = at_place(self.call("at", *name, node.func, ast.Constant(awaited)), node.func)
+        node.func = at(self.call("at", *name, node.func, ast.Constant(awaited)), node.func)
         again = ast.Call(self.call("again_call", *name), [], [])
-        return at_place(ast.IfExp(self.call("enters_call", *name), again, node), node)
+        return at(ast.IfExp(self.call("enters_call", *name), again, node), node)
 
     def kept_part(self, part: Any) -> Any:
         """Rewrite what is evaluated before a site, so that it is evaluated once."""
         if isinstance(part, ast.Constant):
             return part
         if isinstance(part, ast.Starred):
-            items = at_place(ast.Tuple([ast.Starred(self.thread(part.value), ast.Load())], ast.Load()), part)
-            return at_place(ast.Starred(self.keep(part, items), ast.Load()), part)
+            items = at(ast.Tuple([ast.Starred(self.thread(part.value), ast.Load())], ast.Load()), part)
+            return at(ast.Starred(self.keep(part, items), ast.Load()), part)
         if isinstance(part, ast.FormattedValue):
-            text = at_place(ast.JoinedStr([self.thread(part)]), part)
-            return at_place(ast.FormattedValue(self.keep(part, text), -1, None), part)
+            text = at(ast.JoinedStr([self.thread(part)]), part)
+            return at(ast.FormattedValue(self.keep(part, text), -1, None), part)
         if isinstance(part, ast.Slice):
             for slot in _slots(part):
                 slot.set(self.kept_part(slot.get()))
@@ -204,7 +206,7 @@ class _Threads:
         name = ast.Constant(self.key)
         found = "_found" if _is_lookup(part) else ""
         keep = self.call(f"keep{found}", number, node)
-        return at_place(ast.IfExp(self.call("keeps", name, number), self.call("kept", number), keep), part)
+        return at(ast.IfExp(self.call("keeps", name, number), self.call("kept", number), keep), part)
 
     def augmented(self, node: ast.AugAssign) -> ast.stmt:
         """Spell `x += f()` out: what `x` was before the call has to be kept."""
@@ -223,8 +225,8 @@ class _Threads:
             target.value, target.slice = parts
         frame: Any = self.call("operators")
         operator = ast.Attribute(frame.func, _OPERATORS[type(node.op)], ast.Load())
-        value = ast.Call(operator, [self.keep(node.target, at_place(before, node.target)), self.thread(node.value)], [])
-        assign: ast.stmt = at_place(ast.Assign([at_place(target, node.target)], at_place(value, node.value)), node)
+        value = ast.Call(operator, [self.keep(node.target, at(before, node.target)), self.thread(node.value)], [])
+        assign: ast.stmt = at(ast.Assign([at(target, node.target)], at(value, node.value)), node)
         return assign
 
     def once_more(self, part: ast.expr) -> ast.expr:
@@ -234,12 +236,3 @@ class _Threads:
         if not _is_lookup(part):
             return kept
         return ast.IfExp(self.call("keeps_any", number), kept, copy.deepcopy(part))
-
-
-def at_place(node: Any, place: ast.AST) -> Any:
-    """Give a new node, and what is new in it, the place of the code that it stands for."""
-    ast.copy_location(node, place)
-    for part in ast.walk(node):
-        if isinstance(part, (ast.expr, ast.stmt)) and not hasattr(part, "lineno"):
-            ast.copy_location(part, place)
-    return node

@@ -34,6 +34,8 @@ class Status:
     """Saved by this run."""
     size: int = 0
     """Bytes that the newest snapshot is made of."""
+    verified: bool = False
+    """Whether a snapshot was loaded back in a clean process, and was what had been saved."""
     unprotected: str = ""
     """Why the run is not being saved, or empty if it is."""
     unprotected_since: float = 0.0

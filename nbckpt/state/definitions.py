@@ -8,10 +8,12 @@ from __future__ import annotations
 import enum
 import sys
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from .pickling import digest, is_definition
+from .home import is_definition
+from .pickling import digest
 
 State = dict[tuple[str, ...], Any]
 """A definition's data, by the way to it: attributes, and a function's closure variables in brackets."""
@@ -66,18 +68,35 @@ def _cells(definition: Any) -> dict[str, types.CellType]:
     return dict(zip(names, definition.__closure__ or (), strict=True))
 
 
-def digests(definition: Any) -> dict[tuple[str, ...], str | None]:
-    """What to compare a definition's later state with."""
-    return {way: digest(value) for way, value in state_of(definition).items()}
+def fresh_digests(definition: Any) -> dict[tuple[str, ...], str | None]:
+    """What to compare a definition's later state with: its state when a run in this process first met it."""
+    known, found = _met.get(id(definition), (None, {}))
+    if known is None or known() is not definition:
+        found = {way: digest(value) for way, value in state_of(definition).items()}
+        key = id(definition)
+        _met[key] = weakref.ref(definition, lambda _: _met.pop(key, None)), found
+    return found
 
 
-def changed_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> State:
-    """The part of a definition's state that differs from what it was, and can be saved."""
-    return {
-        way: value
-        for way, value in state_of(definition).items()
-        if (now := digest(value)) is not None and now != fresh.get(way)
-    }
+_met: dict[int, tuple[weakref.ref[Any], dict[tuple[str, ...], str | None]]] = {}
+
+
+def split_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> tuple[State, State]:
+    """The part of a definition's state that differs from what it was, and the rest; as far as it can be saved."""
+    parts: tuple[State, State] = {}, {}
+    for way, value in state_of(definition).items():
+        if (now := digest(value)) is not None:
+            parts[now == fresh.get(way)][way] = value
+    return parts
+
+
+def put_unchanged(definition: Any, state: State) -> None:
+    """Give a definition state that had not changed, for what shares it; what was edited since stays as it is."""
+    live, fresh = state_of(definition), fresh_digests(definition)
+    for way, value in state.items():
+        now = digest(live.get(way))
+        if now == digest(value) or (way in fresh and now != fresh[way]):
+            put_state(definition, {way: value})
 
 
 def _is_data(value: Any) -> bool:

@@ -47,7 +47,9 @@ def _update(update: Callable[[Any], Any], value: Any, depth: int, *, sample: boo
             flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
             value = flat[:: value.size >> 12]
         update(value.tobytes())
-    elif kind.__module__.startswith("pandas.") and kind.__name__ in ("DataFrame", "Series"):
+    elif kind.__module__.partition(".")[0] == "torch" and hasattr(value, "untyped_storage"):
+        return _update_torch(update, value, sample=sample)
+    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in ("DataFrame", "Series"):
         return _update_pandas(update, value)
     else:
         return False
@@ -66,4 +68,17 @@ def _update_pandas(update: Callable[[Any], Any], value: Any) -> bool:
     except TypeError:  # a column of things that have no hash
         return False
     update(str([value.dtypes if value.ndim == 1 else [*value.columns, *value.dtypes], value.shape]).encode())
+    return True
+
+
+def _update_torch(update: Callable[[Any], Any], tensor: Any, *, sample: bool) -> bool:
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.device.type == "meta" or tensor.is_quantized or tensor.is_nested:
+        return False
+    update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    flat = tensor.detach().resolve_conj().resolve_neg().reshape(-1)
+    if sample and flat.numel() > 1 << 14:
+        flat = flat[:: flat.numel() >> 12]
+    update(flat.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return True

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters, pickling
+from .adapters import live
+from .culprit import culprit
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,21 @@ class Omissions:
         before = len(self.known)
         at_hand = {id(item) for item in drawn_again}
         for name, value in self.keep(data, needed).items():
-            try:
-                pickling.probe(value)
-            except UnpicklableError:
-                live = adapters.live_resource(type(value))
-                path, reason = pickling.culprit(value, name)
-                if not live and name in needed and id(value) not in at_hand:
-                    raise UnpicklableError(
-                        f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
-                        f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
-                        path,
-                    ) from error
-                self.known[name] = Omission(type(value), live or reason, bool(live) or id(value) in at_hand)
-                if live and name in needed - self.remade:
-                    notices.append(f"{name} is {live} and is not saved; a resumed run needs it made again")
+            if (found := culprit(value, name)) is None:
+                continue
+            path, reason = found
+            resource = live.live_resource(type(value))
+            if not resource and name in needed and id(value) not in at_hand:
+                raise UnpicklableError(
+                    f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
+                    f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
+                    path,
+                ) from error
+            self.known[name] = Omission(type(value), resource or reason, bool(resource) or id(value) in at_hand)
+            if resource and name in needed - self.remade:
+                notices.append(f"{name} is {resource} and is not saved; a resumed run needs it made again")
         if len(self.known) == before:
-            raise UnpicklableError(f"what a loop goes over or has at hand cannot be saved: {error}") from error
+            raise UnpicklableError(
+                f"what a loop goes over, has at hand or has made cannot be saved: {error}"
+            ) from error
         return notices

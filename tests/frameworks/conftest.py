@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -26,4 +27,10 @@ def needs(*libraries: str) -> None:
 @pytest.fixture
 def available() -> Callable[[Program], None]:
     """Ask whether a program's libraries are here."""
-    return lambda program: needs(*program.library.split())
+
+    def available(program: Program) -> None:
+        needs(*program.library.split())
+        for library in program.library.split():  # so that all runs of it begin with what importing it does
+            importlib.import_module(library)
+
+    return available

@@ -180,4 +180,29 @@ k
 """,
         2,
     ),
+    "files moved and made while they are listed": (
+        """
+import gate, glob, shutil
+from pathlib import Path
+place = Path("listing")
+shutil.rmtree(place, ignore_errors=True)
+(place / "done").mkdir(parents=True)
+for name in "abcdef":
+    (place / f"{name}.txt").write_text(name)
+seen = set()
+for k, path in enumerate(place.glob("*.txt")):
+    for copy in "xyz":
+        path.with_name(f"{path.stem}_{copy}.txt").write_text("copy")
+        gate.hold((k, copy))
+    if path.exists():
+        path.rename(place / "done" / path.name)
+    seen.add(path.name)
+for path in glob.iglob("listing/done/*"):
+    Path(path + ".more").write_text("")
+    seen.add(path)
+del path
+sorted(seen)
+""",
+        (3, "y"),
+    ),
 }

@@ -7,10 +7,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from jupyter_client import KernelManager
@@ -31,9 +32,12 @@ def hold(k):
         threading.Event().wait()
 '''
 
-_FORM = """repr(__import__("programs.canonical", fromlist=["canonical"]).canonical({
-    name: value for name, value in globals().items()
+_NAMES = """[
+    name for name in globals()
     if not __import__("re").fullmatch(r"_i*|_i?\\d+|__|___|_[dio]h|In|Out|get_ipython|exit|quit|open|__\\w+__", name)
+]"""
+_FORM = """repr(__import__("programs.canonical", fromlist=["canonical"]).canonical({
+    name: globals()[name] for name in NAMES
 }, globals()))"""
 
 
@@ -86,6 +90,8 @@ class Notebook:
                     reply.said.append(content["data"]["text/plain"])
                 else:
                     reply.add(kind, content["data"]["text/plain"])
+            elif kind == "clear_output":
+                reply.shown.clear()
             elif kind == "error":
                 reply.error = f"{content['ename']}: {content['evalue']}"
                 reply.traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
@@ -120,9 +126,19 @@ class Notebook:
         assert answer["status"] == "ok", answer
         return ast.literal_eval(answer["data"]["text/plain"])
 
-    def form(self) -> str:
-        """All names of the user in a form that can be compared."""
-        return str(self.value(_FORM))
+    def names(self) -> set[str]:
+        """The names of the user."""
+        return set(self.value(_NAMES))
+
+    def form(self, names: Iterable[str] | None = None) -> str:
+        """Some names of the user, or all, in a form that can be compared."""
+        chosen = self.names() if names is None else names
+        return str(self.value(_FORM.replace("NAMES", repr(sorted(chosen)))))
+
+    def hidden(self, text: str) -> None:
+        """Run code that leaves no trace in the notebook."""
+        answer = self._answer(self.client.execute(f"exec({text!r}, {{}})", silent=True))
+        assert answer["status"] == "ok", answer
 
     def complete(self, text: str) -> list[str]:
         sent = self.client.complete(text)
@@ -139,6 +155,16 @@ class Notebook:
         self.kill()
         return reply
 
+    def run_to_death(self, text: str) -> None:
+        """Execute a cell that kills its kernel; one that comes to its end before is killed then."""
+        sent = self.send(text)
+        while self.manager.provisioner.process.poll() is None:
+            with suppress(Empty):
+                message = self.client.get_iopub_msg(timeout=0.1)
+                ended = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+                if ended and message["parent_header"].get("msg_id") == sent:
+                    self.kill()
+
     def kill(self) -> None:
         self.manager.signal_kernel(signal.SIGKILL)
         self.manager.provisioner.process.wait()
@@ -151,6 +177,24 @@ class Notebook:
         after = self.watch(sent)
         after.shown[:0] = before.shown
         return after
+
+
+def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
+    """Start a kernel; anew, if another process took a port that was free when it was chosen."""
+    for attempts_left in (2, 1, 0):
+        manager.start_kernel(cwd=str(folder), env=env)
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE)
+        except RuntimeError:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            if not attempts_left:
+                raise
+        else:
+            return client
+    raise AssertionError
 
 
 @contextmanager
@@ -170,11 +214,8 @@ def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", *
         "HOLD": str(hold),
         **environ,
     }
-    manager.start_kernel(cwd=str(folder), env=env)
-    client = manager.client()
+    client = _started(manager, folder, env)
     try:
-        client.start_channels()
-        client.wait_for_ready(timeout=PATIENCE)
         new = Notebook(manager, client)
         new.ok("%load_ext nbckpt")
         yield new

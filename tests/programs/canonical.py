@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import io
 import itertools
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,12 +52,14 @@ class _Walk:
             return (kind.__name__, repr(thing))
         if isinstance(thing, types.ModuleType):
             return ("module", thing.__name__)
+        if (numpy := sys.modules.get("numpy")) and isinstance(thing, numpy.generic) and kind is not numpy.void:
+            return (kind.__name__, repr(thing))
         if kind is tuple:  # made anew at will by the compiler and by itertools: who shares one means nothing
             return ("tuple", [self.form(part) for part in thing])
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
         if isinstance(thing, enum.Enum):
-            return ("enum", repr(thing), thing is type(thing)[thing.name], self.form(type(thing)))
+            return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:
             return ("again", self.numbers[id(thing)])
         number = self.numbers[id(thing)] = len(self.numbers)
@@ -64,8 +67,10 @@ class _Walk:
         return (number, *self._contents(thing, kind))
 
     def _contents(self, thing: Any, kind: type) -> tuple[Any, ...]:
-        if (form := _form_of(kind.__module__.partition(".")[0])) and (found := form(self, thing)) is not None:
-            return (kind.__name__, *found)
+        packages = dict.fromkeys(str(base.__module__).partition(".")[0] for base in kind.__mro__)
+        for form in filter(None, map(_form_of, packages)):
+            if (found := form(self, thing)) is not None:
+                return (kind.__name__, *found)
         if isinstance(thing, type):
             return self._class(thing)
         if kind is types.FunctionType:
@@ -82,7 +87,7 @@ class _Walk:
             return (kind.__name__, thing.n, thing.total, getattr(thing, "desc", None), self.form(thing.iterable))
         if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
             return self._array(thing)
-        if kind.__module__.partition(".")[0] == "pandas":
+        if kind.__module__.partition(".")[0] == "pandas" and hasattr(thing, "to_dict"):
             return (kind.__name__, self.form(thing.to_dict()), self.form(list(thing.index)))
         if kind.__module__.partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
             return (kind.__name__, *self._numpy(thing))
@@ -115,7 +120,7 @@ class _Walk:
             return "exhausted"
         try:
             reduced = thing.__reduce_ex__(4)
-        except TypeError:
+        except (TypeError, RuntimeError):
             return "unpicklable"
         if isinstance(reduced, str):
             return reduced
@@ -178,4 +183,6 @@ class _Walk:
     def _numpy(self, thing: Any) -> tuple[Any, ...]:
         if hasattr(thing, "bit_generator"):
             return (self.form(thing.bit_generator.state), self.form(thing.bit_generator))
+        if hasattr(thing, "get_state"):  # a RandomState
+            return (repr(thing.get_state(legacy=False)),)
         return (repr(thing.state),) if hasattr(thing, "state") else (repr(thing),)

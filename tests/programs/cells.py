@@ -20,6 +20,7 @@ display(HTML("<b>x</b>"), 5)
 print("done")
 "last"
 """,
+        row="Output: text and rich displays",
     ),
     Program(
         "several_expressions",
@@ -34,6 +35,7 @@ for k in range(2):
 x
 """,
         after=("y = _\n",),
+        row="Output: the last expression, `Out` and `_`",
     ),
     Program(
         "redirected_output",
@@ -65,10 +67,11 @@ for k in range(2):
 os.environ["NBCKPT_TEST_VALUE"], list(more)
 """,
         loose=frozenset({"stdout"}),
+        row="Surroundings: shell commands and line magics",
     ),
     Program(
         "top_level_await",
-        "`await` in headers, conditions and bodies.",
+        "`await` in headers, conditions and bodies is awaited once.",
         """
 import asyncio
 async def items(n):
@@ -91,10 +94,11 @@ if await ready(k - 1):
         log.append(j)
 await items(2)
 """,
+        row="Loops: `async for`, `async with`, `await`",
     ),
     Program(
         "async_for_and_async_with",
-        "`async for` over generators and iterators, inside `async with`, nested.",
+        "`async for` goes on with what is left, inside `async with` and nested.",
         """
 import asyncio
 class Ticker:
@@ -135,6 +139,7 @@ async with Session() as session:
 ticker.k, log
 """,
         at_least=20,
+        row="Loops: `async for`, `async with`, `await`",
     ),
     Program(
         "last_expr_or_assign",
@@ -217,6 +222,7 @@ for k in range(3):
 "end"
 """,
         at_least=20,
+        row="Output: displays that are updated or cleared",
     ),
     Program(
         "carriage_returns",
@@ -230,6 +236,39 @@ print()
 for k in range(3):
     print("line", k, end="\\r\\n" if k == 1 else "\\n")
 """,
+        row="Output: progress that overwrites its line",
+    ),
+    Program(
+        "cleared_at_the_end",
+        "What is cleared only when something else is shown stays where nothing else is.",
+        """
+from IPython.display import clear_output, display
+for k in range(3):
+    print("turn", k)
+    display([k])
+    clear_output(wait=True)
+    for j in range(1):
+        pass
+""",
+    ),
+    Program(
+        "lines_written_over",
+        "Progress that ends with a carriage return, and shorter text over longer text.",
+        """
+import sys
+print("heading")
+for k in range(4):
+    print(f"progress {k} of many", end="\\r")
+    for j in range(2):
+        print("now", j, end="\\r", file=sys.stdout)
+        sys.stdout.write("Z" * j)
+print()
+for k in range(3):
+    print("abcdef", end="\\r")
+    print("xy", end="")
+for j in range(2):
+    print(j)
+""",
     ),
     Program(
         "a_lot_of_output",
@@ -240,5 +279,6 @@ for k in range(3):
     for j in range(2):
         print("é" * 1000)
 """,
+        row="Output: text and rich displays",
     ),
 ]

@@ -22,10 +22,11 @@ for x in range(3):
     log.append(x)
 log
 """,
+        row="Loops: over ranges, lists, tuples, strings",
     ),
     Program(
         "sequences",
-        "Tuples, strings, bytes and user sequences.",
+        "Tuples, strings, bytes and user sequences go on by their index.",
         """
 class Sequence:
     def __init__(self, n):
@@ -49,6 +50,7 @@ for x in source:
 source.asked, log
 """,
         at_least=20,
+        row="Loops: over ranges, lists, tuples, strings",
     ),
     Program(
         "list_growing_while_iterated",
@@ -64,6 +66,7 @@ for n in todo:
 todo, done
 """,
         at_least=6,
+        row="Loops: over lists that change meanwhile",
     ),
     Program(
         "list_items_changed_in_place",
@@ -79,6 +82,7 @@ for person in people:
 person is people[-1], people[0]["last"] is person
 """,
         at_least=8,
+        row="Loops: over lists that change meanwhile",
     ),
     Program(
         "dicts_and_views",
@@ -104,6 +108,7 @@ for key in reversed(d):
 value is d["c"], log
 """,
         at_least=20,
+        row="Loops: over dicts, their keys, values and items",
     ),
     Program(
         "sets",
@@ -123,10 +128,11 @@ order
 """,
         unordered=True,
         at_least=10,
+        row="Loops: over sets",
     ),
     Program(
         "enumerate_zip_reversed_filter",
-        "Iterators made of others.",
+        "Iterators made of others go on where all of them were.",
         """
 log = []
 xs = [1, 2, 3]
@@ -142,6 +148,7 @@ for x, y in zip(range(2), enumerate(reversed("ab"))):
 log
 """,
         at_least=20,
+        row="Loops: over enumerate, zip, map, filter, reversed, itertools",
     ),
     Program(
         "map_calls_once",
@@ -161,6 +168,7 @@ for y in map(lambda a, b: a + b, [1, 2, 3], (10, 20, 30)):
     log.append(y)
 calls
 """,
+        row="Loops: over enumerate, zip, map, filter, reversed, itertools",
     ),
     Program(
         "one_iterator_in_two_loops",
@@ -179,6 +187,7 @@ for a in it:
             break
 next(it, "empty"), log
 """,
+        row="Loops: over an iterator that a variable holds",
     ),
     Program(
         "user_iterator",
@@ -202,6 +211,7 @@ for x in count:
         count.n -= 1
 count.n, log
 """,
+        row="Loops: over iterators of your own classes",
     ),
     Program(
         "user_iterable_with_generator_method",
@@ -235,6 +245,7 @@ for a in numbers(3):
         log.append((a, b))
 log
 """,
+        row="Loops: over generators",
     ),
     Program(
         "generator_expressions",
@@ -266,6 +277,7 @@ for a in shuffled(4):
     log.append(random.random())
 random.random()
 """,
+        row="Loops: over generators",
     ),
     Program(
         "shuffled_batches_of_a_numpy_generator",
@@ -285,6 +297,7 @@ for epoch in range(2):
         log.append((epoch, batch.sum(), noise))
 rng.random()
 """,
+        row="Loops: over generators",
     ),
     Program(
         "global_random_states",
@@ -299,6 +312,7 @@ for k in range(3):
         log.append((x, np.random.randn(), random.choice("abc")))
 np.random.rand(), random.random()
 """,
+        row="Random numbers: the global generators of `random` and `numpy.random`",
     ),
     Program(
         "random_generators_in_variables",
@@ -319,6 +333,7 @@ for k in range(3):
         log.append((mine.random(), rng.random()))
 sampler.rng is rng
 """,
+        row="Random numbers: generators in variables",
     ),
     Program(
         "numpy_arrays",
@@ -339,10 +354,11 @@ for row in a:
     part[1] += 1
 column[0], part[0]
 """,
+        row="NumPy: arrays, and views of one another",
     ),
     Program(
         "dataframes",
-        "itertuples and iterrows.",
+        "itertuples and iterrows go on with the rows that are left.",
         """
 import pandas as pd
 df = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
@@ -361,6 +377,7 @@ for key, group in df.groupby("a"):
     log.append((key, len(group)))
 totals.sum()
 """,
+        row="pandas: loops over itertuples and iterrows",
     ),
     Program(
         "state_dict_source",
@@ -388,6 +405,7 @@ for epoch in range(2):
         log.append((epoch, x))
 log
 """,
+        row="Loops: over objects with `state_dict` and `load_state_dict`",
     ),
     Program(
         "lines_of_a_file",
@@ -401,10 +419,11 @@ for line in open("in.txt"):
         log.append(word)
 log
 """,
+        row="Loops: over the lines of a file",
     ),
     Program(
         "csv_rows",
-        "csv.reader in a `with`.",
+        "csv.reader in a `with` gives the rows that are left.",
         """
 import csv
 from pathlib import Path
@@ -417,10 +436,11 @@ with open("t.csv", newline="") as f:
 rows
 """,
         unsaved=frozenset({"f"}),
+        row="Loops: over the lines of a file",
     ),
     Program(
         "itertools_headers",
-        "chain, product, islice, count and cycle.",
+        "chain, product, islice, count and cycle go on with what is left.",
         """
 from itertools import chain, count, cycle, islice, product
 log = []
@@ -437,6 +457,7 @@ for k, x in enumerate(cycle([1, 2, 3])):
     log.append(x)
 log
 """,
+        row="Loops: over enumerate, zip, map, filter, reversed, itertools",
     ),
     Program(
         "tqdm_bars",
@@ -455,6 +476,7 @@ for i, x in enumerate(tqdm("abc")):
 log
 """,
         loose=frozenset({"stderr"}),
+        row="tqdm and rich: progress bars",
     ),
     Program(
         "tqdm_bar_with_a_name",
@@ -475,6 +497,7 @@ for k in other:
 other.n
 """,
         loose=frozenset({"stderr"}),
+        row="tqdm and rich: progress bars",
     ),
     Program(
         "rich_track",
@@ -488,6 +511,7 @@ for k in track(range(4), description="work"):
 log
 """,
         loose=frozenset({"stdout", "random"}),
+        row="tqdm and rich: progress bars",
     ),
     Program(
         "iterator_of_a_list_that_is_a_variable",
@@ -584,7 +608,7 @@ text.read(), stack
     ),
     Program(
         "numpy_iterators",
-        "ndenumerate, ndindex and nditer.",
+        "ndenumerate, ndindex and nditer go on where they were.",
         """
 import numpy as np
 a, log = np.arange(4).reshape(2, 2), []
@@ -598,6 +622,7 @@ for x in np.nditer(a):
 del x
 log
 """,
+        row="NumPy: nditer, ndenumerate, ndindex",
     ),
     Program(
         "queue_of_work",

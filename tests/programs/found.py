@@ -22,6 +22,7 @@ for k in reversed(d):
 out
 """,
         at_least=12,
+        row="Loops: over dicts, their keys, values and items",
     ),
     Program(
         "functions_of_the_global_generators",
@@ -41,6 +42,7 @@ for k in range(3):
         random.seed(k)
 out
 """,
+        row="Random numbers: the global generators of `random` and `numpy.random`",
     ),
     Program(
         "classes_that_register_themselves",
@@ -74,6 +76,7 @@ del made, f
 out
 """,
         at_least=8,
+        row="Classes and functions: functions that a loop defines anew",
     ),
     Program(
         "a_method_put_in_place_of_another",
@@ -90,6 +93,7 @@ for k in range(3):
     out.append(model.step())
 out
 """,
+        row="Classes and functions: attributes of a class that change",
     ),
     Program(
         "a_function_with_a_registry",
@@ -120,6 +124,7 @@ for k in range(4):
 out = bytes(data)
 out
 """,
+        row="Variables: bytes, bytearrays and memoryviews of them",
     ),
     Program(
         "a_column_taken_before",
@@ -133,6 +138,7 @@ for i in range(4):
 out = column.tolist(), df["a"].tolist()
 out
 """,
+        row="pandas: DataFrame and Series, copied on write",
     ),
     Program(
         "the_working_folder_and_the_environment",
@@ -151,6 +157,7 @@ os.chdir(here)
 del os.environ["PLACE"]
 out
 """,
+        row="Surroundings: the working folder and environment variables",
     ),
     Program(
         "a_loader_that_moves_by_itself",
@@ -172,5 +179,256 @@ for epoch in range(3):
 loader.given, out
 """,
         unordered=True,
+    ),
+    Program(
+        "columns_added_while_they_are_gone_through",
+        "A loop over a table's columns, labels or values does not see what its body adds to them.",
+        """
+import numpy as np
+import pandas as pd
+df = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0], "c": list("xy")})
+seen = []
+for c in df.columns:
+    df[c + "_again"] = df[c]
+    seen.append(c)
+for c in df:
+    df = df.rename(columns={c: c.upper()})
+for c in df.columns[:2]:
+    df = df.drop(columns=c)
+for i in df.index:
+    df.loc[i + 2] = df.loc[i]
+for k, value in df["C"].items():
+    df.loc[k, "C"] = value * 2
+    df.loc[k + 1, "C"] = "later"
+list(df.columns), df.shape, seen
+""",
+        at_least=20,
+        row="pandas: loops over columns and labels that their body adds to",
+    ),
+    Program(
+        "rows_changed_while_they_are_gone_through",
+        "A loop over a table's rows or groups goes on with the rows as they were when it began.",
+        """
+import pandas as pd
+from tqdm import tqdm
+df = pd.DataFrame({"id": range(4), "v": [1.5, 2.5, 3.5, 4.5], "s": list("wxyz")})
+log = []
+for i, row in df.iterrows():
+    df.at[i, "v"] = row["v"] * 10
+    df.at[(i + 1) % 4, "s"] = "changed"
+    log.append((i, row["v"], row["s"]))
+numbers = df[["id", "v"]]
+for i, row in numbers.iterrows():
+    numbers.at[(i + 1) % 4, "v"] = -row["v"]
+    log.append(row["v"])
+for t in df.itertuples():
+    df.loc[t.Index, "v"] = 0
+    log.append((t.id, t.v, t.s))
+for t in tqdm(df.itertuples(index=False, name=None), total=len(df)):
+    df.loc[len(df)] = t
+for key, group in df.groupby("id"):
+    df.loc[df["id"] == key + 1, "v"] = key
+    log.append((key, float(group["v"].sum())))
+for name, column in df.items():
+    df = df.drop(columns=name)
+    log.append((name, column.tolist()))
+del t, column, row, group
+log
+""",
+        loose=frozenset({"stderr"}),
+        at_least=30,
+        row="pandas: loops over rows and groups that their body changes",
+    ),
+    Program(
+        "subclasses_that_register_themselves",
+        "Classes that their base keeps in a register come back, with or without the cell that defines them.",
+        """
+pets = []
+for k in range(3):
+    pets.append(Animal.kinds["Puppy" if k % 2 else "Dog"](f"pet {k}"))
+    for pet in pets:
+        pet.friends = pets
+[pet.speak() for pet in pets], Animal.kinds["Dog"] is Dog, type(pets[1]) is Puppy, Animal.count
+""",
+        before=(
+            """
+from abc import ABC, abstractmethod
+class Animal(ABC):
+    kinds, count = {}, 0
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        Animal.kinds[cls.__name__] = cls
+    def __init__(self, name):
+        self.name = name
+        Animal.count += 1
+    @abstractmethod
+    def speak(self): ...
+class Dog(Animal):
+    def speak(self):
+        return f"{self.name} barks"
+class Puppy(Dog):
+    def speak(self):
+        return super().speak().upper()
+""",
+        ),
+        row="Classes and functions: classes, dataclasses, named tuples and enums of the notebook",
+    ),
+    Program(
+        "subclasses_of_the_cell_that_register_themselves",
+        "The same where the cell itself defines them.",
+        """
+from abc import ABC, abstractmethod
+class Animal(ABC):
+    kinds = {}
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        Animal.kinds[cls.__name__] = cls
+    @abstractmethod
+    def speak(self): ...
+class Dog(Animal):
+    def speak(self):
+        return "wuff"
+class Puppy(Dog):
+    def speak(self):
+        return super().speak().upper()
+pets = []
+for kind in list(Animal.kinds.values()):
+    pets.append(kind())
+    print(pets[-1].speak())
+sorted(Animal.kinds), isinstance(pets[1], Dog), Animal.kinds["Puppy"] is Puppy
+""",
+    ),
+    Program(
+        "bars_that_are_enumerated",
+        "`enumerate(tqdm(...))` is looked through as `tqdm(enumerate(...))` is.",
+        """
+import ledger
+from tqdm import tqdm
+class Names:
+    def __init__(self):
+        self.names = list("abc")
+    def __len__(self):
+        return len(self.names)
+    def __iter__(self):
+        for name in self.names:
+            ledger.note(("drawn", name))
+            yield name
+log = []
+bar = tqdm(["x", "y", "z"], desc="named")
+for k, x in enumerate(bar, 1):
+    bar.set_postfix(k=k)
+    for j, y in enumerate(tqdm(range(2), leave=False)):
+        log.append((k, x, j, y))
+for k, name in enumerate(tqdm(list(Names()))):
+    log.append((k, name))
+bar.n, log
+""",
+        loose=frozenset({"stderr"}),
+        at_least=15,
+        row="tqdm and rich: progress bars",
+    ),
+    Program(
+        "a_dict_that_changes_under_its_loop",
+        "Python's complaint about a dict or set that changed while it was gone through comes after a resume, too.",
+        """
+out = []
+for source in [{k: k for k in "abcd"}, {1, 2, 3}]:
+    try:
+        for item in source:
+            for k in range(2):
+                out.append((item, k))
+            source.pop("d", None) if isinstance(source, dict) else source.add(9)
+    except RuntimeError as error:
+        out.append(str(error))
+held = iter({1: [1], 2: [2]}.items())
+out.append(next(held))
+for k in range(3):
+    out.append(next(held, None))
+out
+""",
+        at_least=8,
+    ),
+    Program(
+        "a_list_that_shrinks_under_its_loop",
+        "A list that is shorter than its loop is far ends the loop, or goes on where it is long enough again.",
+        """
+out, xs, ys = [], [1, 2, 3, 4], [1, 2, 3, 4]
+for x in reversed(xs):
+    for k in range(2):
+        out.append(x)
+    del xs[:2]
+    for k in range(2):
+        out.append(k)
+for y in ys:
+    if y == 3:
+        del ys[:]
+        for k in range(2):
+            out.append(k)
+        ys.extend("abcdef")
+    for k in range(2):
+        out.append(y)
+out
+""",
+        at_least=8,
+    ),
+    Program(
+        "a_method_held_in_a_variable",
+        "It comes back bound to its object, and leaves no name of its own behind.",
+        """
+for k in range(3):
+    step()
+node.value
+""",
+        before=(
+            "class Node:\n    value = 0\n    def step(self):\n        self.value += 1\n",
+            "node = Node()\nstep = node.step\n",
+        ),
+    ),
+    Program(
+        "a_function_defined_twice",
+        "The definition in force at the boundary is the one that comes back, whatever the name meant before.",
+        """
+a, out = 1, []
+def scale(x):
+    return 2 * x
+out.append(scale(1))
+def scale(x, more=[a]):
+    return 10 * x + more[0]
+for k in range(3):
+    out.append(scale(k))
+def helper(x, extra=a):
+    return x + extra
+for k in range(3):
+    out.append(helper(k))
+out
+""",
+        before=("def helper(x):\n    return -x\n",),
+    ),
+    Program(
+        "arrays_that_own_their_memory",
+        "A small array can be resized after a resume, and is what its views name as their base.",
+        """
+import numpy as np
+A, out = np.arange(4.0), []
+for k in range(3):
+    out.append(A.flags.owndata and A[1:3].base is A and A[:0].base is A)
+    A.resize(5 + k)
+window = np.lib.stride_tricks.sliding_window_view(A, 3)[1]
+for k in range(3):
+    A[2] += 1
+    out.append(float(window[1]))
+out
+""",
+    ),
+    Program(
+        "what_a_class_and_a_variable_share",
+        "A list of a class of an earlier cell that nothing changed is still the list that a variable holds.",
+        """
+out = []
+for k in range(3):
+    out.append(Rows.rows[0])
+out[0] is Rows.rows[0], all(row is out[0] for row in out)
+""",
+        before=("class Rows:\n    rows = [[1], [2]]\n",),
     ),
 ]

@@ -37,7 +37,10 @@ from nbckpt.run.status import Status
 
 from .canonical import canonical
 
-_IPYTHONS = re.compile(r"_i*|_i?\d+|__|___|_ii|_iii|_[dio]h|In|Out|get_ipython|exit|quit|open|_exit_code|__\w+__")
+_IPYTHONS = re.compile(
+    r"_i*|_i?\d+|__|___|_ii|_iii|_[dio]h|In|Out|get_ipython|exit|quit|open|_exit_code|__\w+__"
+    r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class _Publisher(DisplayPublisher):
         self.screen.display(data["text/plain"], (transient or {}).get("display_id"), update=update)
 
     def clear_output(self, wait: bool = False) -> None:
-        self.screen.clear()
+        self.screen.clear(wait=wait)
 
 
 class _Shell(InteractiveShell):
@@ -129,8 +132,12 @@ class Screen:
     shown: list[tuple[str, str]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     """Where displays that can be updated are."""
+    clears: bool = False
+    """Whether all is cleared by the next thing that is shown."""
 
     def add(self, stream: str, text: str) -> None:
+        if self.clears and text:
+            self.clear()
         if self.shown and self.shown[-1][0] == stream and stream != "display":
             text = self.shown.pop()[1] + text
         if text:
@@ -144,9 +151,11 @@ class Screen:
         elif key in self.places:
             self.shown[self.places[key]] = ("display", text)
 
-    def clear(self) -> None:
-        self.shown.clear()
-        self.places.clear()
+    def clear(self, *, wait: bool = False) -> None:
+        self.clears = wait
+        if not wait:
+            self.shown.clear()
+            self.places.clear()
 
     def without(self, streams: frozenset[str]) -> list[tuple[str, str]]:
         """What is to be seen, apart from some streams."""
@@ -209,6 +218,8 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
     shell.display_pub.screen = screen
     random.seed(seed)
     np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
 
     class Collect:
         def __init__(self, *_: Any, **__: Any) -> None:
@@ -239,6 +250,11 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
             delattr(builtins, name)
         for kind in (_Shell, InteractiveShell):
             kind._instance = None
+
+
+def _random_state() -> Any:
+    torch = sys.modules.get("torch")
+    return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist() if torch else None
 
 
 def _adopt(shell: Any) -> None:
@@ -377,7 +393,7 @@ class Lab:
             new.shell.user_ns["Out"].get(done.execution_count),
             f"{type(error).__name__}: {error}" if error else "",
             shown,
-            (random.getstate(), repr(np.random.get_state())),
+            _random_state(),
             tuple(self.ledger.notes),
         )
         for text in program.after:

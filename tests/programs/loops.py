@@ -23,6 +23,7 @@ print("end", total)
 total
 """,
         at_least=15,
+        row="Loops: loops in loops, in `if`, `with` and `try`",
     ),
     Program(
         "while_with_moving_condition",
@@ -50,6 +51,7 @@ while True:
 k, len(log)
 """,
         at_least=15,
+        row="Loops: `while`, `break`, `continue`, `else`",
     ),
     Program(
         "break_continue_else",
@@ -83,6 +85,7 @@ else:
     log.append("outer else")
 log
 """,
+        row="Loops: `while`, `break`, `continue`, `else`",
     ),
     Program(
         "break_out_of_try_inside_loops",
@@ -409,6 +412,7 @@ for key in list(items):
 log
 """,
         before=("a = 'given'\n",),
+        row="Variables: names that the cell deleted",
     ),
     Program(
         "an_earlier_name_deleted",
@@ -461,7 +465,7 @@ for k in range(3):
     ),
     Program(
         "blocks_in_blocks",
-        "with in for in try in if in while, and all the way out.",
+        "with in for in try in if in while are entered again, and left.",
         """
 from contextlib import contextmanager
 import ledger
@@ -495,6 +499,7 @@ while rounds < 2:
     log.append(rounds)
 log
 """,
+        row="Loops: loops in loops, in `if`, `with` and `try`",
     ),
     Program(
         "continue_in_finally_and_else",

@@ -20,6 +20,7 @@ for k in range(3):
         c["a"].append(j)
 a is b, c["self"] is c, pair[0] is a
 """,
+        row="Variables: several names of one object, and cycles",
     ),
     Program(
         "aliases_with_earlier_cells",
@@ -43,6 +44,7 @@ class Trainer:
             "model = {'w': 0}\ntrainer = Trainer(model)\nunrelated = [1]\n",
         ),
         needs_before=True,
+        row="Variables: objects that a name of an earlier cell shares",
     ),
     Program(
         "optimizer_param_groups",
@@ -128,6 +130,7 @@ for k in range(3):
         colour = Colour.BLUE if colour is Colour.RED else Colour.RED
 isinstance(things[0], Base), things[0].double, things[1].left == Point(0, [Colour.RED]), colour is Colour.RED
 """,
+        row="Classes and functions: classes, dataclasses, named tuples and enums of the notebook",
     ),
     Program(
         "class_counters",
@@ -146,6 +149,7 @@ for k in range(3):
         c.hit((k, j))
 Counter.count, len(Counter.seen)
 """,
+        row="Classes and functions: attributes of a class that change",
     ),
     Program(
         "classes_of_an_earlier_cell",
@@ -179,6 +183,7 @@ def total_area(shapes):
     return sum(shape.area() for shape in shapes)
 """,
         ),
+        row="Classes and functions: classes, dataclasses, named tuples and enums of the notebook",
     ),
     Program(
         "closures",
@@ -203,10 +208,11 @@ for k in range(3):
         log.append((up(), get(), twice(k)))
 get(), up.__closure__[0] is get.__closure__[0]
 """,
+        row="Classes and functions: closures and lambdas",
     ),
     Program(
         "functions",
-        "Partials, decorated, recursive and helper functions with defaults and globals of their own.",
+        "Functions of every kind keep their attributes, and what they and their defaults count.",
         """
 import functools
 calls, rate = [], 2
@@ -240,6 +246,7 @@ for k in range(3):
         log.append((scaled(j), fact(j + 2), half()))
 scaled.uses, len(calls), rate
 """,
+        row="Classes and functions: functions with decorators, defaults, attributes; partials",
     ),
     Program(
         "helpers_of_an_earlier_cell",
@@ -266,6 +273,7 @@ def summary():
     return len(history), totals["n"], serial
 """,
         ),
+        row="Variables: what helper functions read and bind",
     ),
     Program(
         "function_redefined_in_a_loop",
@@ -281,6 +289,7 @@ for k in range(3):
         log.append((f(j), Local.level, Local().level))
 log
 """,
+        row="Classes and functions: functions that a loop defines anew",
     ),
     Program(
         "imports",
@@ -302,6 +311,7 @@ for item in queue:
     od[item[1]] = item
 len(od)
 """,
+        row="Classes and functions: imports",
     ),
     Program(
         "imports_of_an_earlier_cell",
@@ -317,6 +327,7 @@ out
         before=(
             "import numpy as np\nimport statistics as stat\nfrom functools import reduce\nfrom operator import add\n",
         ),
+        row="Classes and functions: imports",
     ),
     Program(
         "an_input_left_unchanged",
@@ -328,11 +339,13 @@ for row in table:
         total += x
 total
 """,
-        before=("table = [[1, 2], [3, 4]]\n",),
+        before=("table = [[1, 2], [3, 4]]\nsame = table[0]\n",),
+        after=("checked = same is table[0]",),
+        row="Variables: inputs that the cell only reads",
     ),
     Program(
         "collections_of_the_standard_library",
-        "defaultdict, Counter, OrderedDict, deque, heap, bytes and nested sets.",
+        "Collections in one another keep their kind, their order and what they share.",
         """
 import heapq
 from collections import Counter, defaultdict, deque
@@ -347,6 +360,7 @@ for k, word in enumerate("the cat the dog a cat".split()):
 heapq.heappop(heap), last[-1] is groups[3], words.most_common(1)
 """,
         at_least=15,
+        row="Variables: lists, dicts, sets, Counter, defaultdict, deque, heaps",
     ),
     Program(
         "deep_structure",
@@ -374,10 +388,11 @@ deep, chain = length(head), head.value
 del head
 deep
 """,
+        row="Variables: deep structures, as linked lists and trees",
     ),
     Program(
         "a_weird_value_per_name",
-        "Values that are easily confused: None, NaN, Ellipsis, types, NotImplemented, bound methods, slices.",
+        "Values that are easily confused come back as themselves.",
         """
 none, nan, dots, kind = None, float("nan"), ..., int
 same = [nan, nan]
@@ -390,5 +405,6 @@ for k in [None, False, 0, ""]:
 print(same, dots, kind, piece)
 k is None
 """,
+        row="Variables: None, NaN, Ellipsis, types, bound methods, slices",
     ),
 ]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 
-from programs import cells, cursors, found, functions, loops, objects
+import programs
 from programs.harness import Lab, Program
 
-PROGRAMS = [
-    *loops.PROGRAMS,
-    *cursors.PROGRAMS,
-    *objects.PROGRAMS,
-    *cells.PROGRAMS,
-    *found.PROGRAMS,
-    *functions.PROGRAMS,
+PROGRAMS: list[Program] = [
+    program
+    for module in pkgutil.iter_modules(programs.__path__)
+    if not module.name.startswith("test_")
+    for program in getattr(importlib.import_module(f"programs.{module.name}"), "PROGRAMS", ())
 ]
 
 

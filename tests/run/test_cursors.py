@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 
 from nbckpt.errors import CellChangedError, ReplayError
 from nbckpt.run import cursors
-from nbckpt.run.cursors import NOTHING
 from nbckpt.state import pickling
+from nbckpt.state.home import NOTHING, Home, load
 
 PICKLED: dict[str, Callable[[list[int]], Any]] = {
     "range": lambda xs: range(3, 3 + 2 * len(xs), 2),
@@ -48,8 +48,8 @@ def _drawn(iterator: Iterator[Any], count: int) -> Iterator[Any]:
     return iterator
 
 
-def home() -> pickling.Home:
-    return pickling.Home(vars(sys.modules["__main__"]))
+def home() -> Home:
+    return Home(vars(sys.modules["__main__"]))
 
 
 @given(kind=st.sampled_from(sorted(PICKLED)), xs=st.lists(st.integers(0, 99), max_size=8), cut=st.integers(0, 9))
@@ -61,7 +61,7 @@ def test_an_iterator_comes_back_where_it_was(kind: str, xs: list[int], cut: int)
         next(cursor.iterator, NOTHING)
     saved = pickling.dump(cursor.saved())
     left = list(cursor.iterator)
-    again = cursors.reopen(pickling.load(saved.stream, saved.buffers, home()))
+    again = cursors.reopen(load(saved.stream, saved.buffers, home())[0])
     assert list(again.iterator) == left
 
 

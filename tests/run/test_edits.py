@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,10 @@ def test_the_body_of_the_loop_in_progress_may_change(lab: Lab) -> None:
         ("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5]"),
         ("'abcd'", "'abcdef'"),
         ("(0, 1, 2, 3)", "[0, 1, 2, 3, 4, 5]"),
+        ("zip([0, 1, 2, 3], 'abcd')", "zip([0, 1, 2, 3, 4], 'abcde')"),
+        ("enumerate('abcd', 5)", "enumerate('abcdef', 5)"),
+        ("range(8, 0, -2)", "range(8, -4, -2)"),
+        ("range(4)", "__import__('tqdm').tqdm(range(6))"),
     ],
 )
 @pytest.mark.parametrize("nested", [True, False])
@@ -61,6 +66,80 @@ def test_a_header_that_only_extends_goes_on_at_the_same_count(lab: Lab, old: str
     done, _ = lab.again(left, cell.replace(old, new))
     assert not done.error
     assert done.names["seen"] == list(eval(new))  # noqa: S307
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("zip([0, 1, 2, 3], 'abcd')", "zip([0, 1, 7, 3, 4], 'abcde')"),
+        ("zip([0, 1, 2, 3], 'abcd')", "zip([0, 1, 2, 3, 4], 'abxde')"),
+        ("enumerate('abcd')", "enumerate('abcdef', 1)"),
+        ("enumerate('abcd')", "enumerate('abxdef')"),
+    ],
+)
+def test_an_extended_zip_or_enumerate_must_begin_as_it_did(lab: Lab, old: str, new: str) -> None:
+    """Each of its parts counts, and where the numbers begin."""
+    cell = f"seen = []\nfor k in {old}:\n    seen.append(k)\n"
+    done, _ = lab.again(lab.killed(cell, "len(seen) == 3"), cell.replace(old, new))
+    assert done.error.startswith("CellChangedError")
+
+
+DEFINITIONS = """
+import functools
+def changed(f):
+    @functools.wraps(f)
+    def g(*a):
+        return f(*a)
+    return g
+class Box:
+    rate = 1
+    def __init__(self):
+        self.x = 0
+    def up(self, k=1):
+        self.x += k * self.rate
+        return self.x
+@changed
+def f(x, n=1):
+    return x * n
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "last"),
+    [
+        ("k=1)", "k=10)", (12, 2)),
+        ("rate = 1", "rate = 10", (12, 2)),
+        ("n=1)", "n=5)", (3, 10)),
+        ("return f(*a)", "return -f(*a)", (3, -2)),
+        ("return x * n", "return x + n", (3, 3)),
+        ("@changed", "@functools.lru_cache", (3, 2)),
+    ],
+    ids=["default of a method", "class attribute", "default", "decorator", "body", "another decorator"],
+)
+@pytest.mark.parametrize("inside", [True, False], ids=["in the cell", "in an earlier cell"])
+def test_edited_definitions_take_effect(lab: Lab, old: str, new: str, last: tuple[int, int], inside: bool) -> None:
+    """Iterations after the resume use them, with the objects that were made before."""
+    cell = "box, seen = Box(), []\nfor k in range(3):\n    seen.append((box.up(), f(k)))\n"
+    before, head = ((), DEFINITIONS) if inside else ((DEFINITIONS,), "")
+    left = lab.killed(head + cell, "len(seen) == 2", before=before)
+    edited = tuple(text.replace(old, new) for text in before)
+    done, _ = lab.again(left, head.replace(old, new) + cell, before=edited)
+    assert not done.error
+    assert done.names["seen"] == [(1, 0), (2, 1), last]
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["len(seen);", "None", "(g for g in seen)", "seen.append(1)", "5 # x;", "seen ; ", "'a'", "x = [j for j in seen]"],
+)
+def test_a_finished_cell_shows_its_last_expression_as_the_plain_one(lab: Lab, last: str) -> None:
+    """Also when it is quiet, None or cannot be saved."""
+    cell = f"seen = []\nfor k in range(3):\n    seen.append(k)\n{last}"
+    store = lab.folder()
+    shown = [lab.again(store, cell) for _ in range(2)]
+    assert shown[1][1].status.state == "restored"
+    first, again = ([re.sub("0x[0-9a-f]+", "", text) for _, text in done.shown] for done, _ in shown)
+    assert again == first
 
 
 @pytest.mark.parametrize("new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "'abcd'", "range(0, 8, 2)"])
@@ -258,3 +337,58 @@ def test_an_error_not_fixed_fails_again_at_the_same_place(lab: Lab) -> None:
     assert again.error.startswith("ZeroDivisionError")
     assert again.notes == (2,)
     assert again.names["seen"] == [-0.5, -1.0]
+
+
+COMPREHENSION = "seen = []\nxs = [seen.append(k) or k * 10 for k in range(4) if k != 1]\nlen(xs)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("k * 10", "k * 100", [0, 20, 300]),
+        ("if k != 1", "if k", [0, 20, 30]),
+        ("len(xs)", "sum(xs)", [0, 20, 30]),
+        ("range(4)", "range(6)", [0, 20, 30, 40, 50]),
+        ("xs = ", "xs = ys = ", [0, 20, 30]),
+        ("k != 1]", "k != 1 for _ in 'ab']", [0, 20, 30, 30]),
+    ],
+    ids=["element", "condition", "later", "extended", "target", "clause"],
+)
+def test_a_comprehension_in_progress_may_change_like_a_loop(lab: Lab, old: str, new: str, expected: list[int]) -> None:
+    """The elements that are made stay, the others are made by the new code, and a notice says how many."""
+    left = lab.killed(COMPREHENSION, "len(seen) == 2")
+    done, kernel = lab.again(left, COMPREHENSION.replace(old, new))
+    assert not done.error
+    assert done.names["xs"] == expected
+    edited = old in ("k * 10", "if k != 1", "k != 1]")
+    assert ("the body of the comprehension at line 3 was edited: 3 iterations ran the old code" in kernel.notices) == (
+        edited
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[seen.append(k) or k * 10 for k in range(4) if k != 1]", "{k: 1 for k in range(4) if k != 1}"),
+        ("[seen.append(k) or k * 10 for k in range(4) if k != 1]", "list(range(4))"),
+        ("range(4)", "range(1, 4)"),
+        ("xs = [", "xs = []\nxs += ["),
+    ],
+    ids=["another kind", "no comprehension", "another header", "added to something"],
+)
+@pytest.mark.parametrize("options", ["", "--on-change resume"])
+def test_another_comprehension_is_refused(lab: Lab, old: str, new: str, options: str) -> None:
+    """What was made so far cannot become part of something else."""
+    left = lab.killed(COMPREHENSION, "len(seen) == 2")
+    done, _ = lab.again(left, COMPREHENSION.replace(old, new), options)
+    assert done.error.startswith("CellChangedError")
+    assert "xs" not in done.names
+
+
+def test_an_inner_clause_in_progress_may_be_extended(lab: Lab) -> None:
+    """Outer items are not drawn again, and the rest of the inner ones is the new header's."""
+    cell = "seen = []\nxs = {(j, k): seen.append((j, k)) for j in 'ab' for k in range(2)}\n"
+    left = lab.killed(cell, "len(seen) == 1")
+    done, _ = lab.again(left, cell.replace("range(2)", "range(3)"))
+    assert not done.error
+    assert done.names["seen"] == [(j, k) for j in "ab" for k in range(3)]

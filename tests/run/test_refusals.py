@@ -349,3 +349,61 @@ def test_a_file_that_a_resume_would_empty_is_not_opened(lab: Lab) -> None:
     assert Path("out.txt").read_text() == "0\n1\n2\n3\n"
     _, kernel = lab.again(lab.folder(), cell.format(mode="w"))
     assert "opens a file for writing around a loop" in kernel.notices
+
+
+def test_a_culprit_deep_inside_data_is_named_before_anything_runs(lab: Lab) -> None:
+    """A connection in a list of records, a lock in a closure: the path leads there, and the words say what it is."""
+    before = (
+        "import sqlite3, threading\nrecords = [{'k': k} for k in range(1000)]\n"
+        "records[700]['db'] = sqlite3.connect(':memory:')\n"
+        "def made():\n    lock = threading.Lock()\n    return lambda: lock\ncall = made()\n"
+    )
+    done, _ = lab.again(lab.folder(), "for k in range(3):\n    records[0]['k'] += k\n", before=(before,))
+    assert done.error.startswith("UnpicklableError: records[700]['db'] cannot be saved: a database connection")
+    done, _ = lab.again(lab.folder(), "for k in range(3):\n    call()\n", before=(before,))
+    assert done.error.startswith("UnpicklableError: call.<lock> cannot be saved: a lock belongs to this process")
+
+
+def test_live_resources_of_libraries_are_known_by_their_names(lab: Lab) -> None:
+    """A client, a browser: a class of that name is left out with a notice; its library is not imported for it."""
+    before = (
+        "import sys, types\ndef library(name, kind):\n    made = type(kind, (), {'__module__': name})\n"
+        "    setattr(sys.modules.setdefault(name, types.ModuleType(name)), kind, made)\n    return made\n"
+        "redis = library('redis.client', 'Redis')()\n"
+        "driver = type('Chrome', (library('selenium.webdriver.remote.webdriver', 'WebDriver'),), {})()\n"
+    )
+    cell = "for k in range(3):\n    redis.k = driver.k = k\n"
+    done, new = lab.again(lab.folder(), cell, before=(before,))
+    assert not done.error
+    assert "redis is a database connection and is not saved" in new.notices
+    assert "driver is a browser and is not saved" in new.notices
+
+
+def test_a_live_resource_that_is_registered_comes_back(lab: Lab) -> None:
+    """`nbckpt.register` goes before what nbckpt knows of a class, also deep inside."""
+    before = (
+        "import nbckpt, sqlite3\nnbckpt.register(sqlite3.Connection, save=lambda c: list(c.iterdump()),\n"
+        "    load=lambda lines: [c := sqlite3.connect(':memory:'), c.executescript('\\n'.join(lines))][0])\n"
+        "db = sqlite3.connect(':memory:')\n_ = db.execute('create table t (k)')\nbox = {'db': [db]}\n"
+    )
+    cell = "for k in range(4):\n    with box['db'][0]:\n        _ = db.execute('insert into t values (?)', (k,))\n"
+    cell += "rows = [k for k, in db.execute('select k from t')], box['db'][0] is db\n"
+    left = lab.killed(cell, "db.execute('select count(*) from t').fetchone() == (2,)", before=(before,))
+    done, _ = lab.again(left, cell, before=(before,))
+    assert not done.error
+    assert done.names["rows"] == ([0, 1, 2, 3], True)
+
+
+def test_a_writable_memory_map_is_left_out_and_a_changed_file_refused(lab: Lab) -> None:
+    """What goes to a file must be opened again by the notebook; what is read from one must be what it was."""
+    before = "import numpy as np\nnp.arange(6.0).tofile('m.bin')\nm = np.memmap('m.bin', mode='{}', dtype=float)\n"
+    cell = "total = 0.0\nfor k in range(4):\n    total += float(m[k])\n"
+    done, new = lab.again(lab.folder(), cell, before=(before.format("r+"),))
+    assert not done.error
+    assert "m is a memory map and is not saved" in new.notices
+    left = lab.killed(cell, "total == 1.0", before=(before.format("r"),))
+    assert lab.again(left, cell)[0].names["total"] == 6.0
+    Path("m.bin").write_bytes(bytes(48))
+    done, _ = lab.again(left, cell)
+    assert done.error.startswith("RestoreError")
+    assert "was changed since" in done.error

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nbckpt.run.instrument import holds_boundary
+from nbckpt.run.instrument import is_guarded
 from nbckpt.state import namespace as names
 
 
 def alive(source: str) -> names.Liveness:
-    return names.liveness(ast.parse(source).body, holds_boundary)
+    return names.liveness(ast.parse(source).body, is_guarded)
 
 
 def test_a_name_assigned_before_it_is_read_does_not_matter() -> None:
@@ -62,6 +62,130 @@ def test_what_a_function_reads_is_alive_until_nobody_can_call_it() -> None:
     assert found.remade == {"h"}
 
 
+HOSTILE: dict[str, tuple[str, str, str, str]] = {
+    "a try in a loop": (
+        (
+            "for u in us:\n    try:\n        r = get(u)\n        out.append(r.read())\n    except OSError as e:\n"
+            "        bad.append(e)\n        continue\n    else:\n        ok = r.status\n    finally:\n        n += 1\n"
+        ),
+        "0",
+        "r e ok",
+        "get out bad n OSError",
+    ),
+    "what a handler reads may be from before": (
+        "for u in us:\n    try:\n        r = get(u)\n    except OSError:\n        use(r)\n",
+        "0",
+        "",
+        "r get use",
+    ),
+    "what finally reads may be from before": (
+        "for u in us:\n    try:\n        r = get(u)\n    finally:\n        use(r)\n",
+        "0",
+        "",
+        "r",
+    ),
+    "a loop in a try": (
+        "try:\n    for u in us:\n        r = get(u)\n        use(r)\nexcept OSError:\n    use(last)\n",
+        "0.body.0",
+        "r",
+        "last get use",
+    ),
+    "a loop in a try whose handler needs what it bound": (
+        "try:\n    for u in us:\n        r = get(u)\nexcept OSError:\n    use(r)\n",
+        "0.body.0",
+        "",
+        "r",
+    ),
+    "read until there is no more": (
+        "while chunk := fh.read(9):\n    use(chunk)\n",
+        "0",
+        "chunk",
+        "fh use",
+    ),
+    "bound in a test, used in both ways": (
+        "for u in us:\n    if (m := find(u)) is not None and m.ok:\n        use(m)\n    else:\n        skip(m)\n",
+        "0",
+        "m",
+        "find use skip",
+    ),
+    "bound in half of a test only": (
+        "for u in us:\n    if u and (m := find(u)):\n        use(m)\n    use(m)\n",
+        "0",
+        "",
+        "m",
+    ),
+    "read before it is bound in the same test": (
+        "for u in us:\n    if use(m) or (m := find(u)):\n        pass\n",
+        "0",
+        "",
+        "m",
+    ),
+    "left by a break only": (
+        "while True:\n    r = get()\n    if r.ok:\n        break\nuse(r)\n",
+        "0",
+        "r",
+        "get use",
+    ),
+    "left when its test fails": ("while go():\n    r = get()\nuse(r)\n", "0", "", "r"),
+    "a comprehension's own names": (
+        "for u in us:\n    r = get(u)\n    rows = [r for r in r.rows if r]\n    use({k: v for k, v in rows})\n",
+        "0",
+        "r rows k v",
+        "get use",
+    ),
+    "a comprehension's names beside its own": (
+        "for u in us:\n    rows = [f(x, g) for x in xs]\n",
+        "0",
+        "x rows",
+        "f g xs",
+    ),
+    "a function's own names": (
+        (
+            "def load(p):\n    with open(p) as fh:\n        rest = fh.read()\n    return rest, given\n"
+            "for fh in files:\n    load(fh)\n    rest = 1\n"
+        ),
+        "1",
+        "fh rest p",
+        "given",
+    ),
+    "a lambda's own names": (
+        "for u in us:\n    r = get(u)\n    use(lambda r, k=w: r + z)\n",
+        "0",
+        "r",
+        "z w",
+    ),
+    "a match": (
+        (
+            "for u in us:\n    match u:\n        case {'a': x, **rest}:\n            use(x, rest)\n"
+            "        case [y, *ys] if y > low:\n            z = y\n            use(z, ys)\n"
+            "        case Kind():\n            use(q)\n"
+        ),
+        "0",
+        "x rest y ys z",
+        "low q use Kind",
+    ),
+    "what a target reads": ("for d[key] in xs:\n    pass\n", "0", "", "d key"),
+    "what a with target reads": ("for u in us:\n    with get(u) as box.item:\n        pass\n", "0", "", "box get"),
+    "a loss, until it is read afterwards": (
+        "for b in bs:\n    loss = f(b)\n    step(loss)\nfor b in bs:\n    loss = f(b)\nprint(1)\n",
+        "0",
+        "loss b",
+        "bs f step",
+    ),
+    "a loss that is read afterwards": ("for b in bs:\n    loss = f(b)\nprint(loss)\n", "0", "", "loss"),
+    "deleted in each turn": ("for b in bs:\n    r = get()\n    use(r)\n    del r\n", "0", "r", "get use"),
+}
+
+
+@pytest.mark.parametrize("about", HOSTILE)
+def test_names_that_are_dead_between_iterations(about: str) -> None:
+    """A name that each turn binds before it reads it is dead at the loop's top; one that may be read first is not."""
+    cell, top, dead, read = HOSTILE[about]
+    found = alive(cell).tops[top]
+    assert not found & set(dead.split())
+    assert found >= set(read.split())
+
+
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     module = types.ModuleType("__main__")
@@ -92,13 +216,30 @@ def wrap(f):
 @wrap
 def decorated(): return inside
 bound = functools.partial(helper)
+@functools.lru_cache
+def cached(): return source
+@functools.singledispatch
+def by_type(x): return other
+@by_type.register(int)
+def _(x): return whole
 model = Model()
 """,
         notebook,
     )
-    values = [notebook[name] for name in ("helper", "model", "decorated", "bound")]
+    values = [notebook[name] for name in ("helper", "model", "decorated", "bound", "cached", "by_type")]
     found = names.names_of_definitions(values, notebook)
-    assert {"hidden", "rate", "losses", "config", "offset", "inside", "deepest"} <= found.reads
+    assert {
+        "hidden",
+        "rate",
+        "losses",
+        "config",
+        "offset",
+        "inside",
+        "deepest",
+        "source",
+        "other",
+        "whole",
+    } <= found.reads
     assert found.binds == {"written"}
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from nbckpt.errors import RestoreError, UnpicklableError
 from nbckpt.state import fingerprints, pickling
+from nbckpt.state.culprit import culprit
+from nbckpt.state.home import Home, load
 
 SOURCE = """
 factor = 3
@@ -52,7 +54,7 @@ def new_notebook(monkeypatch: pytest.MonkeyPatch, source: str) -> dict[str, Any]
 def there_and_back(root: Any, namespace: dict[str, Any], saved: dict[str, bytes] | None = None) -> Any:
     pickled = pickling.dump(root)
     buffers = [bytearray(buffer) for buffer in pickled.buffers]
-    return pickling.load(bytes(pickled.stream), buffers, pickling.Home(namespace, saved or {}))
+    return load(bytes(pickled.stream), buffers, Home(namespace, saved or {}))[0]
 
 
 def test_closures_share_their_variables(notebook: dict[str, Any]) -> None:
@@ -75,7 +77,7 @@ def test_objects_belong_to_the_live_class(notebook: dict[str, Any], monkeypatch:
     """In a new kernel that ran the class's cell, restored objects are its instances, with edited methods."""
     pickled = pickling.dump([notebook["Model"](5), notebook["Outer"].Inner()])
     edited = new_notebook(monkeypatch, SOURCE.replace("self.weight * factor", "-self.weight"))
-    model, inner = pickling.load(bytes(pickled.stream), [], pickling.Home(edited))
+    ((model, inner),) = load(bytes(pickled.stream), [], Home(edited))
     assert type(model) is edited["Model"]
     assert type(inner) is edited["Outer"].Inner
     assert model.value() == -5
@@ -89,8 +91,8 @@ def test_definitions_come_along(notebook: dict[str, Any], monkeypatch: pytest.Mo
     assert not failed
     empty = new_notebook(monkeypatch, "factor = 4")
     with pytest.raises(RestoreError, match="needs 'Model'"):
-        pickling.load(bytes(pickled.stream), [], pickling.Home(empty))
-    one, two, _ = pickling.load(bytes(pickled.stream), [], pickling.Home(empty, saved))
+        load(bytes(pickled.stream), [], Home(empty))
+    ((one, two, _),) = load(bytes(pickled.stream), [], Home(empty, saved))
     assert type(one) is type(two)
     assert (one.value(), two.value()) == (20, 24)
 
@@ -137,7 +139,7 @@ def test_the_culprit_is_named_with_its_path() -> None:
 
     thing = types.SimpleNamespace(items=[1, {"deep": Slotted()}])
     thing.items[1]["deep"].lock = threading.Lock()
-    path, reason = pickling.culprit(thing, "thing")
+    path, reason = culprit(thing, "thing") or ("", "")
     assert path == "thing.items[1]['deep'].lock"
     assert reason == "a lock belongs to this process"
 

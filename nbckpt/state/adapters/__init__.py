@@ -1,18 +1,21 @@
 """What libraries and live things need beyond pickle: one rule a type.
 
-An adapter module has `KINDS`, names of classes as `module.qualname`, and `reduce(thing)`, which returns what
-`object.__reduce__` may return or raises `pickle.PicklingError`. It is imported when a class of that name (or
-one derived from it) is met, so never before its library is.
+An adapter module has `reduce(thing)`, or one such function a class, which returns what `object.__reduce__` may
+return or raises `pickle.PicklingError`. It is imported when a class of its name (or one derived from it) is met, so
+never before its library is.
 """
 
 from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from ...errors import OptionError, RestoreError
+from . import by_hand
+from .live import WRONG, live_resource, names_of
 
 Reduce = Callable[[Any], Any]
 
@@ -22,14 +25,44 @@ _MODULES = {
         for order in ("", "reverse")
         for part in ("key", "value", "item")
     },
+    "builtins.BaseException": "exceptions",
+    "builtins.list_iterator": "list_iterators",
+    "builtins.list_reverseiterator": "list_iterators",
+    "builtins.set_iterator": "set_iterators",
     "builtins.memoryview": "memory_views",
+    "dataclasses._FIELD_BASE": "singletons",
+    "dataclasses._MISSING_TYPE": "singletons",
+    "functools._lru_cache_wrapper": "wrappers",
+    "functools.cached_property": "wrappers",
+    "functools.singledispatchmethod": "wrappers",
+    "numpy.memmap": "memory_maps",
     "numpy.ndarray": "numpy_views",
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
+    "os._Environ": "singletons",
+    "pandas.core.generic.NDFrame": "pandas_frames",
+    "queue.Queue": "queues",
     "random.Random": "random_state",
+    "torch.Tensor": "torch_tensors",
+    "torch._C.Generator": "torch_random",
+    "torch.device": "torch_tensors.reduce_device",
+    "torch.amp.grad_scaler.GradScaler": "torch_training.reduce_scaler",
+    "torch.nn.modules.module.Module": "torch_training.reduce_module",
+    "torch.optim.optimizer.Optimizer": "torch_training.reduce_optimizer",
+    "torch.finfo": "torch_tensors.reduce_info",
+    "torch.iinfo": "torch_tensors.reduce_info",
+    "torch.utils.data.dataloader.DataLoader": "torch_loaders",
+    "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
+    "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tqdm.std.tqdm": "tqdm_bar",
+    "typing.NewType": "wrappers",
+    "weakref.ReferenceType": "weak_references",
+    "weakref.WeakKeyDictionary": "weak_references",
+    "weakref.WeakValueDictionary": "weak_references",
 }
-"""Which adapter takes care of a class and what is derived from it."""
+"""Which adapter takes care of a class and what is derived from it, and which function of it, if not `reduce`."""
+
+_said: list[str] = []
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
@@ -48,6 +81,11 @@ def register(cls: type, save: Callable[[Any], Any], load: Callable[[Any], Any]) 
     _registered[cls] = (save, load)
 
 
+def registered() -> dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+    """What `register` was told, by class."""
+    return dict(_registered)
+
+
 def rule_for(kind: type) -> Reduce | None:
     """The rule for objects of a class, or None where pickle's own way is right."""
     for base in kind.__mro__:
@@ -55,11 +93,53 @@ def rule_for(kind: type) -> Reduce | None:
             save = _registered[base][0]
             return lambda thing: (_load_registered, (base, save(thing)))
         if module := _MODULES.get(f"{base.__module__}.{base.__qualname__}"):
-            reduce: Reduce = importlib.import_module(f"{__name__}.{module}").reduce
-            return reduce
+            return _adapter(module)
     if name := live_resource(kind):
-        return _refuse(name)
+        return _refuse(f"{name} belongs to this process")
+    if reason := next((WRONG[name] for name in names_of(kind) if name in WRONG), ""):
+        return _refuse(reason)
+    if kind is object:
+        return _adapter("singletons")
+    return _adapter("by_hand") if by_hand.applies(kind) else None
+
+
+def _adapter(name: str) -> Reduce:
+    module, _, function = name.partition(".")
+    reduce: Reduce = getattr(importlib.import_module(f"{__name__}.{module}"), function or "reduce")
+    return reduce
+
+
+def rule_for_function(function: Any) -> Reduce | None:
+    """The rule for a function that a library made of another one, or None for all others."""
+    if "_torchdynamo_orig_callable" in function.__dict__:
+        from .torch_training import reduce_compiled
+
+        return reduce_compiled
     return None
+
+
+def is_passing(value: Any, depth: int = 3) -> bool:
+    """Whether a value is, or holds, a result in the middle of its use that cannot be saved: part of torch's graph."""
+    torch = sys.modules.get("torch")
+    if torch is None or depth == 0:
+        return False
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is not None
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(is_passing(part, depth - 1) for part in parts[:16])
+
+
+def say(text: str) -> None:
+    """Have a person told something about an object that is being built."""
+    if text not in _said:
+        _said.append(text)
+
+
+def take_said() -> list[str]:
+    """What adapters had to say since this was asked last."""
+    said = list(_said)
+    _said.clear()
+    return said
 
 
 def _load_registered(cls: type, saved: Any) -> Any:
@@ -71,50 +151,8 @@ def _load_registered(cls: type, saved: Any) -> Any:
     return _registered[cls][1](saved)
 
 
-def _refuse(name: str) -> Reduce:
+def _refuse(reason: str) -> Reduce:
     def reduce(_: Any) -> Any:
-        raise pickle.PicklingError(f"{name} belongs to this process")
+        raise pickle.PicklingError(reason)
 
     return reduce
-
-
-_LIVE = {
-    "_io.TextIOWrapper": "an open file",
-    "_io._IOBase": "an open file",
-    "tempfile._TemporaryFileWrapper": "an open file",
-    "tempfile.TemporaryDirectory": "a temporary directory",
-    "_socket.socket": "a socket",
-    "_thread.lock": "a lock",
-    "_thread.RLock": "a lock",
-    "threading.Condition": "a lock",
-    "threading.Event": "a lock",
-    "threading.Semaphore": "a lock",
-    "threading.Barrier": "a lock",
-    "threading.Thread": "a thread",
-    "logging.Handler": "a logging handler",
-    "concurrent.futures._base.Executor": "an executor",
-    "concurrent.futures._base.Future": "a future",
-    "multiprocessing.pool.Pool": "a process pool",
-    "multiprocessing.process.BaseProcess": "a process",
-    "subprocess.Popen": "a process",
-    "asyncio.events.AbstractEventLoop": "an event loop",
-    "_asyncio.Task": "a task",
-    "_asyncio.Future": "a future",
-    "sqlite3.Connection": "a database connection",
-    "sqlite3.Cursor": "a database cursor",
-    "sqlalchemy.engine.base.Connection": "a database connection",
-    "sqlalchemy.engine.base.Engine": "a database connection",
-    "mmap.mmap": "a memory map",
-}
-_IN_MEMORY = {"_io.BytesIO", "_io.StringIO"}
-
-
-def live_resource(kind: type) -> str | None:
-    """Say what kind of live thing objects of a class are ("an open file"), or None if they are data."""
-    for base in kind.__mro__:
-        name = f"{base.__module__}.{base.__qualname__}"
-        if name in _IN_MEMORY:
-            return None
-        if name in _LIVE:
-            return _LIVE[name]
-    return None

@@ -1,49 +1,83 @@
 """Iterators over a dict's keys, values and items: they keep looking at the dict.
 
-As Python pickles them, they come back with copies of the values that were left, and what the loop's body puts
-under a key to come is not seen.
+As Python pickles them, they come back with copies of the values that were left: what the loop's body puts under a key
+to come is not seen, and a dict that grows or shrinks meanwhile is not noticed.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
-_KINDS = ("keyiterator", "valueiterator", "itemiterator")
+_BEGIN: dict[str, Callable[[dict[Any, Any]], Iterator[Any]]] = {
+    "dict_keyiterator": dict.__iter__,
+    "dict_valueiterator": lambda mapping: iter(dict.values(mapping)),
+    "dict_itemiterator": lambda mapping: iter(dict.items(mapping)),
+    "dict_reversekeyiterator": dict.__reversed__,
+    "dict_reversevalueiterator": lambda mapping: reversed(dict.values(mapping)),
+    "dict_reverseitemiterator": lambda mapping: reversed(dict.items(mapping)),
+}
 
 
 def reduce(iterator: Any) -> Any:
-    """Keep the dict, the keys left, and what the iterator gives of each."""
+    """Keep the dict, and how many of its items are left."""
+    kind = type(iterator).__name__
     mapping = next((part for part in gc.get_referents(iterator) if isinstance(part, dict)), None)
     if mapping is None:  # it has ended
-        return NotImplemented
+        return again, ({}, kind, 0, 0)
     left = iterator.__length_hint__()
-    name = type(iterator).__name__
-    backward = "reverse" in name
-    keys = list(mapping)[:left][::-1] if backward else list(mapping)[len(mapping) - left :]
-    kind = next(index for index, word in enumerate(_KINDS) if name.endswith(word))
-    return DictIterator, (mapping, keys, kind, len(mapping))
+    try:
+        iterator.__reduce__()  # goes through what is left, in a copy
+    except RuntimeError as error:
+        if left:
+            raise pickle.PicklingError(f"an iterator over a dict cannot be told where it is ({error})") from error
+        return Changed, (str(error),)
+    return again, (mapping, kind, left, len(mapping))
 
 
-class DictIterator:
-    """The rest of an iteration over a dict. `kind` is 0 for keys, 1 for values, 2 for items."""
+def again(mapping: dict[Any, Any], kind: str, left: int, size: int) -> Iterator[Any]:
+    """The iterator over the same dict, as far along; where the dict is still to be filled, one that waits for it."""
+    if len(mapping) != size:
+        return Waiting(mapping, kind, left, size)
+    iterator = _BEGIN[kind](mapping)
+    deque(islice(iterator, size - left), maxlen=0)
+    if not size:
+        next(iterator, None)
+    return iterator
 
-    def __init__(self, mapping: dict[Any, Any], keys: list[Any], kind: int, size: int) -> None:
-        self.mapping, self.keys, self.kind, self.size = mapping, keys, kind, size
-        self.place = 0
+
+class Waiting:
+    """An iterator over a dict that refers to it, so that neither can be there before the other."""
+
+    def __init__(self, *made: Any) -> None:
+        self.made = made
+        self.iterator: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __length_hint__(self) -> int:
-        return len(self.keys) - self.place
+    def __next__(self) -> Any:
+        if self.iterator is None:
+            mapping, kind, left, size = self.made
+            if len(mapping) == size:
+                self.iterator = again(mapping, kind, left, size)
+            else:
+                self.iterator = Changed("dictionary changed size during iteration")
+        return next(self.iterator)
+
+
+class Changed:
+    """An iterator over what has changed in a way that it does not bear: it says so for ever."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
 
     def __next__(self) -> Any:
-        if self.place == len(self.keys):
-            raise StopIteration
-        if len(self.mapping) != self.size:
-            raise RuntimeError("dictionary changed size during iteration")
-        key = self.keys[self.place]
-        self.place += 1
-        return (key, self.mapping[key], (key, self.mapping[key]))[self.kind]
+        raise RuntimeError(self.message)

@@ -10,14 +10,18 @@ from typing import Any
 
 def reduce(block: Any) -> Any:
     """Keep a block's array as its own, also where it is a view of another one."""
-    import pandas as pd
-
     reduced = block.__reduce__()
-    copies = int(pd.__version__.split(".", maxsplit=1)[0]) >= 3 or pd.options.mode.copy_on_write is True
-    if not copies or type(reduced[1][0]).__name__ != "ndarray":
+    if not copies_on_write() or type(reduced[1][0]).__name__ != "ndarray":
         return reduced
     make, (values, *rest), *state = reduced
     return make, (_Own(values), *rest), *state
+
+
+def copies_on_write() -> bool:
+    """Whether tables that share memory are copied before one of them is written to."""
+    import pandas as pd
+
+    return int(pd.__version__.split(".", maxsplit=1)[0]) >= 3 or pd.options.mode.copy_on_write is True
 
 
 class _Own:

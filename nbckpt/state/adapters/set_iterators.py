@@ -1,0 +1,62 @@
+"""Iterators over a set: they keep looking at it, and say so if it grows or shrinks."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from .dict_iterators import Changed
+
+
+def reduce(iterator: Any) -> Any:
+    """Keep the set, and the elements left: another process may order them otherwise."""
+    elements = next((part for part in gc.get_referents(iterator) if isinstance(part, (set, frozenset))), None)
+    if elements is None:  # it has ended
+        return again, (set(), [], 0)
+    try:
+        return again, (elements, list(iterator.__reduce__()[1][0]), len(elements))
+    except RuntimeError as error:
+        return Changed, (str(error),)
+
+
+def again(elements: Any, left: list[Any], size: int) -> Iterator[Any]:
+    """An iterator over the elements left: the set's own, where it gives them in the same order."""
+    iterator: Iterator[Any] = iter(elements)
+    deque(islice(iterator, size - len(left)), maxlen=0)
+    rest: Any = iterator.__reduce__()[1][0]
+    if len(elements) == size and len(rest) == len(left) and all(map(_same, rest, left)):
+        if not size:
+            next(iterator, None)
+        return iterator
+    return Rest(elements, left, size)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other
+
+
+class Rest:
+    """The elements of a set that were left."""
+
+    def __init__(self, elements: Any, left: list[Any], size: int) -> None:
+        self.elements, self.left, self.size = elements, left, size
+        self.place = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __length_hint__(self) -> int:
+        return len(self.left) - self.place
+
+    def __next__(self) -> Any:
+        if self.size >= 0 and len(self.elements) != self.size:
+            self.size, self.place = -1, 0
+        if self.size < 0:
+            raise RuntimeError("Set changed size during iteration")
+        if self.place == len(self.left):
+            raise StopIteration
+        self.place += 1
+        return self.left[self.place - 1]

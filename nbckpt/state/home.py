@@ -1,0 +1,207 @@
+"""Bytes back to objects: where restored functions and classes live, and what it takes to build them.
+
+What is defined in the notebook (in `__main__`, under its own name) is a *definition*. The graph refers to a
+definition by name only; its code is kept apart. On the way back the live definition of that name is used,
+so that `isinstance` holds and an edited method takes effect, and the saved one only where there is none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..errors import RestoreError
+
+
+class _Nothing:
+    def __reduce__(self) -> str:
+        return "NOTHING"
+
+    def __repr__(self) -> str:
+        return "<nothing>"
+
+
+NOTHING: Any = _Nothing()
+"""Stands for "no value" where None is a value like any other."""
+
+
+class Stored(Protocol):
+    """A part of a snapshot as it comes out of a store."""
+
+    @property
+    def stream(self) -> Any: ...
+
+    @property
+    def buffers(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Home:
+    """Where restored functions and classes live: their namespace, and the saved definitions for what it lacks."""
+
+    namespace: dict[str, Any]
+    saved: Mapping[str, bytes] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    """Definitions that had to be built from the snapshot, by name."""
+    outdated: frozenset[str] = frozenset()
+    """Saved definitions whose namesakes here are others."""
+
+    def definition(self, qualname: str) -> Any:
+        """The live definition of that name, or the saved one.
+
+        Raises:
+            RestoreError: there is neither.
+        """
+        first = qualname.partition(".")[0]
+        live = None if first in self.outdated else _resolve(self.namespace, qualname)
+        if isinstance(live, (types.FunctionType, type)):
+            return live
+        if qualname in self.made:
+            return self.made[qualname]
+        outer, _, inner = qualname.rpartition(".")
+        if first not in self.saved:
+            raise RestoreError(
+                f"the snapshot needs {qualname!r} as the notebook defined it, and it is not defined now. "
+                "Nothing was touched: run the cell that defines it, then this one"
+            )
+        if outer:
+            self.made[qualname] = getattr(self.definition(outer), inner)
+        else:
+            (self.made[qualname],) = load(self.saved[qualname], (), self)
+        return self.made[qualname]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        token = _home.set(self)
+        try:
+            yield
+        finally:
+            _home.reset(token)
+
+
+_home: ContextVar[Home] = ContextVar("nbckpt home")
+
+
+def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
+    """Build the graphs again that were pickled one after another. Nothing outside `home` is touched.
+
+    Raises:
+        RestoreError: a module, class or attribute that they need is not here, or is another than it was.
+    """
+    file, left = io.BytesIO(stream), iter(buffers)
+    end = len(file.getbuffer())
+    found = []
+    with home.active(), quiet():
+        try:
+            while file.tell() < end:
+                found.append(pickle.Unpickler(file, buffers=left).load())
+        except RestoreError:
+            raise
+        except ModuleNotFoundError as error:
+            raise RestoreError(
+                f"the snapshot needs the package {error.name!r}, which is not installed here. "
+                "Nothing was touched: install it and run the cell again"
+            ) from error
+        except Exception as error:
+            raise RestoreError(
+                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: "
+                "use the packages and definitions it was saved with, or start over with --fresh"
+            ) from error
+    return found
+
+
+def is_inner(function: types.FunctionType) -> bool:
+    """Whether a function belongs to a module, under no name by which it could be found there."""
+    module = sys.modules.get(function.__module__ or "")
+    return (
+        module is not None
+        and vars(module) is function.__globals__
+        and _resolve(vars(module), function.__qualname__) is not function
+        and "<" in function.__qualname__
+    )
+
+
+def is_definition(thing: Any) -> bool:
+    """Whether this function or class can be found in the notebook under its own name."""
+    if getattr(thing, "__module__", None) != "__main__":
+        return False
+    return _resolve(vars(sys.modules["__main__"]), thing.__qualname__) is thing
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Python 3.12 and 3.13 from saying that 3.14 pickles no itertools; there they are replayed instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
+        yield
+
+
+def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:
+    first, *rest = qualname.split(".")
+    found = namespace.get(first)
+    for name in rest:
+        found = getattr(found, name, None)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------
+# what pickles call
+
+
+def definition(qualname: str) -> Any:
+    """The notebook's own function or class of that name."""
+    return _home.get().definition(qualname)
+
+
+def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """A class of the notebook, known before it is filled: what it holds may be derived from it, or hold it too.
+
+    `__init_subclass__` is not called: what it did when the class was defined is part of what was saved.
+    """
+    bases = [kind for part in arguments if isinstance(part, tuple) for base in part for kind in base.__mro__]
+    hooks = {
+        kind: vars(kind)["__init_subclass__"]
+        for kind in bases
+        if kind.__module__ == "__main__" and "__init_subclass__" in vars(kind)
+    }
+    for kind in hooks:
+        del kind.__init_subclass__
+    try:
+        made = _home.get().made[name] = make(*arguments)
+    finally:
+        for kind, hook in hooks.items():
+            kind.__init_subclass__ = hook
+    return made
+
+
+def make_function(
+    code: types.CodeType, name: str, cells: tuple[types.CellType, ...], module: str | None = None
+) -> types.FunctionType:
+    """A function of the notebook, or of a module, that has no name there; its globals are the namespace itself."""
+    namespace = _home.get().namespace if module is None else vars(importlib.import_module(module))
+    return types.FunctionType(code, namespace, name, None, cells)
+
+
+def fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
+    """Give such a function what it closes over, and its attributes."""
+    for cell, contents in state["cells"]:
+        if contents is not NOTHING:
+            cell.cell_contents = contents
+    for name, value in state["attributes"].items():
+        setattr(function, name, value)
+    function.__dict__.update(state["dict"])
+
+
+def fill_cell(cell: types.CellType, contents: tuple[Any]) -> None:
+    """Give a closure's cell, that is known for itself, what it holds."""
+    if contents[0] is not NOTHING:
+        cell.cell_contents = contents[0]

@@ -1,0 +1,177 @@
+"""Which objects belong together: units that share something mutable are one part, apart from the others.
+
+A unit is a variable, or another thing that a snapshot keeps by itself, like a loop's iterator and item. Two that
+share an object that can change must be pickled together, or they come back with one each. Those that share
+nothing are pickled apart, so that a change to one does not move the bytes of another. What is met while pickling
+tells exactly what a unit is made of; strings, dtypes, modules and named functions are no sharing.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UnpicklableError
+from . import pickling
+from .home import Home, Stored, load
+
+KINDS = ("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment")
+"""Kinds of units; those of `locals` and `calls` are of functions in progress, by what they are called in messages and
+by their depth; those of `moment` are the result, the surroundings and the random state."""
+Key = tuple[str, str]
+"""Names a unit: its kind and its name."""
+Root = dict[str, dict[str, Any]]
+"""Units by kind and name."""
+
+SMALL = 1 << 16
+"""Parts of fewer bytes travel in bundles, since each part costs some bytes of its own in a store."""
+BUNDLE = 1 << 18
+STATE = "state"
+"""What the names of parts begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Units that share objects, or a bundle of small ones that share nothing, as bytes."""
+
+    name: str
+    keys: list[Key]
+    stream: memoryview
+    buffers: list[memoryview]
+    """Views of live memory: write or copy them before the loop goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """All units as bytes, and what they are made of."""
+
+    parts: list[Part]
+    definitions: dict[str, Any]
+    """The notebook's functions and classes that they refer to, by name."""
+    met: set[int]
+    """The ids of their objects, which hold as long as this record lives."""
+    pickled: list[pickling.Pickled]
+
+
+class Sharing:
+    """Knows which units share objects, as far as it was seen: what was together once stays together."""
+
+    def __init__(self) -> None:
+        self._leads: dict[Key, Key] = {}
+        """From a unit towards the one that stands for its group."""
+
+    def dump(self, root: Root) -> Dumped:
+        """Pickle units, each group by itself.
+
+        Raises:
+            UnpicklableError: something in them cannot be pickled.
+        """
+        units = {(kind, name): value for kind, values in root.items() for name, value in values.items()}
+        first = {keys: _dump(units, keys) for keys in self._groups(units)}
+        owners: dict[int, Key] = {}
+        for keys, pickled in first.items():
+            met = pickled.pickler.identities()
+            for other in {owners[one] for one in met if one in owners}:
+                self._join(keys[0], other)
+            owners |= dict.fromkeys(met, keys[0])
+        done = {keys: first.get(keys) or _dump(units, keys) for keys in self._groups(units)}
+        definitions = {name: thing for pickled in done.values() for name, thing in pickled.definitions.items()}
+        return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
+
+    def _groups(self, units: Iterable[Key]) -> list[tuple[Key, ...]]:
+        groups: dict[Key, list[Key]] = {}
+        for key in units:
+            groups.setdefault(self._find(key), []).append(key)
+        return [tuple(keys) for keys in groups.values()]
+
+    def _join(self, one: Key, other: Key) -> None:
+        one, other = self._find(one), self._find(other)
+        if one != other:
+            self._leads[one] = other
+
+    def _find(self, key: Key) -> Key:
+        """The unit that stands for a unit's group."""
+        while (on := self._leads.get(key)) is not None:
+            key = on
+        return key
+
+
+def _dump(units: Mapping[Key, Any], keys: Iterable[Key]) -> pickling.Pickled:
+    return pickling.dump({key: units[key] for key in keys})
+
+
+def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:
+    """Make parts: one of each big group, and bundles of the small ones.
+
+    Which bundle a group is in depends on its name, so that it stays there while others grow.
+    """
+    small = {keys: one for keys, one in done.items() if not one.buffers and one.stream.nbytes < SMALL}
+    count = 1 << (sum(one.stream.nbytes for one in small.values()) // BUNDLE).bit_length()
+    bundles: dict[int, list[tuple[Key, ...]]] = {}
+    for keys in small:
+        bundles.setdefault(zlib.crc32(repr(min(keys)).encode()) % count, []).append(keys)
+    parts = [
+        Part(f"{STATE}/{':'.join(max(keys))}", [*keys], one.stream, one.buffers)
+        for keys, one in done.items()
+        if keys not in small
+    ]
+    for number, rows in sorted(bundles.items()):
+        stream = memoryview(b"".join(small[keys].stream for keys in rows))
+        parts.append(Part(f"{STATE}.{number}", [key for keys in rows for key in keys], stream, []))
+    return parts
+
+
+def build(parts: Mapping[str, Stored], code: Stored, home: Home) -> Root:
+    """Build saved units, and the saved definitions that `home` lacks.
+
+    Raises:
+        RestoreError: they cannot be built here.
+    """
+    home.saved = pickle.loads(code.stream)
+    root: Root = {kind: {} for kind in KINDS}
+    for name, part in parts.items():
+        if name.startswith(STATE):
+            for units in load(part.stream, part.buffers, home):
+                for (kind, unit), value in units.items():
+                    root[kind][unit] = value
+    with home.active():
+        for name in home.saved:
+            home.definition(name)
+    return root
+
+
+class Outsiders:
+    """The user's other names: those that share objects with what is saved are to be saved with it.
+
+    What each is made of is found out once, and again only when it seems to share something: a name that shares
+    nothing can be reached by nobody who only reaches what is saved, so it does not change meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._made_of: dict[str, tuple[int, set[int]]] = {}
+        """Ids by name, with the id of what the name was bound to."""
+
+    def sharing(self, others: Mapping[str, Any], met: set[int]) -> set[str]:
+        """Which of some variables share objects of `met`."""
+        found = set()
+        for name, value in others.items():
+            bound, ids = self._made_of.get(name, (0, set()))
+            if bound != id(value):
+                ids = self._look(name, value)
+            elif not ids.isdisjoint(met):
+                # ids of what pickling had made for itself may be used again by now
+                ids = self._look(name, value)
+            if not ids.isdisjoint(met):
+                found.add(name)
+        return found
+
+    def _look(self, name: str, value: Any) -> set[int]:
+        try:
+            ids = pickling.look(value).identities()
+        except UnpicklableError:
+            ids = {id(value)}
+        self._made_of[name] = id(value), ids
+        return ids

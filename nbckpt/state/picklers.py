@@ -1,0 +1,295 @@
+"""How each object is pickled: by name, by an adapter's rule, or as Python pickles it.
+
+Functions of the notebook that have a name there are referred to by it. Those without (lambdas, closures) are
+data: they travel in the graph, and their globals are the namespace itself, not a copy of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import io
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator
+from itertools import compress
+from typing import Any, Protocol
+
+import cloudpickle
+
+from . import adapters
+from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
+
+OUT_OF_BAND = 1 << 14
+"""Buffers of at least this many bytes leave the pickle stream."""
+
+Take = Callable[[memoryview], Any]
+"""Takes a buffer that leaves the stream."""
+
+
+class Writable(Protocol):
+    """What a pickle is written to."""
+
+    def write(self, data: Any, /) -> object: ...
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles one graph, and knows afterwards what it met.
+
+    `by_value` names a definition whose code is wanted, not its name; `tolerant` picklers step over what cannot
+    be pickled: they are there to look. `watched` ones can tell the identities of what they met.
+    """
+
+    def __init__(
+        self, stream: Writable, take: Take | None, by_value: str = "", *, tolerant: bool = False, watched: bool = False
+    ) -> None:
+        super().__init__(stream, protocol=5, buffer_callback=_callback(take))
+        self.met: list[Any] = []
+        """All objects met, once each time, if this pickler is watched."""
+        if watched:
+            self.persistent_id = self.met.append  # called for each object, at the speed of C; None is its answer
+        # flat, because cloudpickle's chain of tables is looked up in Python for each object
+        self.dispatch_table: dict[Any, Any] = dict(cloudpickle.Pickler.dispatch_table)
+        self.definitions: dict[str, Any] = {}
+        """The notebook's functions and classes that were met, by name."""
+        self._by_value = by_value
+        self._tolerant = tolerant
+        self._cells: set[int] = set()
+        """The closure cells of functions that are pickled here rather than by cloudpickle."""
+        self._rules: dict[type, adapters.Reduce | None] = {}
+        self._code_as_data: set[int] = set()
+        """Functions and classes that travel in the graph, and the globals of such functions."""
+        self._by_name: set[int] = set()
+        """Things of the process that an adapter refers to by name."""
+
+    def identities(self) -> set[int]:
+        """The ids of the objects met that can be told from an equal one, and that others may refer to.
+
+        They hold as long as this pickler lives, since it keeps what it has met alive.
+        """
+        kinds = set(map(type, self.met))
+        telling = {kind for kind in kinds if not _is_plain(kind)} - _BOXES
+        found = set(map(id, _of(telling, self.met)))
+        found |= set(map(id, _shared(_of(_BOXES, self.met))))
+        return (found | self._code_as_data) - self._by_name
+
+    def reducer_override(self, thing: Any) -> Any:
+        if self._tolerant:
+            return self._reduce_what_can_be(thing)
+        return self._reduce(thing)
+
+    def _reduce(self, thing: Any) -> Any:
+        kind = type(thing)
+        if kind is types.FunctionType or issubclass(kind, type):
+            return self._reduce_code(thing)
+        if kind is types.CellType and id(thing) in self._cells:
+            # its contents follow with the function that it belongs to, which they may refer to
+            return types.CellType, ()
+        if kind is types.CellType:
+            return types.CellType, (), (contents(thing),), None, None, fill_cell
+        try:
+            rule = self._rules[kind]
+        except KeyError:
+            rule = self._rules[kind] = adapters.rule_for(kind)
+        if rule is None:
+            return NotImplemented
+        reduced = rule(thing)
+        if reduced is not NotImplemented and len(reduced) == 2 and not reduced[1]:
+            self._by_name.add(id(thing))
+        return reduced
+
+    def _reduce_code(self, thing: Any) -> Any:
+        if is_definition(thing):
+            outermost = thing.__qualname__.partition(".")[0]
+            if outermost != self._by_value:
+                self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
+                return definition, (thing.__qualname__,)
+            if isinstance(thing, type) and isinstance(made := super().reducer_override(thing), tuple):
+                make, arguments, *rest = made
+                return (make_class, (thing.__qualname__, make, arguments), *rest)
+        if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
+            self._code_as_data.add(id(thing))
+            return rule(thing)
+        if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
+            self._cells.update(map(id, thing.__closure__ or ()))
+            self._code_as_data.add(id(thing))
+            return reduce_function(thing)
+        if isinstance(thing, types.FunctionType) and is_inner(thing):
+            self._cells.update(map(id, thing.__closure__ or ()))
+            self._code_as_data.add(id(thing))
+            return reduce_function(thing, thing.__module__)
+        reduced = super().reducer_override(thing)
+        if reduced is not NotImplemented:
+            self._code_as_data |= {id(thing), id(getattr(thing, "__globals__", thing))}
+        return reduced
+
+    def _reduce_what_can_be(self, thing: Any) -> Any:
+        """The same, but where that fails, something that stands for the thing."""
+        try:
+            reduced = self._reduce(thing)
+            if reduced is NotImplemented and not isinstance(thing, (type, types.FunctionType)):
+                rule = self.dispatch_table.get(type(thing))
+                reduced = rule(thing) if rule else thing.__reduce_ex__(5)
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
+            return type(NOTHING), ()
+        return reduced
+
+
+_PythonPickler: Any = pickle._Pickler  # noqa: SLF001 - there is no public one
+
+
+class DeepPickler(_PythonPickler):  # type: ignore[misc]
+    """Pickles as another pickler would, for structures deeper than the C stack allows: slowly, to any depth."""
+
+    def __init__(self, stream: Writable, take: Take | None, like: Pickler) -> None:
+        super().__init__(stream, protocol=5, buffer_callback=_callback(take))
+        self.like = like
+        self.dispatch_table = like.dispatch_table
+        self.persistent_id = like.met.append
+
+    def save(self, thing: Any, save_persistent_id: bool = True) -> None:  # noqa: FBT001, FBT002 - as inherited
+        """Save one object; by calls that need no C stack, as those of the inherited method do for instances."""
+        if id(thing) in self.memo:
+            super().save(thing, save_persistent_id)
+            return
+        reduced = self.like.reducer_override(thing)
+        if reduced is NotImplemented:
+            if type(thing) in self.dispatch or isinstance(thing, type):
+                super().save(thing, save_persistent_id)
+                return
+            rule = self.dispatch_table.get(type(thing))
+            reduced = rule(thing) if rule else thing.__reduce_ex__(5)
+        if isinstance(reduced, str):
+            self.save_global(thing, reduced)
+            return
+        self.persistent_id(thing)
+        make, arguments, *more = reduced
+        state, items, pairs, setter = [*more, None, None, None, None][:4]
+        self.save_reduce(make, arguments, state, items, pairs, setter, obj=thing)
+
+
+def _callback(take: Take | None) -> Callable[[pickle.PickleBuffer], bool] | None:
+    if take is None:
+        return None
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        """Tell the pickler whether to keep a buffer in its stream."""
+        raw = buffer.raw()
+        if raw.nbytes < OUT_OF_BAND:
+            return True
+        take(raw)
+        return False
+
+    return keep
+
+
+def reduce_function(function: types.FunctionType, module: str | None = None) -> Any:
+    """What a function without a name is made of: one of the notebook, or of a module."""
+    cells = function.__closure__ or ()
+    state = {
+        "cells": [(cell, contents(cell)) for cell in cells],
+        "attributes": {
+            name: getattr(function, name)
+            for name in (
+                "__defaults__",
+                "__kwdefaults__",
+                "__qualname__",
+                "__module__",
+                "__doc__",
+                "__annotations__",
+            )
+        },
+        "dict": function.__dict__,
+    }
+    made = (function.__code__, function.__name__, cells, module)
+    return make_function, made, state, None, None, fill_function
+
+
+def contents(cell: types.CellType) -> Any:
+    """What a closure's cell holds, or `NOTHING`."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return NOTHING
+
+
+# ---------------------------------------------------------------------------------------------------------
+# whose identity means nothing
+
+_BY_NAME = (
+    type,  # unless it is data, and so are functions
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    enum.Enum,
+    type(NOTHING),
+)
+_VALUES = (
+    tuple,  # what it holds counts by itself
+    frozenset,
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    range,
+    slice,
+    types.CodeType,
+    types.NoneType,
+    types.EllipsisType,
+    types.NotImplementedType,
+    types.MethodType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    pickle.PickleBuffer,
+)
+_PLAIN_NAMES = frozenset(
+    """
+    datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo
+    decimal.Decimal fractions.Fraction uuid.UUID re.Pattern logging.Logger logging.RootLogger
+    pathlib.PurePath pathlib._local.PurePath numpy.dtype numpy.generic numpy.ufunc
+    torch.device torch.dtype torch.layout torch.memory_format torch.Size
+    pandas._libs.tslibs.timestamps._Timestamp pandas._libs.tslibs.timedeltas._Timedelta
+    pandas._libs.missing.NAType pandas._libs.tslibs.nattype._NaT
+    pandas.core.dtypes.base.ExtensionDtype pandas._libs.tslibs.offsets.BaseOffset
+    """.split()
+)
+
+
+_BOXES: set[type] = {dict, list}
+"""Kinds of which there are many, most of them in one place only: those are no sharing, as a look at their count tells.
+
+Only kinds that nobody can refer to without being counted."""
+
+
+def _of(kinds: set[type], things: list[Any]) -> list[Any]:
+    """The things of some kinds; all by C, for there may be millions of them."""
+    return list(compress(things, map(kinds.__contains__, map(type, things))))
+
+
+def _shared(boxes: list[Any]) -> Iterator[Any]:
+    """Those that are referred to from more than one place."""
+    return compress(boxes, map(_counted_once().__lt__, list(map(sys.getrefcount, boxes))))
+
+
+@functools.cache
+def _counted_once() -> int:
+    """What Python counts for a box that is in one place, was met by a pickler, and is asked for as above."""
+    pickler = Pickler(io.BytesIO(), None, watched=True)
+    pickler.dump([[]])
+    return list(map(sys.getrefcount, _of(_BOXES, pickler.met)))[1]
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_plain(kind: type) -> bool:
+    """Whether one of two equal objects of a class is as good as the other."""
+    if issubclass(kind, _BY_NAME) or (issubclass(kind, _VALUES) and not kind.__dictoffset__):
+        return True
+    if kind.__name__ in ("cython_function_or_method", "fused_cython_function"):  # a class in each library
+        return True
+    return any(f"{base.__module__}.{base.__qualname__}" in _PLAIN_NAMES for base in kind.__mro__)

@@ -1,0 +1,1 @@
+"""Cells that nobody thought of, killed wherever they can be."""

@@ -1,0 +1,1 @@
+"""Notebooks as people write them, each killed and resumed."""

@@ -1,0 +1,208 @@
+"""Names outside the cell that share objects with what the cell uses, and memory that many look into."""
+
+from __future__ import annotations
+
+from .harness import Program
+
+PROGRAMS = [
+    Program(
+        "a_model_behind_a_trainer",
+        "The cell names only the trainer; the model it trains is the notebook's, with all that holds it.",
+        """
+for epoch in range(3):
+    for x in (1.0, 2.0):
+        trainer.step(x)
+trainer.model.w.tolist()
+""",
+        before=(
+            """
+import numpy as np
+class Model:
+    def __init__(self):
+        self.w = np.zeros(3)
+class Trainer:
+    def __init__(self, model):
+        self.model, self.log = model, []
+    def step(self, x):
+        self.model.w += x
+        self.log.append(x)
+model = Model()
+trainer = Trainer(model)
+best = {"model": model, "log": trainer.log}
+weights = model.w[1:]
+untouched = [1, 2]
+""",
+        ),
+        after=("checks = (trainer.model is model, best['log'] is trainer.log, weights.base is model.w)",),
+        at_least=8,
+        row="Core: names outside the cell that share objects with what it uses",
+    ),
+    Program(
+        "a_row_of_a_table",
+        "A second name for a part of an input is that part of the restored input.",
+        """
+for row in table:
+    for k in range(2):
+        row.append(k)
+table[0] = None
+for k in range(2):
+    table.append([k])
+""",
+        before=("table = [[1], [2], [3]]\nfirst = table[0]\nlast = table[-1]\nby_name = {'second': table[1]}",),
+        after=("checks = (first, last is table[2], by_name['second'] is table[1], len(table))",),
+    ),
+    Program(
+        "chains_of_sharing",
+        "What shares something with a name that shares something belongs to it, too.",
+        """
+for k in range(3):
+    a.append(k)
+""",
+        before=(
+            """
+class Box:
+    pass
+a, link, end = [0], Box(), Box()
+link.a, link.end = a, end
+far = [end, [9]]
+nothing = [9]
+""",
+        ),
+        after=("link.a.append('x')\nfar[0].mark = 1\nchecks = (link.a is a, far[0] is link.end, far[0] is end)",),
+    ),
+    Program(
+        "an_outsider_that_cannot_be_saved",
+        "A name that shares a list and holds a lock is left as it is; the cell resumes without it.",
+        """
+for k in range(4):
+    xs.append(k)
+""",
+        before=(
+            """
+class Holder:
+    def __init__(self, xs):
+        self.xs = xs
+    def __reduce__(self):
+        raise TypeError("it stays here")
+xs = []
+holder = Holder(xs)
+keeper = [holder]
+""",
+        ),
+        unsaved=frozenset({"holder", "keeper", "Holder"}),
+    ),
+    Program(
+        "views_across_variables",
+        "Views in variables, containers and objects look into the memory of an array that only one of them names.",
+        """
+import numpy as np
+base = np.arange(12.0).reshape(3, 4)
+row, column, back = base[1], base[:, 2], base[::-1, ::2]
+views = {"row": row, "all": [base.T, base.ravel()]}
+del base
+for k in range(4):
+    row[k] += 10
+    column *= 2
+    back[0, 0] -= k
+    views["all"][1][k] = -k
+row.tolist(), column.tolist(), back.tolist()
+""",
+        at_least=9,
+        row="NumPy: views of one array, also across variables and containers",
+    ),
+    Program(
+        "arrays_over_bytes",
+        "Arrays over one bytearray, and the bytearray itself, stay one memory.",
+        """
+import array
+import numpy as np
+raw = bytearray(64)
+whole, part = np.frombuffer(raw, "u1"), np.frombuffer(memoryview(raw)[16:48], "f8")
+packed = array.array("d", [1, 2, 3])
+over = np.frombuffer(packed)
+for k in range(4):
+    part[k % 4] = k + 0.5
+    over[k % 3] += k
+    raw[k] = 7
+    whole[60] += 1
+bytes(raw), packed.tolist(), over.tolist()
+""",
+        at_least=8,
+        row="NumPy: arrays over a bytearray or an array.array",
+    ),
+    Program(
+        "views_of_objects",
+        "Views of an array of objects see what is put into it, and windows and broadcasts are views, too.",
+        """
+import numpy as np
+cells = np.array([[1, [2]], [3, {4}]], dtype=object)
+column, flat = cells[:, 1], cells.ravel()
+series = np.arange(6.0)
+windows = np.lib.stride_tricks.sliding_window_view(series, 3)
+stacked = np.broadcast_to(series, (2, 6))
+for k in range(4):
+    column[k % 2] = [k]
+    flat[0] = k
+    series[k] = -k
+cells.tolist(), column.tolist(), windows[:, 0].tolist(), stacked[1].tolist()
+""",
+        at_least=9,
+    ),
+    Program(
+        "arrays_own_their_memory",
+        "An array can be resized in place after a resume as before, and keeps the order of its axes.",
+        """
+import numpy as np
+grown = np.zeros(2)
+turned = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+mixed = np.empty_like(np.zeros((2, 3, 4)).transpose(1, 0, 2))
+mixed[...] = 1
+frozen = np.arange(3)
+frozen.flags.writeable = False
+for k in range(4):
+    grown.resize(len(grown) + 1, refcheck=False)
+    grown[-1] = k
+grown.tolist(), turned.flags.f_contiguous, mixed.strides, frozen.flags.writeable, grown.flags.owndata
+""",
+        row="NumPy: dtype, layout in memory, read-only flags, arrays that own their memory",
+    ),
+    Program(
+        "a_list_of_a_great_many_links",
+        "A structure far deeper than Python's stack is saved.",
+        """
+from functools import reduce
+class Link:
+    def __init__(self, left):
+        self.left = left
+chain = reduce(lambda left, _: Link(left), range(5000), None)
+nested = reduce(lambda left, _: [left], range(5000), [])
+chain.mark = nested
+for k in range(2):
+    chain = Link(chain)
+def length(at):
+    count = 0
+    while at:
+        at, count = at[0] if isinstance(at, list) else at.left, count + 1
+    return count
+lengths = length(chain), length(nested)
+del chain, nested, reduce
+lengths
+""",
+        row="Core: structures of thousands of levels",
+    ),
+    Program(
+        "parts_of_their_own",
+        "Variables that share only what cannot change come back as they were, together or not.",
+        """
+word = "a word that both have"
+one, two = {"w": word, "xs": [1.5]}, {"w": word, "xs": [1.5]}
+big = {str(k): [k] * 20 for k in range(2000)}
+alias = big["7"]
+for k in range(4):
+    one["xs"].append(k)
+    big[str(k)].append(k)
+    alias[0] += 1
+one["xs"] == two["xs"], alias is big["7"], len(big)
+""",
+    ),
+]

@@ -1,0 +1,109 @@
+"""Parts: what shares something mutable is together, what does not is apart, and a change moves only its own bytes."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nbckpt.state.home import Home
+from nbckpt.state.parts import KINDS, STATE, Outsiders, Sharing, build
+
+
+class Stored:
+    def __init__(self, stream: bytes, buffers: list[bytes]) -> None:
+        self.stream, self.buffers = stream, buffers
+
+
+def dumped(sharing: Sharing, **variables: Any) -> dict[str, Any]:
+    """Parts by name."""
+    return {part.name: part for part in sharing.dump({"variables": variables}).parts}
+
+
+def together(**variables: Any) -> list[set[str]]:
+    """The groups that variables fall into, of those that are big enough for parts of their own."""
+    return [{name for _, name in part.keys} for part in dumped(Sharing(), **variables).values()]
+
+
+BIG = 30_000
+
+
+def test_what_shares_an_object_that_can_change_is_one_part() -> None:
+    """Through containers, objects, views and iterators."""
+    inner = list(range(BIG))
+    base = np.arange(float(BIG))
+    box = types.SimpleNamespace(inside={"deep": inner})
+    groups = together(
+        one=[inner], two=box, three=iter(inner), four=base[5:], five={"v": base[::2]}, six=list(range(BIG))
+    )
+    assert sorted(map(sorted, groups)) == [["five", "four"], ["one", "three", "two"], ["six"]]
+
+
+def test_what_cannot_change_is_no_sharing() -> None:
+    """Equal strings, dtypes, modules, functions and types that are one object keep nothing together."""
+    word, when = "w" * BIG, np.dtype("f8")
+    left = {"w": word, "t": when, "f": len, "c": dict, "x": list(range(BIG))}
+    right = {"w": word, "t": when, "f": len, "c": dict, "x": list(range(BIG))}
+    assert together(left=left, right=right) == [{"left"}, {"right"}]
+
+
+def test_a_change_moves_no_other_bytes() -> None:
+    """After an append to one variable, the parts of all others have the bytes that they had."""
+    sharing = Sharing()
+    variables = {f"v{k}": {"rows": [[k, j] for j in range(BIG)]} for k in range(3)}
+    before = {name: bytes(part.stream) for name, part in dumped(sharing, **variables).items()}
+    variables["v1"]["rows"].append([1, 2])
+    after = {name: bytes(part.stream) for name, part in dumped(sharing, **variables).items()}
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == [f"{STATE}/variables:v1"]
+
+
+def test_small_ones_travel_in_bundles() -> None:
+    """Ten thousand small variables are some parts, not ten thousand."""
+    parts = dumped(Sharing(), **{f"v{k}": [k] * 10 for k in range(10_000)})
+    assert 1 < len(parts) < 20
+
+
+def test_together_once_together_for_good() -> None:
+    """Variables that shared something are kept together when they no longer do, and come back apart."""
+    sharing = Sharing()
+    inner: list[int] = []
+    one, two = [inner], [inner]
+    sharing.dump({"variables": {"one": one, "two": two}})
+    two[0] = []
+    done = sharing.dump({"variables": {"one": one, "two": two}, "loops": {"0": {"item": inner}}})
+    stored = {p.name: Stored(bytes(p.stream), [bytes(b) for b in p.buffers]) for p in done.parts}
+    root = build(stored, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])))
+    variables = root["variables"]
+    assert variables["one"][0] is root["loops"]["0"]["item"]
+    assert variables["two"][0] is not variables["one"][0]
+    assert root.keys() == set(KINDS)
+
+
+def test_outsiders_are_found_exactly() -> None:
+    """Only names that share something are found, also when the ids of objects that are gone are in use again."""
+    outsiders = Outsiders()
+    inner = [[]]  # type: ignore[var-annotated]
+    others = {"holder": {"x": inner[0]}, "plain": {"x": [1]}, "stuck": [inner, (k for k in ())], "word": "inner"}
+    done = Sharing().dump({"variables": {"inner": inner}})
+    for _ in range(3):
+        assert outsiders.sharing(others, done.met) == {"holder", "stuck"}
+        again = Sharing().dump({"variables": {"new": [{} for _ in range(5000)]}})
+        assert outsiders.sharing(others, again.met) == set()
+
+
+@pytest.mark.parametrize("depth", [10_000, 40_000])
+def test_depth_has_no_limit_that_anybody_meets(depth: int) -> None:
+    """A list in a list, ten thousand times."""
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    (part,) = dumped(Sharing(), nested=nested).values()
+    root = build({part.name: part}, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])))
+    at, count = root["variables"]["nested"], 0
+    while at:
+        at, count = at[0], count + 1
+    assert count == depth
