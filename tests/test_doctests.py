@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import doctest
 import importlib
 import pkgutil
@@ -21,6 +22,12 @@ def _is_usable(name: str) -> bool:
 
 
 MODULES = [found.name for found in pkgutil.walk_packages(nbckpt.__path__, "nbckpt.") if _is_usable(found.name)]
+
+
+@pytest.fixture(autouse=True)
+def _no_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the `_` that Python's display hook leaves in builtins: with one there, IPython assigns none."""
+    monkeypatch.setattr(builtins, "_", None, raising=False)
 
 
 @pytest.mark.parametrize("name", MODULES)

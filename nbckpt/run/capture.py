@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,7 +11,7 @@ from typing import Any
 from ..errors import UnpicklableError
 from ..state import definitions, fingerprints, namespace as names, parts, pickling
 from ..state.culprit import culprit
-from ..state.home import Home
+from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
 
 
@@ -160,7 +159,7 @@ class Capture:
         states: tuple[dict[str, definitions.State], dict[str, definitions.State]] = {}, {}
         for name in sorted(found):
             thing = self.home.namespace.get(name)
-            if isinstance(thing, (types.FunctionType, type)):
+            if isinstance(thing, DEFINITIONS):
                 before, fresh = self._fresh.get(name, (None, {}))
                 for part, state in zip(
                     states, definitions.split_state(thing, fresh if before is thing else {}), strict=True

@@ -55,8 +55,7 @@ class Recorder(Pickler):
     def __init__(self, *, deep: bool = False) -> None:
         sink = _Discarded()
         super().__init__(sink, sink.take)
-        if deep:
-            self.deep = DeepPickler(sink, sink.take, self)
+        self._deep = DeepPickler(sink, sink.take, self) if deep else None
         self.last: Any = NOTHING
         self.reduced: dict[int, tuple[Any, Reduced]] = {}
         """By the object's identity: the object, to keep it alive, and its parts."""
@@ -70,7 +69,7 @@ class Recorder(Pickler):
         self.last = root
         try:
             with quiet():
-                (self.deep or self).dump(root)
+                (self._deep or self).dump(root)
         except Exception as error:
             if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
                 raise _TooDeepError("it is nested too deeply to be pickled") from error

@@ -5,18 +5,24 @@ A definition is made again by running its cell, so only what differs from its fr
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import pickle
 import sys
 import types
 import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from . import caches
 from .home import is_definition
 from .pickling import digest
 
 State = dict[tuple[str, ...], Any]
-"""A definition's data, by the way to it: attributes, and a function's closure variables in brackets."""
+"""A definition's data, by the way to it: attributes, and in brackets a function's closure variables and cache."""
+
+
+_CACHE = "<cache>"
 
 
 def state_of(definition: Any) -> State:
@@ -25,14 +31,26 @@ def state_of(definition: Any) -> State:
         if issubclass(definition, enum.Enum):
             return {}
         own = vars(definition).items()
-        return {
+        state: State = {
             (name,): value
             for name, value in own
-            if not name.startswith(("__", "_abc_")) and (_is_data(value) or _is_foreign(value, definition))
+            if _is_own(name) and (_is_data(value) or _is_foreign(value, definition))
         }
+        for name, value in own:
+            if isinstance(value, caches.CACHED):
+                state |= {(name, *way): inner for way, inner in state_of(value).items()}
+        return state
+    if isinstance(definition, caches.CACHED):
+        wrapped = definition.__wrapped__
+        inside = state_of(wrapped) if isinstance(wrapped, types.FunctionType) else {}
+        state = {("__wrapped__", *way): inner for way, inner in inside.items()}
+        state |= {(name,): value for name, value in vars(definition).items() if _is_own(name) and _is_data(value)}
+        with contextlib.suppress(pickle.PicklingError):
+            state[_CACHE,] = caches.contents(definition)
+        return state
     if definition.__globals__ is not vars(sys.modules["__main__"]):
         return {}  # a library's wrapper around the notebook's function
-    state: State = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
+    state = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
     for name in ("__defaults__", "__kwdefaults__"):
         if (value := getattr(definition, name)) is not None:
             state[name,] = value
@@ -51,8 +69,13 @@ def state_of(definition: Any) -> State:
 def put_state(definition: Any, state: Mapping[tuple[str, ...], Any]) -> None:
     """Give a definition data that was saved, as far as it still has a place for it."""
     for (name, *rest), value in state.items():
-        if not name.startswith("<"):
-            setattr(definition, name, value)
+        if name == _CACHE:
+            caches.fill(definition, value)
+        elif not name.startswith("<"):
+            if rest:
+                put_state(vars(definition)[name], {tuple(rest): value})
+            else:
+                setattr(definition, name, value)
         elif (cell := _cells(definition).get(name)) is not None:
             if rest:
                 put_state(cell.cell_contents, {tuple(rest): value})
@@ -97,6 +120,10 @@ def put_unchanged(definition: Any, state: State) -> None:
         now = digest(live.get(way))
         if now == digest(value) or (way in fresh and now != fresh[way]):
             put_state(definition, {way: value})
+
+
+def _is_own(name: str) -> bool:
+    return not name.startswith(("__", "_abc_"))
 
 
 def _is_data(value: Any) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import RestoreError
+from . import caches
 
 
 class _Nothing:
@@ -32,6 +33,10 @@ class _Nothing:
 
 NOTHING: Any = _Nothing()
 """Stands for "no value" where None is a value like any other."""
+
+
+DEFINITIONS = (types.FunctionType, type, caches.CACHED)
+"""What a notebook defines under a name."""
 
 
 class Stored(Protocol):
@@ -63,7 +68,7 @@ class Home:
         """
         first = qualname.partition(".")[0]
         live = None if first in self.outdated else _resolve(self.namespace, qualname)
-        if isinstance(live, (types.FunctionType, type)):
+        if isinstance(live, DEFINITIONS):
             return live
         if qualname in self.made:
             return self.made[qualname]

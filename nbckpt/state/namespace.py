@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .home import is_definition
+from .caches import CACHED
+from .home import DEFINITIONS, is_definition
 
 _IPYTHONS = re.compile(
     r"_+|_i+|_i?\d+|In|Out|_[diso]h|_exit_code|get_ipython|exit|quit|open|__\w+__"
@@ -21,9 +22,6 @@ _IPYTHONS = re.compile(
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
-
-
-_CACHING = type(functools.lru_cache(print))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
         parts = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         parts.append(getattr(value, "__wrapped__", None))
         parts += getattr(value, "registry", {}).values()  # of functools.singledispatch
-    elif isinstance(value, _CACHING):
+    elif isinstance(value, CACHED):
         parts = [value.__wrapped__]
     elif isinstance(value, types.MethodType):
         parts = [value.__func__, value.__self__]
@@ -200,7 +198,7 @@ def sort_names(names: Iterable[str], namespace: Mapping[str, Any]) -> Contents:
             contents.missing.append(name)
         elif isinstance(value := namespace[name], types.ModuleType):
             contents.modules[name] = value.__name__
-        elif isinstance(value, (types.FunctionType, type)) and value.__qualname__ == name and is_definition(value):
+        elif isinstance(value, DEFINITIONS) and value.__qualname__ == name and is_definition(value):
             contents.definitions[name] = value
         elif value is not namespace:
             contents.data[name] = value

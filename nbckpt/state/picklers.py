@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import cloudpickle
 
-from . import adapters
+from . import adapters, caches
 from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
@@ -81,13 +81,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce(self, thing: Any) -> Any:
         kind = type(thing)
-        if kind is types.FunctionType or issubclass(kind, type):
+        if kind is types.FunctionType or issubclass(kind, (type, caches.CACHED)):
             return self._reduce_code(thing)
         if kind is types.CellType and id(thing) in self._cells:
             # its contents follow with the function that it belongs to, which they may refer to
             return types.CellType, ()
         if kind is types.CellType:
             return types.CellType, (), (contents(thing),), None, None, fill_cell
+        return self._reduce_by_rule(thing)
+
+    def _reduce_by_rule(self, thing: Any) -> Any:
+        kind = type(thing)
         try:
             rule = self._rules[kind]
         except KeyError:
@@ -119,6 +123,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._cells.update(map(id, thing.__closure__ or ()))
             self._code_as_data.add(id(thing))
             return reduce_function(thing, thing.__module__)
+        if isinstance(thing, caches.CACHED):
+            # with a definition's code goes an empty cache: what it holds is the definition's state
+            held = None if self._by_value else caches.contents(thing)
+            made = (thing.__wrapped__, *thing.cache_parameters().values())
+            return caches.rebuild, made, held, None, None, caches.fill
+        if (reduced := self._reduce_by_rule(thing)) is not NotImplemented:
+            return reduced
         reduced = super().reducer_override(thing)
         if reduced is not NotImplemented:
             self._code_as_data |= {id(thing), id(getattr(thing, "__globals__", thing))}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import OptionError, RestoreError
-from . import generators
+from . import adapters, generators
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,21 @@ def _restore_torch(state: Any) -> str:
     return torch_random.restore(state)
 
 
+def _of_adapter(module: str, library: str) -> Source:
+    """A library's source, whose two functions are an adapter's."""
+
+    def adapter() -> Any:
+        return importlib.import_module(f"{adapters.__name__}.{module}")
+
+    return Source(lambda: adapter().capture(), lambda state: adapter().restore(state), library)
+
+
 _SOURCES = {
     "random": Source(random.getstate, random.setstate),
     "numpy": Source(_capture_numpy, _restore_numpy, "numpy.random"),
     "torch": Source(_capture_torch, _restore_torch, "torch"),
+    "tensorflow": _of_adapter("tensorflow_random", "tensorflow"),
+    "keras": _of_adapter("keras_random", "keras"),
 }
 _registered: dict[str, Source] = {}
 

@@ -20,6 +20,8 @@ from typing import Any
 from nbckpt.run.resumable import MARK
 
 _LEAVES = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
+_VALUES = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "uuid", "zoneinfo"}
+"""Modules whose objects cannot change: who shares one means nothing."""
 _SEQUENCES = (list, tuple)
 _SETS = (set, frozenset)
 
@@ -58,6 +60,8 @@ class _Walk:
             return ("tuple", [self.form(part) for part in thing])
         if kind is frozenset:
             return ("frozenset", sorted((self.form(part) for part in thing), key=repr))
+        if kind.__module__ in _VALUES:
+            return (kind.__name__, repr(thing))
         if isinstance(thing, enum.Enum):
             return ("enum", repr(thing), thing is type(thing)(thing.value), self.form(type(thing)))
         if id(thing) in self.numbers:
@@ -130,10 +134,13 @@ class _Walk:
     def _class(self, kind: type) -> tuple[Any, ...]:
         if kind.__module__ != "__main__":
             return ("class", f"{kind.__module__}.{kind.__qualname__}")
+        looked_up = {"_value2member_map_"} if issubclass(kind, enum.Enum) else set()  # combined flags, once asked for
         own = {
             name: value
             for name, value in vars(kind).items()
-            if not (name.startswith("__") and name.endswith("__")) and not isinstance(value, types.MemberDescriptorType)
+            if name not in looked_up
+            and not (name.startswith("__") and name.endswith("__"))
+            and not isinstance(value, types.MemberDescriptorType)
         }
         at_home = self.namespace.get(kind.__qualname__) is kind
         inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]

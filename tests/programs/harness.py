@@ -64,6 +64,8 @@ class Program:
     """Whether its effects have no order: a set's elements before the loop over them began."""
     at_least: int = 4
     """Boundaries that must have been met, or the program tests nothing."""
+    every: int = 1
+    """Killed at each so many boundaries only: for libraries that take their time to get going."""
     fails: str = ""
     """The class of the error that the plain cell ends with."""
     library: str = ""
@@ -101,6 +103,9 @@ class _Shell(InteractiveShell):
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         self.tracebacks.append("\n".join(stb))
+
+    def enable_gui(self, gui: Any = None) -> None:
+        """As `%matplotlib inline` asks a kernel to."""
 
     def show_usage_error(self, exc: Any) -> None:
         self.tracebacks.append(f"UsageError: {exc}")
@@ -456,6 +461,7 @@ class Lab:
         with _about(program, "uninterrupted"):
             self.compare(program, plain, whole)
         assert len(photos) >= program.at_least, [photo.progress for photo in photos]
+        photos = photos[:: -program.every][::-1]
         for number, photo in enumerate(photos):
             with _about(program, f"killed at boundary {number} ({photo.progress})"):
                 self.compare(program, plain, self.resumed(program, self.copy(photo), before=True))
@@ -463,7 +469,7 @@ class Lab:
                 with _about(program, f"killed at boundary {number} ({photo.progress}), nothing run before"):
                     again = self.resumed(program, self.copy(photo), before=False)
                     self.compare(program, plain, again, before=False)
-        for first in {0, len(photos) // 2}:
+        for first in {0, len(photos) // 2} if program.every == 1 else {len(photos) // 2}:
             self._killed_twice(program, plain, photos[first])
         self._in_the_same_kernel(program, plain, photos[len(photos) // 3])
         if not program.fails:

@@ -47,7 +47,7 @@ def save(place: Path) -> Answers:
             continue
         known = namespace.sort_names([it for it in names if not it.startswith("__")], names).definitions
         used = {**known, **pickling.probe(names["thing"]).definitions}
-        state = {it: own for it, code in used.items() if (own := definitions.changed_state(code, {}))}
+        state = {it: own for it, code in used.items() if (own := definitions.split_state(code, {})[0])}
         pickled = pickling.dump({"thing": names["thing"], "state": state})
         code, uncopied = pickling.pickle_definitions({**used, **pickled.definitions})
         saved = bytes(pickled.stream), [bytes(buffer) for buffer in pickled.buffers], code

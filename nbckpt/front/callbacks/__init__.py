@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import Any
 
 _HOMES: dict[str, str] = {
+    "Keras": "keras",
+    "LightGBM": "lightgbm",
     "Lightning": "lightning",
     "Transformers": "transformers",
+    "XGBoost": "xgboost",
 }
 """Which module a callback is in."""
 

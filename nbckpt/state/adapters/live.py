@@ -84,7 +84,6 @@ LIVE = {name: word for word, names in _KINDS.items() for name in names.split()}
 WRONG = {
     "re.Scanner": "a re.Scanner comes back broken",
     "unittest.mock.NonCallableMock": "a mock comes back as another one",
-    "_ctypes.Array": "an array of ctypes does not come back",
     "_ctypes.Structure": "a structure of ctypes does not come back",
 }
 """What pickles without complaint and would not come back as it was."""

@@ -1,6 +1,7 @@
-"""Weak references: they refer to the object that came back, and do not keep it alive either.
+"""Weak references, and dictionaries of them: they refer to the restored objects, and keep none of them alive.
 
-One that is to call somebody when its object dies cannot be saved: what it would call belongs to this process.
+An object that only weak references know of would have been collected, so it is not there after a resume. One that is
+to call somebody when its object dies cannot be saved: what it would call belongs to this process.
 """
 
 from __future__ import annotations
@@ -11,26 +12,20 @@ from typing import Any
 
 
 def reduce(thing: Any) -> Any:
-    """Keep what is referred to, if it is still alive."""
-    if isinstance(thing, weakref.WeakValueDictionary):
-        return _mapping, (type(thing), list(thing.items()))
-    if isinstance(thing, weakref.WeakKeyDictionary):
-        return _mapping, (type(thing), list(thing.items()))
+    """Keep what is referred to, as long as it lives."""
+    if isinstance(thing, (weakref.WeakValueDictionary, weakref.WeakKeyDictionary)):
+        return type(thing), (), None, None, iter(list(thing.items()))
+    if type(thing) is weakref.WeakMethod:
+        method = thing()
+        return (_dead, ()) if method is None else (weakref.WeakMethod, (method,))
     if type(thing) is not weakref.ref or thing.__callback__ is not None:
         raise pickle.PicklingError("a weak reference that calls somebody belongs to this process")
-    return _reference, (thing(),)
+    target = thing()
+    return (_dead, ()) if target is None else (weakref.ref, (target,))
 
 
-class _Gone:
-    pass
+def _dead() -> Any:
+    class Gone:
+        pass
 
-
-def _reference(target: Any) -> Any:
-    return weakref.ref(_Gone() if target is None else target)
-
-
-def _mapping(kind: Any, items: list[tuple[Any, Any]]) -> Any:
-    made = kind()
-    for key, value in items:
-        made[key] = value
-    return made
+    return weakref.ref(Gone())

@@ -7,21 +7,16 @@ import sys
 import typing
 from typing import Any
 
-from ..home import _home, _resolve as resolve
-
 
 def reduce(thing: Any) -> Any:
-    """Keep what was wrapped and how. A cache of results comes back empty."""
-    if isinstance(thing, functools.cached_property):
-        return functools.cached_property, (thing.func,), {"attrname": thing.attrname}
+    """Keep what was wrapped and how."""
     if isinstance(thing, functools.singledispatchmethod):
         return _dispatching_method, (thing.func, dict(thing.dispatcher.registry))
     if _found_elsewhere(thing):
         return NotImplemented
     if isinstance(thing, typing.NewType):
         return _new_type, (thing.__name__, thing.__supertype__, thing.__module__)
-    name = thing.__qualname__ if resolve(vars(sys.modules["__main__"]), thing.__qualname__) is thing else ""
-    return _caching, (name, thing.__wrapped__, thing.cache_parameters())
+    return NotImplemented
 
 
 def _found_elsewhere(thing: Any) -> bool:
@@ -32,14 +27,6 @@ def _found_elsewhere(thing: Any) -> bool:
     for name in thing.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is thing
-
-
-def _caching(name: str, function: Any, parameters: dict[str, Any]) -> Any:
-    """The live one of that name, as for functions without a cache."""
-    live = resolve(_home.get().namespace, name) if name else None
-    if hasattr(live, "cache_parameters"):
-        return live
-    return functools.lru_cache(**parameters)(function)
 
 
 def _new_type(name: str, supertype: Any, module: str) -> Any:
