@@ -30,6 +30,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .front.script import Checkpoint, checkpointed, load
+    from .run.inner import loop
+    from .run.resumable import resumable
     from .state.adapters import register
     from .state.randomness import register_random_source
     from .storage.repository import Repository
@@ -56,8 +58,10 @@ __all__ = [
     "checkpointed",
     "load",
     "load_ipython_extension",
+    "loop",
     "register",
     "register_random_source",
+    "resumable",
     "unload_ipython_extension",
 ]
 
@@ -65,8 +69,10 @@ _HOMES = {
     "Checkpoint": "front.script",
     "checkpointed": "front.script",
     "load": "front.script",
+    "loop": "run.inner",
     "register": "state.adapters",
     "register_random_source": "state.randomness",
+    "resumable": "run.resumable",
     "Repository": "storage.repository",
 }
 

@@ -162,7 +162,10 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
+        from ..run.inner import names_of_users
         from ..run.instrument import instrument, is_guarded, shown_target
+        from ..run.resumable import NAMES, names_among
+        from ..run.sites import decorated
         from ..run.syntax import fingerprint
         from ..settings import Settings
         from ..state.namespace import liveness
@@ -177,9 +180,12 @@ class Extension:
         source = ast.unparse(module)
         digest = fingerprint(module)[:8]
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        alive = liveness(module.body, is_guarded)
-        rewritten, plan = instrument(module)
-        return _Beginning(self, settings, plan, source, digest, code, alive), rewritten.body
+        name = settings.name or _default_name(_origin(self.shell), digest, settings.store)
+        callees = decorated(module) | NAMES | names_among(self.shell.user_ns)
+        callees |= names_of_users(module, self.shell.user_ns) | _saved_callees(name, settings.store)
+        alive = liveness(module.body, lambda node, block: is_guarded(node, block, callees))
+        rewritten, plan = instrument(module, callees)
+        return _Beginning(self, settings, name, plan, source, callees, code, alive), rewritten.body
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -195,7 +201,7 @@ class Extension:
         _show_as_comment(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - the cell that calls this
         run = beginning.begin()
         self.running.append((run, self.depth))
-        setattr(builtins, RUN, run)
+        setattr(builtins, RUN, run.frame)
 
     def before_cell(self, *_: Any) -> None:
         self.depth += 1
@@ -206,7 +212,7 @@ class Extension:
         if not self.running or self.running[-1][1] != depth:
             return
         run, _ = self.running.pop()
-        setattr(builtins, RUN, self.running[-1][0] if self.running else self)
+        setattr(builtins, RUN, self.running[-1][0].frame if self.running else self)
         try:
             if run.reached_end and result.success:
                 run.finish()
@@ -233,14 +239,15 @@ class _Beginning:
         self,
         extension: Extension,
         settings: Settings,
+        name: str,
         plan: Plan,
         source: str,
-        digest: str,
+        callees: frozenset[str],
         code: Any,
         alive: Liveness,
     ) -> None:
-        self.extension, self.settings, self.plan, self.source = extension, settings, plan, source
-        self.digest, self.code, self.alive = digest, code, alive
+        self.extension, self.settings, self.name, self.plan, self.source = extension, settings, name, plan, source
+        self.callees, self.code, self.alive = callees, code, alive
 
     def begin(self) -> CellRun:
         """Open the checkpoint, and stand at the top of the cell with a way back in or a fresh start."""
@@ -257,19 +264,19 @@ class _Beginning:
             if unknown := sorted(set(chosen or ()) - names.reads - names.binds - shell.user_ns.keys()):
                 raise OptionError(f"{option} names {', '.join(unknown)}, which neither the notebook nor the cell has")
         selection = Selection(set(names.reads | names.binds), set(names.binds), only, frozenset(settings.exclude))
-        origin = _origin(shell)
         run = CellRun(
             self.plan,
             self.source,
             self.alive,
+            self.callees,
             self.extension.begin,
-            settings.name or _default_name(origin, self.digest, settings.store),
+            self.name,
             settings,
             shell.user_ns,
             selection,
             StatusLine(shell, quiet=settings.quiet),
             shell=shell,
-            origin=origin,
+            origin=_origin(shell),
         )
         run.open()
         run.prepare()
@@ -337,6 +344,17 @@ def _default_name(origin: dict[str, Any], digest: str, store: str) -> str:
         if latest and latest[0].description.get("cell") == origin["cell"]:
             return other
     return name
+
+
+def _saved_callees(name: str, store: str) -> frozenset[str]:
+    """The names at whose calls the saved cell can be entered again, which this kernel may not know yet."""
+    from ..storage.repository import Repository
+
+    try:
+        latest = Repository.open(store, create=False).history(name)[:1]
+    except NbckptError:  # it is opened again when the cell begins, which says what is wrong
+        return frozenset()
+    return frozenset(name for snapshot in latest for name in snapshot.description.get("callees", ()))
 
 
 def complete(_: Any, event: Any) -> list[str]:

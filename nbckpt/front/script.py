@@ -6,22 +6,20 @@ done yield nothing, the loop that was in progress goes on, and the variables are
 
 from __future__ import annotations
 
-import linecache
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import CellChangedError, OptionError, RestoreError, UnknownCheckpoint
-from ..run import cursors
-from ..run.checkpoint import Run
-from ..run.loops import Loop, turns
-from ..run.position import Position, ancestors
+from ..run.checkpoint import Layer, Place, Run
+from ..run.loops import Loop
+from ..run.order import Order
+from ..run.position import Position
 from ..settings import DEFAULT_STORE, Settings
-from ..state import parts, randomness
-from ..state.home import NOTHING, Home
+from ..state import parts
+from ..state.home import Home
 from ..state.namespace import Selection
 from ..storage.repository import Repository
 
@@ -159,7 +157,7 @@ class Checkpoint:
 
         Each iteration's end is a boundary: nothing is ever saved in the middle of one.
         """
-        return self._run.loop(items, sys._getframe(1))  # noqa: SLF001 - names the loop in messages
+        return self._run.block.loop(items, sys._getframe(1))  # noqa: SLF001 - names the loop in messages
 
     def save(self) -> None:
         """Ask for a snapshot at the next boundary: the end of this iteration, or now if no loop is running."""
@@ -178,21 +176,18 @@ class State:
 
 
 class ScriptRun(Run):
-    """The run of a `with` block: loops are known by the order in which they are begun."""
+    """The run of a `with` block."""
 
     kind = "script"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args, home=vars(sys.modules["__main__"]))
-        self._way: Position | None = None
-        """The saved boundary, until it is reached."""
+        self.block = Block(self)
         self._digests: dict[str, str | None] = {}
-        self._open: list[str] = []
-        """The loops in progress, outermost first."""
-        self._begun: dict[str, int] = {}
-        """How many loops were begun in the current iteration of each loop, and (`""`) outside of any."""
-        self._labels: dict[str, str] = {}
-        self._totals: dict[str, int | None] = {}
+
+    @property
+    def outermost(self) -> Layer:
+        return self.block
 
     def prepare(self) -> None:
         """Put the variables in place, for the code before the loop."""
@@ -206,7 +201,7 @@ class ScriptRun(Run):
                 f"checkpoint {self.name!r} was made by a cell, not by a script. Nothing was run: use another name, "
                 "or start over with fresh=True"
             )
-        self._way = Position.from_json(self.saved.description["position"])
+        self.block.way = Position.from_json(self.saved.description["position"])
         self.build()
         self._digests = self.variable_digests()
 
@@ -215,87 +210,13 @@ class ScriptRun(Run):
         self.recorder.stop()  # a script's output is its terminal's or its log's
 
     def ask(self) -> None:
-        if self._open:
+        if self.block.in_loop:
             self.schedule.ask()
-        elif self._way is None:
-            self.save(Position("before", self._next_key()))
+        elif self.block.way is None:
+            self.save([(self.block, self.block.before_next())])
 
-    # -- loops -----------------------------------------------------------------------------------------------
-
-    def loop(self, items: Iterable[Any], caller: FrameType) -> Iterator[Any]:
-        key = self._next_key()
-        self._begun[key.rpartition(".loop.")[0]] = int(key.rpartition(".")[2]) + 1
-        self._labels[key] = _label(caller)
-        self._totals[key] = cursors.total_of(items)
-        way = self._way
-        if way is not None and way.where == "before" and key == way.key:
-            self._arrive()
-            way = None
-        loop = Loop(key, nested=True)
-        if way is None:
-            fresh = {"global": randomness.capture(), "held": randomness.capture_held(self.namespace)}
-            loop.cursor = cursors.open_cursor(items, fresh)
-            return self._through(loop)
-        if key not in way.entered:
-            self._expect_done(key, way, caller.f_lineno)
-            return iter(())
-        return self._through(loop, self._enter(loop, items, way, caller.f_lineno))
-
-    def _enter(self, loop: Loop, items: Iterable[Any], way: Position, line: int) -> Any:
-        """Take a loop up again; return its current item if an iteration had begun."""
-        record = self.root["loops"][loop.key]
-        loop.count = record["count"]
-        if record["kind"] != "iterator":
-            held = randomness.capture_held(self.namespace)
-            if before := record.get("random"):
-                randomness.restore(before["global"])
-                randomness.restore_held(self.namespace, before["held"])
-            loop.cursor = cursors.advance(items, record, loop.count, line, trust=self.trusting)
-            if loop.cursor.notice:
-                self.status.notice(loop.cursor.notice)
-            randomness.restore_held(self.namespace, held)
-        elif cursors.total_of(items) not in (None, record["total"]):
-            loop.cursor = cursors.extend(items, record, loop.count, line)
-        else:
-            loop.cursor = cursors.reopen(record, items)
-        if way.where != "top" or way.key != loop.key:
-            return cursors.current_item(record, loop.cursor)
-        self._arrive(loop)
-        return NOTHING
-
-    def _through(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
-        self.loops[loop.key] = loop
-        self._open.append(loop.key)
-        try:
-            for item in turns(self, loop, current):
-                self._begun[loop.key] = 0
-                yield item
-        finally:
-            if loop.key in self._open:
-                del self._open[self._open.index(loop.key) :]
-
-    def _next_key(self) -> str:
-        parent = self._open[-1] if self._open else ""
-        index = self._begun.get(parent, 0)
-        return f"{parent}.loop.{index}" if parent else str(index)
-
-    def _expect_done(self, key: str, way: Position, line: int) -> None:
-        saved = self._saved().description.get("totals", {}).get(key)
-        if not self.trusting and None not in (saved, self._totals[key]) and saved != self._totals[key]:
-            raise CellChangedError(
-                f"the loop at line {line} was done when it had {saved} items, and now it has {self._totals[key]}. "
-                "Nothing was lost: undo the edit, go on with on_change='resume', or start over with fresh=True"
-            )
-        block, index = key.rpartition(".")[::2]
-        target = next((name for name in [*way.entered, way.key] if name.rpartition(".")[0] == block), None)
-        if way.where != "end" and (target is None or int(index) > int(target.rpartition(".")[2])):
-            raise RestoreError(
-                f"the script took another way than before: it came to the loop at line {line} without the one that "
-                "was in progress. Nothing was lost: undo the edit, or start over with fresh=True"
-            )
-
-    def _arrive(self, loop: Loop | None = None) -> None:
-        """Put the variables back; objects that code before the loop changed once more are built anew."""
+    def take_variables(self, loop: Loop | None) -> None:
+        """Put the variables in place for good; objects that code before the loop changed are built anew."""
         now = self.variable_digests()
         again = [name for name, value in self.root["variables"].items() if self.namespace.get(name, value) is not value]
         apart = (
@@ -309,56 +230,38 @@ class ScriptRun(Run):
             self.status.notice(
                 f"code before the loop changed {', '.join(changed)} again, which was put back as saved; {apart}"
             )
-            self.build_again({**self.loops, **({loop.key: loop} if loop else {})})
-        position, self._way = self._way, None
-        assert position is not None  # noqa: S101
-        self.arrive(position)
-
-    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - nobody can tell for a script
-        return self.selection.only or frozenset()
+            self.build_again({**self.block.loops, **({loop.key: loop} if loop else {})})
 
     def leave(self) -> None:
         """The block ended."""
-        if self._way is not None:
-            if self._way.where != "end":
+        if self.block.way is not None:
+            if self.block.way.where != "end":
                 raise RestoreError(
                     "the script ended without coming to the loop that was in progress. Nothing was lost: undo the "
                     "edit, or start over with fresh=True"
                 )
-            self._arrive()
+            self.block.arrive()
         self.finish()
-
-    # -- position --------------------------------------------------------------------------------------------
-
-    def top(self, loop: Loop) -> None:
-        """Stand at a boundary: an iteration has ended."""
-        around = [*ancestors(loop.key), loop.key]
-        turns_begun = {key: (self.loops[key].count, self.loops[key].total) for key in around if key in self.loops}
-        self.boundary(Position("top", loop.key, turns_begun), turn=not self._begun.get(loop.key))
-
-    def loop_name(self, key: str) -> str:
-        return f"the loop over {self._labels.get(key, 'iterations')}"
-
-    def progress(self, position: Position) -> str:
-        """Say where a position is: `epoch 57 of 100`."""
-        if position.where == "end":
-            return "the end"
-        words = [position.say(self._labels.get(key, "iteration"), key) for key in position.turns]
-        return ", ".join(words) or "before a loop"
 
     def plan_json(self) -> dict[str, Any]:
         """How long its loops are: all that is known of a script."""
-        return {"totals": self._totals}
+        return {"totals": self.block.totals}
 
-    def save(self, position: Position, *, finished: bool = False) -> bool:
+    def save(self, place: Place, *, finished: bool = False) -> bool:
         """Commit a snapshot; a name in `vars` that there is no variable for is said."""
         if missing := sorted((self.selection.only or frozenset()) - self.namespace.keys()):
             self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
-        return super().save(position, finished=finished)
+        return super().save(place, finished=finished)
 
 
-def _label(caller: FrameType) -> str:
-    """The loop variable's name, read off the line that begins the loop."""
-    line = linecache.getline(caller.f_code.co_filename, caller.f_lineno, caller.f_globals)
-    found = re.match(r"\s*(?:async\s+)?for\s+(\w+)\s+in\b", line)
-    return found[1] if found and found[1] != "_" else "iteration"
+class Block(Order):
+    """The code of a `with` block."""
+
+    run: ScriptRun
+
+    def arrive(self, loop: Loop | None = None) -> None:
+        """Put the variables back."""
+        self.run.take_variables(loop)
+        position, self.way = self.way, None
+        assert position is not None  # noqa: S101
+        self.run.arrive([(self, position)])

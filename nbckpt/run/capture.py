@@ -85,22 +85,32 @@ class Capture:
                 self._fresh[name] = definition, definitions.fresh_digests(definition)
 
     def take(
-        self, namespace: dict[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], rest: Mapping[str, Any]
+        self,
+        namespace: dict[str, Any],
+        held: Mapping[str, Any],
+        needed: frozenset[str],
+        drawn_again: Iterable[Any],
+        rest: Mapping[str, Any],
     ) -> Captured:
         """Pickle the state and the `rest`; what they are found to need or to share objects with joins them.
+
+        `held` are the variables of functions in progress, by names like `train().x`.
 
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
-            data = self.omissions.keep(contents.data, needed)
+            found = contents.data | dict(held)
+            kept = self.omissions.keep(found, needed)
+            data = {name: value for name, value in kept.items() if name in contents.data}
+            local = {name: value for name, value in kept.items() if name not in contents.data}
             changed, unchanged = self._state_of_definitions(self._referred | contents.definitions.keys())
             try:
-                root = {"variables": data, "definitions": changed, "unchanged": unchanged, **rest}
+                root = {"variables": data, "locals": local, "definitions": changed, "unchanged": unchanged, **rest}
                 dumped = self._sharing.dump(root)
             except UnpicklableError as error:
-                self._leave_out(contents.data, needed, drawn_again, error)
+                self._leave_out(found, needed, drawn_again, error)
                 continue
             known = self._referred >= dumped.definitions.keys()
             self._referred |= dumped.definitions.keys()

@@ -14,8 +14,8 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
@@ -33,6 +33,36 @@ from .verification import KEPT, Verification, verify
 if TYPE_CHECKING:
     from ..storage.repository import Loaded
     from .loops import Loop
+
+
+class Layer(Protocol):
+    """One piece of code in progress: a cell, a script, a function that it called."""
+
+    loops: dict[str, Loop]
+    way: Any
+    """The way back to the saved boundary, until it is reached."""
+
+    def loop_name(self, key: str) -> str:
+        """How a person knows a loop."""
+
+    def progress(self, position: Position) -> str:
+        """Say where that is."""
+
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the code from a position on may read."""
+
+    def variables(self, place: Place) -> dict[str, Any]:
+        """The variables of its own and of those around it, that no namespace has."""
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot has to keep of code that was called, besides loops and variables."""
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares such code with."""
+
+
+Place = Sequence[tuple[Layer, Position]]
+"""Where a run is: each layer of code in progress, outermost first, and where in it."""
 
 PATIENCE, PATIENCE_SECONDS = 20, 60.0
 """How many boundaries, and how long, a snapshot waits for the end of a step that cannot be saved half way."""
@@ -69,9 +99,10 @@ class Run(ABC):
         self.status = Status(name, settings.store, str(settings.every))
         self.schedule = Schedule(settings.every)
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
-        self.loops: dict[str, Loop] = {}
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
+        self.callees: set[str] = set()
+        """The names of the functions at whose calls its code can be entered again."""
         self.metrics: dict[str, float] = {}
         self.result: Any = NOTHING
         self.saved: Loaded | None = None
@@ -81,12 +112,15 @@ class Run(ABC):
         self.home = Home(namespace if home is None else home)
         self.capture = Capture(self.home, selection, remade, self.status.notice)
         self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
+        self.digests_before: dict[str, str | None] = {}
+        self.held_before: dict[tuple[str, ...], Any] = {}
+        """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
         self.fenced = False
-        self._committed: tuple[int, list[str]] = (0, [])
-        """The newest snapshot of this run and the variables in it."""
+        self._committed: tuple[int, list[str], list[str]] = (0, [], [])
+        """The newest snapshot of this run, the variables in it, and those of functions in progress."""
         self.verification = Verification(wanted=settings.verify)
-        self.owed = ""
+        self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
         self.waited, self.waiting_since = 0, time.monotonic()
         """For how many boundaries a snapshot has been waiting, and since when."""
@@ -158,7 +192,7 @@ class Run(ABC):
         Raises:
             RestoreError: they cannot be built here.
         """
-        saved = self._saved()
+        saved = self.loaded
         modules = saved.description["modules"]
         root = parts.build(saved.parts, saved.parts["definitions"], self.home)
         for notice in adapters.take_said():
@@ -184,7 +218,7 @@ class Run(ABC):
 
     def saved_names(self) -> frozenset[str]:
         """The variables that the snapshot holds."""
-        saved = self._saved().parts.values()
+        saved = self.loaded.parts.values()
         return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
 
     def build_again(self, entered: Mapping[str, Loop]) -> None:
@@ -197,16 +231,20 @@ class Run(ABC):
 
     def variable_digests(self) -> dict[str, str | None]:
         """Digests of what was built, to tell later what was changed since."""
-        values = {**self.root["variables"], **self.root["attributes"]}
+        values = {**self.root["variables"], **self.root["attributes"], **self.root["locals"]}
         return {name: pickling.digest(value) for name, value in values.items()}
+
+    def watch(self) -> None:
+        """From here on code runs again that had run already: note what it may change, and show nothing twice."""
+        self.digests_before = self.variable_digests()
+        self.held_before = randomness.capture_held(self.namespace)
+        self.recorder.swallowing = self.settings.replay
 
     def _put_attributes(self) -> None:
         self.attributes.clear()
         self.attributes.update(self.root["attributes"])
 
-    def arrive(
-        self, position: Position, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()
-    ) -> None:
+    def arrive(self, place: Place, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
@@ -215,7 +253,7 @@ class Run(ABC):
         Raises:
             MissingVariableError: something that could not be saved is needed, and nothing made it again.
         """
-        saved = self._saved()
+        saved = self.loaded
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
@@ -231,10 +269,9 @@ class Run(ABC):
                 definitions.put_unchanged(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
-        needed = self.needed(position)
-        lacking = {
-            name: why for name, why in description["left_out"].items() if name in needed and name not in self.namespace
-        }
+        needed = self.needed(place)
+        at_hand = self.namespace.keys() | place[-1][0].variables(place).keys()
+        lacking = {name: why for name, why in description["left_out"].items() if name in needed and name not in at_hand}
         if lacking:
             raise MissingVariableError(
                 f"the rest of the cell needs {listed(lacking)}, which could not be saved. Nothing was lost: make it "
@@ -256,45 +293,54 @@ class Run(ABC):
         self.started_at = time.monotonic()
         if left_out := description["left_out"]:
             self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed(left_out)}")
-        if position.where == "end":
+        if place[-1][1].where == "end":
             self.status.state = "restored"
             self.tell("restored")
         else:
             self.recorder.replay_rest()
             self.tell("resumed")
 
-    def _saved(self) -> Loaded:
+    @property
+    def loaded(self) -> Loaded:
+        """The snapshot that this run goes on from."""
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
 
+    @property
     @abstractmethod
-    def needed(self, position: Position) -> frozenset[str]:
-        """The names that the code from a position on may read."""
+    def outermost(self) -> Layer:
+        """The code that the run began with."""
+
+    def needed(self, place: Place) -> frozenset[str]:
+        """The names that the code from a place on may read."""
+        return frozenset().union(*(layer.needed(position) for layer, position in place))
 
     # -- snapshot --------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def progress(self, position: Position) -> str:
+    def progress(self, place: Place) -> str:
         """Say where that is."""
+        words = [text for layer, position in place if (text := layer.progress(position))]
+        return ", ".join(words if len(words) < 5 else [*words[:2], "...", *words[-2:]])
 
     @abstractmethod
     def plan_json(self) -> dict[str, Any]:
         """What of the code a later run has to know."""
 
-    def boundary(self, position: Position, *, turn: bool) -> None:
+    def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
-        self.status.progress = self.progress(position)
-        wanted = self.schedule.wants_snapshot(turn=turn) or self.verification.is_due(position)
-        if wanted and not self.fenced and not self._is_in_vain(position) and not self._is_passing(position):
-            saved = self.save(position)
-            if self.verification.is_due(position):
-                self._verify(position, saved=saved)
+        self.status.progress = self.progress(place)
+        positions = [position for _, position in place]
+        wanted = self.schedule.wants_snapshot(turn=turn) or self.verification.is_due(positions)
+        if wanted and not self.fenced and not self._is_in_vain(place) and not self._is_passing(place):
+            saved = self.save(place)
+            if self.verification.is_due(positions):
+                self._verify(place, saved=saved)
         else:
             self.tell("progress")
         if self.verification.pending:
             self.schedule.look()
 
-    def _verify(self, position: Position, *, saved: bool) -> None:
+    def _verify(self, place: Place, *, saved: bool) -> None:
         """Make sure that the snapshot just taken can be loaded elsewhere, and is what was saved.
 
         Raises:
@@ -302,48 +348,55 @@ class Run(ABC):
         """
         if not saved:
             raise VerificationError(f"nothing could be saved: {self.status.unprotected}")
-        seq, variables = self._committed
-        state = {"variables": {name: self.namespace[name] for name in variables}, **self._rest(position)}
+        seq, variables, local = self._committed
+        held = place[-1][0].variables(place)
+        state = {
+            "variables": {name: self.namespace[name] for name in variables},
+            "locals": {name: held[name] for name in local},
+            **self._rest(place),
+        }
         for notice in verify(self.name, self.settings.store, seq, {what: state[what] for what in KEPT}):
             self.status.notice(notice)
-        self.verification.done(position)
+        self.verification.done([position for _, position in place])
         self.status.verified = True
         self.tell("saved")
 
-    def _is_in_vain(self, position: Position) -> bool:
+    def _is_in_vain(self, place: Place) -> bool:
         """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.
 
         Then the loop around it is waited for, where there is one.
         """
-        for key in position.turns:
-            loop = self.loops[key]
+        around = [(layer, key) for layer, position in place for key in position.turns]
+        for layer, key in around:
+            loop = layer.loops[key]
             if loop.gathering is not None and loop.gathering.is_shared:
                 self.status.notice(
-                    f"{self.loop_name(key)} makes functions that share its variables: nothing is saved inside it, "
+                    f"{layer.loop_name(key)} makes functions that share its variables: nothing is saved inside it, "
                     "but when it ends"
                 )
-                self.owed = key
+                self.owed = loop
                 return True
             cursor = loop.cursor
             if cursor is not None and cursor.sources is not None and (changed := cursor.sources.changed()):
                 why = (
-                    f"{self.loop_name(key)} goes over something that cannot be saved half way and works on "
+                    f"{layer.loop_name(key)} goes over something that cannot be saved half way and works on "
                     f"{', '.join(changed)}, which changes while it runs"
                 )
-                if len(position.turns) == 1:
+                if len(around) == 1:
                     self.status.unprotect(f"{why}; loop over a list, or put a loop around it")
                 else:
                     self.status.notice(f"{why}: nothing is saved inside it, but when it ends")
-                self.owed = key
+                self.owed = loop
                 return True
         return False
 
-    def _is_passing(self, position: Position) -> bool:
+    def _is_passing(self, place: Place) -> bool:
         """Whether this is in the middle of what cannot be saved and will soon be over, as a step through a network.
 
         Then the next boundary is waited for, within reason: after that, it is tried and the reason shown.
         """
-        if not any(adapters.is_passing(self.namespace.get(name)) for name in self.needed(position)):
+        values = {**self.namespace, **place[-1][0].variables(place)}
+        if not any(adapters.is_passing(values.get(name)) for name in self.needed(place)):
             self.waited, self.waiting_since = 0, time.monotonic()
             return False
         self.waited += 1
@@ -353,23 +406,17 @@ class Run(ABC):
         return True
 
     def left(self, loop: Loop) -> None:
-        """Forget a loop that was left, so that what it went over can be freed."""
-        if self.loops.get(loop.key) is loop:
-            del self.loops[loop.key]
-        if self.owed == loop.key:
-            self.owed = ""
+        """Take note that a loop was left."""
+        if self.owed is loop:
+            self.owed = None
             self.schedule.ask()
 
-    @abstractmethod
-    def loop_name(self, key: str) -> str:
-        """How a person knows a loop."""
-
-    def save(self, position: Position, *, finished: bool = False) -> bool:
+    def save(self, place: Place, *, finished: bool = False) -> bool:
         """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""
         began = time.perf_counter()
         protected = not self.status.unprotected
         try:
-            parts, description = self._capture(position, finished=finished)
+            parts, description = self._capture(place, finished=finished)
             committed = self.writer.commit(description, parts, final=finished)
         except CheckpointConflict as error:
             self.fenced = True
@@ -381,7 +428,7 @@ class Run(ABC):
             self.status.saved_at, self.status.saved_progress = time.time(), description["progress"]
             self.status.snapshots += 1
             self.status.size = committed.total_bytes
-            self._committed = committed.seq, names_in(parts)
+            self._committed = committed.seq, names_in(parts), names_in(parts, "locals")
             self.schedule.saved(time.perf_counter() - began)
             self.tell("saved")
             return True
@@ -389,23 +436,25 @@ class Run(ABC):
         self.tell("unprotected" if protected else "progress")
         return False
 
-    def _capture(self, position: Position, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
-        needed = self.needed(position)
-        rest = self._rest(position)
-        drawn_again = [loop.item for loop in self.loops.values() if loop.cursor and loop.cursor.kind == "replay"]
-        captured = self.capture.take(self.namespace, needed, drawn_again, rest)
+    def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
+        needed = self.needed(place)
+        rest = self._rest(place)
+        loops = [loop for layer, _ in place for loop in layer.loops.values()]
+        drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
+        captured = self.capture.take(self.namespace, place[-1][0].variables(place), needed, drawn_again, rest)
         contents = captured.contents
         types = {name: type_name(value) for name, value in contents.data.items()}
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
         data = [
-            *(PartData(p.name, p.stream, p.buffers, {"variables": _listed(p, types)}) for p in captured.parts),
+            *(PartData(p.name, p.stream, p.buffers, _listed(p, types)) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
         description = {
             "kind": self.kind,
-            "position": position.to_json(),
-            "progress": self.progress(position),
+            "position": place[0][1].to_json(),
+            **_described([(layer.described(), position.to_json()) for layer, position in place[1:]]),
+            "progress": self.progress(place),
             "finished": finished,
             **self.plan_json(),
             "python": PYTHON,
@@ -424,13 +473,12 @@ class Run(ABC):
         }
         return data, description
 
-    def _rest(self, position: Position) -> dict[str, Any]:
+    def _rest(self, place: Place) -> dict[str, Any]:
         """What belongs to a snapshot beside the variables and what they need."""
+        calls = [{"loops": _saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]]
         return {
-            "loops": {
-                key: self.loops[key].saved(at_top=position.where == "top" and key == position.key)
-                for key in position.turns
-            },
+            "loops": _saved_loops(*place[0]),
+            "calls": {str(depth): call for depth, call in enumerate(calls)},
             "attributes": self.attributes,
             "moment": {
                 "result": self.result,
@@ -459,7 +507,7 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
-        if not self.fenced and self.save(Position("end"), finished=True):
+        if not self.fenced and self.save([(self.outermost, Position("end"))], finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
@@ -492,14 +540,33 @@ class Run(ABC):
             self.reporter.show(self.status, event=event)
 
 
-def _listed(part: parts.Part, types: Mapping[str, str]) -> list[dict[str, str]]:
-    """The variables in a part, for people."""
-    return [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
+def _saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
+    """What a snapshot keeps of a layer's loops in progress."""
+    return {
+        key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
+    }
 
 
-def names_in(data: list[PartData]) -> list[str]:
+def _described(calls: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """The code in progress that was called, each piece once, and where in which of them each call is."""
+    functions: list[dict[str, Any]] = []
+    for function, _ in calls:
+        if function not in functions:
+            functions.append(function)
+    where = [{"function": functions.index(function), "position": position} for function, position in calls]
+    return {"functions": functions, "calls": where}
+
+
+def _listed(part: parts.Part, types: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
+    """The variables in a part, for people, and the names of those of functions in progress."""
+    rows = [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
+    held = [{"name": name} for kind, name in part.keys if kind == "locals"]
+    return {"variables": rows, "locals": held} if held else {"variables": rows}
+
+
+def names_in(data: list[PartData], kind: str = "variables") -> list[str]:
     """The variables that are saved."""
-    return [variable["name"] for part in data for variable in part.info.get("variables", ())]
+    return [variable["name"] for part in data for variable in part.info.get(kind, ())]
 
 
 def listed(reasons: Mapping[str, str]) -> str:

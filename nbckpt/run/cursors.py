@@ -285,6 +285,16 @@ def place(iterator: Any) -> int | None:
     return int(source[2]) if len(source) == 3 else None
 
 
+def latest(iterator: Any) -> Any:
+    """The item that one of `PLACED` gave last, as long as nobody has put another one in its place."""
+    with quiet():
+        source = iterator.__reduce__()
+    (items, index) = source[1][0], source[2] if len(source) == 3 and source[2] is not None else 0
+    if isinstance(items, range):
+        return items.start + (index - 1) * items.step
+    return items[index - 1]
+
+
 _LIST: type = type(iter([]))
 
 

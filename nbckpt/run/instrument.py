@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import comprehensions
+from . import RUN, comprehensions
 from .position import LOOPS, Kind, Plan, Statement
+from .sites import has_site, rewrite_calls
 from .syntax import at, call, fingerprint, iterated, run
 
 CONFIGURING = frozenset(
@@ -34,6 +35,7 @@ CONFIGURING = frozenset(
 )
 """Line magics that set up the kernel: they run again on resume, as imports do."""
 
+_EMPTY = (ast.Pass, ast.Global, ast.Nonlocal)
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _TRY: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 _KINDS: dict[type[ast.stmt], Kind] = {
@@ -49,10 +51,13 @@ _WITH_OR_TRY: Any = (ast.With, ast.AsyncWith, *_TRY)
 _LOOP_NODES = (ast.For, ast.AsyncFor, ast.While)
 
 
-def instrument(module: ast.Module) -> tuple[ast.Module, Plan]:
-    """Return the rewritten module and the plan of its statements. `module` is used up."""
+def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple[ast.Module, Plan]:
+    """Return the rewritten module and the plan of its statements. `module` is used up.
+
+    `names` are those of resumable functions, whose calls have boundaries inside them.
+    """
     body = module.body
-    rewriter = _Rewriter(Counter(_bound_by(module)))
+    rewriter = Rewriter(names, Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
         rewritten.append(ast.Expr(call("end")))
@@ -69,11 +74,31 @@ def _bound_by(module: ast.Module) -> Iterator[str]:
             yield node.name
 
 
-class _Rewriter:
-    def __init__(self, bound: Mapping[str, int]) -> None:
+class Rewriter:
+    """Rewrites blocks, for code that finds its frame under the name `frame`.
+
+    A function's loop variables are put back at the top of the loop's body on the way back in, as `put_back` spells
+    out; a cell's are put back when it arrives. Comprehensions are entered in cells only.
+    """
+
+    def __init__(
+        self,
+        names: frozenset[str],
+        bound: Mapping[str, int],
+        frame: str = RUN,
+        put_back: Callable[[ast.AST], list[ast.stmt]] = lambda _: [],
+    ) -> None:
+        self.names, self.frame, self.put_back = names, frame, put_back
         self.bound = bound
-        """How often the cell binds each name."""
+        """How often a cell binds each name."""
+        self.in_cell = frame == RUN
         self.statements: dict[str, Statement] = {}
+
+    def call(self, method: str, *args: ast.expr) -> ast.expr:
+        return call(method, *args, frame=self.frame)
+
+    def is_guarded(self, node: Any, block: str) -> bool:
+        return is_guarded(node, block, self.names, in_cell=self.in_cell)
 
     def block(self, body: Sequence[ast.stmt], parent: str, *, top: bool = False) -> list[ast.stmt]:
         """Guard each statement of a block; `parent` is the path that their indexes continue."""
@@ -84,8 +109,11 @@ class _Rewriter:
         return result
 
     def statement(self, node: ast.stmt, key: str, *, top: bool, last: bool) -> list[ast.stmt]:
-        kind = _kind(node)
-        self.statements[key] = _describe(node, key, kind, self.bound)
+        kind = self.kind(node, top=top)
+        nested = kind in LOOPS and self.is_guarded(node, "body")
+        self.statements[key] = _describe(node, key, kind, self.bound, nested=nested)
+        if kind == "always" and isinstance(node, _EMPTY):
+            return [node]
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             return [node]  # must stay at the top of the file to be legal; has no effect when the cell runs
         shown = top and isinstance(node, ast.Expr)
@@ -93,29 +121,33 @@ class _Rewriter:
             self.statements |= comprehensions.clauses(node, key)
             rewritten = comprehensions.rewritten(node, key, shown=shown)
         elif isinstance(node, ast.Expr) and shown:
-            value = call("end", node.value) if last else node.value
-            otherwise = call("ended") if last else ast.Constant(None)
-            node.value = at(ast.IfExp(call("step", ast.Constant(key)), value, otherwise), node.value)
+            if kind == "call":
+                rewrite_calls(node, key, self.names, self.call)
+            value = self.call("end", node.value) if last else node.value
+            otherwise = self.call("ended") if last else ast.Constant(None)
+            node.value = at(ast.IfExp(self.call("step", ast.Constant(key)), value, otherwise), node.value)
             return [node]
         else:
             rewritten = [self.inside(node, key, kind)]
         if top and kind not in ("plain", "always"):
             frames = ast.withitem(ast.Attribute(run(), "frames", ast.Load()))
             rewritten = [at(ast.With([frames], rewritten), node)]
-        guarded = at(ast.If(call("step", ast.Constant(key)), rewritten, []), node)
+        guarded = at(ast.If(self.call("step", ast.Constant(key)), rewritten, []), node)
         return [guarded, comprehensions.expression(node, last=last)] if shown else [guarded]
 
     def inside(self, node: Any, key: str, kind: Kind) -> ast.stmt:
         """Rewrite the header of a compound statement and descend into its blocks."""
         name = ast.Constant(key)
+        if kind == "call":
+            return rewrite_calls(node, key, self.names, self.call)
         if kind in ("for", "async for"):
-            node.iter = iterated(key, node.iter, asynchronous=kind == "async for")
+            node.iter = iterated(key, node.iter, asynchronous=kind == "async for", frame=self.frame)
         elif kind == "while":
-            node.test = at(ast.BoolOp(ast.Or(), [call("turn", name), node.test]), node.test)
+            node.test = at(ast.BoolOp(ast.Or(), [self.call("turn", name), node.test]), node.test)
         elif kind == "if":
             # `not not` asks for the truth value here, so that an error in it is the user's own line.
             truth = ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node.test))
-            choice = ast.IfExp(call("enters", name), call("taken", name), call("branch", name, truth))
+            choice = ast.IfExp(self.call("enters", name), self.call("taken", name), self.call("branch", name, truth))
             node.test = at(choice, node.test)
         if kind in ("for", "async for", "while", "with", "try", "if"):
             self.descend(node, "body", key)
@@ -125,44 +157,40 @@ class _Rewriter:
         return rewritten
 
     def descend(self, node: Any, block: str, key: str) -> None:
-        if is_guarded(node, block):
-            setattr(node, block, self.block(getattr(node, block), f"{key}.{block}."))
+        if self.is_guarded(node, block):
+            body = self.block(getattr(node, block), f"{key}.{block}.")
+            setattr(node, block, [*self.put_back(node), *body])
+
+    def kind(self, node: ast.stmt, *, top: bool) -> Kind:
+        empty = isinstance(node, _EMPTY) and not (top and self.in_cell)
+        if isinstance(node, _DEFINITIONS) or _configures_kernel(node) or empty:
+            return "always"
+        if self.in_cell and comprehensions.value_of(node) is not None:
+            return "comprehension"
+        if has_site(node, self.names):
+            return "call"
+        return _KINDS[type(node)] if _has_boundaries(node, self.names, in_cell=self.in_cell) else "plain"
 
 
-def _kind(node: ast.stmt) -> Kind:
-    if isinstance(node, _DEFINITIONS) or _configures_kernel(node):
-        return "always"
-    if comprehensions.value_of(node) is not None:
-        return "comprehension"
-    return _KINDS[type(node)] if _has_boundaries(node) else "plain"
-
-
-def is_guarded(node: Any, block: str) -> bool:
+def is_guarded(node: Any, block: str, names: frozenset[str] = frozenset(), *, in_cell: bool = True) -> bool:
     """Whether there are boundaries between the statements of a statement's block.
 
-    A loop whose body holds no other loop is left plain, whatever comprehensions it makes.
+    A loop whose body holds no other loop, and no call of one of the `names`, is left plain, whatever comprehensions
+    it makes; those of functions are always left plain.
     """
-    inside = holds_loop if isinstance(node, _LOOP_NODES) else _has_boundaries
-    return any(inside(child) for child in getattr(node, block, ()))
+    in_cell = in_cell and not isinstance(node, _LOOP_NODES)
+    return any(_has_boundaries(child, names, in_cell=in_cell) for child in getattr(node, block, ()))
 
 
-def _has_boundaries(node: Any) -> bool:
-    if isinstance(node, _LOOP_NODES) or comprehensions.value_of(node) is not None:
+def _has_boundaries(node: Any, names: frozenset[str], *, in_cell: bool) -> bool:
+    """Whether one can be reached from here through the blocks that are descended into."""
+    if isinstance(node, _LOOP_NODES) or (in_cell and comprehensions.value_of(node) is not None):
         return True
     if isinstance(node, ast.If):
-        return is_guarded(node, "body") or is_guarded(node, "orelse")
-    return isinstance(node, _WITH_OR_TRY) and is_guarded(node, "body")
-
-
-def holds_loop(node: Any) -> bool:
-    """Whether a loop can be reached from here through the blocks that are descended into."""
-    if isinstance(node, _LOOP_NODES):
-        return True
-    if isinstance(node, ast.If):
-        return any(holds_loop(child) for child in [*node.body, *node.orelse])
+        return any(is_guarded(node, block, names, in_cell=in_cell) for block in ("body", "orelse"))
     if isinstance(node, _WITH_OR_TRY):
-        return any(holds_loop(child) for child in node.body)
-    return False
+        return is_guarded(node, "body", names, in_cell=in_cell)
+    return has_site(node, names)
 
 
 def _configures_kernel(node: ast.stmt) -> bool:
@@ -175,7 +203,7 @@ def _configures_kernel(node: ast.stmt) -> bool:
     return False
 
 
-def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int]) -> Statement:
+def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nested: bool) -> Statement:
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
@@ -190,7 +218,6 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int]) -> Stat
     else:
         header, name = ("" if kind == "try" else whole), label
     loop = kind in LOOPS
-    nested = loop and any(holds_loop(child) for child in node.body)
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
@@ -208,7 +235,8 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int]) -> Stat
         binds,
         kind == "with" and any(map(_empties, node.items)),
         eager,
-        rivals=defines and bound[node.name] > 1,
+        rivals=defines and bound.get(node.name, 0) > 1,
+        last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
     )
 
 

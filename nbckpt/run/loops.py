@@ -25,6 +25,8 @@ class Loop:
     item: Any = NOTHING
     nested: bool = False
     """Whether there are boundaries inside its body."""
+    look: Callable[[], None] = lambda: None
+    """Brings `count` and `item` up to date in the middle of an iteration."""
     gathering: Gathering | None = None
     """For the first clause of a comprehension: what that has made."""
 
@@ -77,9 +79,9 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     elif loop.gathering is not None:
         return adding(loop.gathering, _pieces(keeper, loop))
     elif type(cursor.iterator) in cursors.PLACED:
-        items = chain.from_iterable(_stretches(keeper, loop))
+        items = chain(() if current is NOTHING else (current,), chain.from_iterable(_stretches(keeper, loop)))
     else:
-        items = _innermost(keeper, loop)
+        items = _innermost(keeper, loop, current)
     if cursor.bar is not None:
         items = cursors.through_bar(cursor, items, loop.count - (current is not NOTHING))
     return items if loop.gathering is None else adding(loop.gathering, [items])
@@ -140,6 +142,12 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     iterator = loop.cursor.iterator
     clock = keeper.schedule
     begun = loop.count - (cursors.place(iterator) or 0)
+
+    def look() -> None:
+        if (place := cursors.place(iterator)) is not None:
+            loop.count, loop.item = begun + place, cursors.latest(iterator)
+
+    loop.look = look
     try:
         while left := iterator.__length_hint__():
             yield map(_second, clock.stretch(left), iterator)
@@ -150,11 +158,18 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
         keeper.left(loop)
 
 
-def _innermost(keeper: Keeper, loop: Loop) -> Iterator[Any]:
+def _innermost(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
     assert loop.cursor is not None  # noqa: S101
     flag = keeper.schedule
-    count = loop.count
+    count, item = loop.count, current
+
+    def look() -> None:
+        loop.count, loop.item = count, item
+
+    loop.look = look
     try:
+        if current is not NOTHING:
+            yield current
         for item in loop.cursor.iterator:
             count += 1
             yield item

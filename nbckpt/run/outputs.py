@@ -35,6 +35,8 @@ class Recorder:
         """What is to be shown again once the result was."""
         self._shell = shell
         self._quiet = False
+        self.swallowing = False
+        """Whether what is shown was shown before, and is in what was replayed."""
         self._undo: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -109,6 +111,8 @@ class Recorder:
         own = method in getattr(target, "__dict__", {})
 
         def listening(*args: Any, **kwargs: Any) -> Any:
+            if self.swallowing and not self._quiet and sys.exc_info()[0] is None:  # an error is shown
+                return len(args[0]) if method == "write" else None
             # a terminal's display is a print: what is heard once must not be heard again underneath
             with self.paused():
                 result = original(*args, **kwargs)

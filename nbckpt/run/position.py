@@ -13,7 +13,8 @@ from typing import Any, Literal
 from ..errors import CellChangedError
 from ..settings import OnChange
 
-Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "comprehension"]
+Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "try", "call", "comprehension"]
+Where = Literal["before", "top", "call", "end"]
 
 LOOPS = ("for", "async for", "while")
 
@@ -41,6 +42,8 @@ class Statement:
     """For a `with`: whether entering it opens a file for writing, which empties it."""
     eager: tuple[str, ...] = ()
     """For a function or class: the names that defining it reads."""
+    last: int = 0
+    """Its last line; for a loop, that of the only statement of its body, if there is but one."""
     gathers: str = ""
     """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
     rivals: bool = False
@@ -49,22 +52,25 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A boundary: before a statement, at the top of a loop's next iteration, or the end of the cell.
+    """A boundary: before a statement, at the top of a loop's next iteration, in a call inside of a statement (where
+    the position in what is called says the rest), or the end of the cell.
 
     `turns` says for each loop around it how many iterations were begun (at a loop's own top: completed) and,
     where known, of how many; `taken` which way each `if` around it went.
     """
 
-    where: Literal["before", "top", "end"]
+    where: Where
     key: str = ""
     turns: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     taken: Mapping[str, bool] = field(default_factory=dict)
+    site: int = -1
+    """For a statement in progress: which of its calls is."""
 
     @property
     def entered(self) -> list[str]:
         """The statements that are in progress, outermost first."""
         around = ancestors(self.key) if self.key else []
-        return [*around, self.key] if self.where == "top" else around
+        return [*around, self.key] if self.where in ("top", "call") else around
 
     def completed(self, loop: str) -> int:
         """How many iterations of a loop around this position are done."""
@@ -77,12 +83,13 @@ class Position:
         return f"{name} {self.completed(loop)}" + (f" of {total}" if total is not None else "")
 
     def to_json(self) -> dict[str, Any]:
-        return {"where": self.where, "key": self.key, "turns": dict(self.turns), "taken": dict(self.taken)}
+        around = {"turns": dict(self.turns), "taken": dict(self.taken)}
+        return {"where": self.where, "key": self.key, **around, "site": self.site}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Position:
         turns = {key: (count, total) for key, (count, total) in data["turns"].items()}
-        return cls(data["where"], data["key"], turns, data["taken"])
+        return cls(data["where"], data["key"], turns, data["taken"], data.get("site", -1))
 
 
 def ancestors(key: str) -> list[str]:
@@ -115,6 +122,11 @@ class Plan:
         """The statements of one block, in order."""
         return [statement for key, statement in self.statements.items() if block_of(key) == block]
 
+    def has_loop_inside(self, key: str) -> bool:
+        """Whether a loop's body has a loop of its own."""
+        inside = (f"{key}.body.", f"{key}.comp.")
+        return any(name.startswith(inside) and one.kind in LOOPS for name, one in self.statements.items())
+
     def comes_after(self, key: str, other: str) -> bool:
         """Whether a statement stands after another one, which may be the end (`""`)."""
         order = list(self.statements)
@@ -132,8 +144,8 @@ class Plan:
 
     def same_as(self, other: Plan) -> bool:
         """Whether two plans are of the same code."""
-        mine, theirs = self.siblings(""), other.siblings("")
-        return [statement.whole for statement in mine] == [statement.whole for statement in theirs]
+        mine, theirs = ([(one.key, one.kind, one.whole) for one in plan.statements.values()] for plan in (self, other))
+        return mine == theirs
 
     def describe(self, position: Position) -> str:
         """Say where a position is: `epoch 57 of 100, batch 3 of 40`, or the line it stands before."""
@@ -162,8 +174,10 @@ class Match:
     notices: tuple[str, ...]
 
 
-def match(saved: Plan, now: Plan, position: Position, on_change: OnChange, sources: tuple[str, str]) -> Match:
-    """Find a saved position in today's cell, which may have been edited.
+def match(
+    saved: Plan, now: Plan, position: Position, on_change: OnChange, sources: tuple[str, str], subject: str = "the cell"
+) -> Match:
+    """Find a saved position in today's code, which may have been edited.
 
     What was not reached may change freely, and so may the body of a loop in progress. What had completed
     may not, except for imports and definitions, which run again.
@@ -173,7 +187,7 @@ def match(saved: Plan, now: Plan, position: Position, on_change: OnChange, sourc
     """
     if saved.same_as(now):
         return Match(position, {key: key for key in position.entered}, frozenset(), ())
-    finder = _Finder(saved, now, position, on_change, sources)
+    finder = _Finder(saved, now, position, on_change, sources, subject)
     if on_change == "error":
         raise finder.changed("it was edited")
     return finder.find()
@@ -181,9 +195,15 @@ def match(saved: Plan, now: Plan, position: Position, on_change: OnChange, sourc
 
 class _Finder:
     def __init__(
-        self, saved: Plan, now: Plan, position: Position, on_change: OnChange, sources: tuple[str, str]
+        self,
+        saved: Plan,
+        now: Plan,
+        position: Position,
+        on_change: OnChange,
+        sources: tuple[str, str],
+        subject: str,
     ) -> None:
-        self.saved, self.now, self.position = saved, now, position
+        self.saved, self.now, self.position, self.subject = saved, now, position, subject
         self.forced = on_change == "resume"
         self.sources = sources
         self.renamed: dict[str, str] = {}
@@ -214,7 +234,7 @@ class _Finder:
                 raise self.changed(f"the rest of the block at line {self.saved[key].line} is gone")
             place = Position("before", following) if following else Position("end")
         else:
-            place = Position("top", self.renamed[key])
+            place = replace(self.position, key=self.renamed[key])
         place = replace(
             place,
             turns={self.renamed[old]: turn for old, turn in self.position.turns.items()},
@@ -237,7 +257,7 @@ class _Finder:
             if old.kind in ("for", "async for"):
                 self.extended.add(new.key)
                 return new.key
-            if self.forced and old.kind != "comprehension":
+            if self.forced and old.kind not in ("call", "comprehension"):
                 return new.key
         raise self.changed(f"line {old.line} was in progress: {old.code}")
 
@@ -279,7 +299,7 @@ class _Finder:
             self.sources[0].splitlines(), self.sources[1].splitlines(), "saved", "now", lineterm="", n=1
         )
         return CellChangedError(
-            f"the cell is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
+            f"{self.subject} is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
             "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
             + "\n".join(diff)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from ..settings import Every
 
@@ -32,6 +33,8 @@ class Schedule:
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
         self._stopped = threading.Event()
+        self.missed: Callable[[], None] = lambda: None
+        """Called by the thread that reads the clock when no boundary has answered its last call."""
 
     def start(self) -> None:
         """Begin to watch the clock."""
@@ -83,6 +86,8 @@ class Schedule:
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._pause()):
+            if self.due and self.every.iterations is None:
+                self.missed()
             self._raise()
 
     def _pause(self) -> float:

@@ -13,13 +13,13 @@ _PURE_CALLS = frozenset("range len".split())
 
 
 def run() -> ast.expr:
-    """The run, as the rewritten code finds it."""
+    """A cell's frame, as the rewritten code finds it."""
     return ast.Name(RUN, ast.Load())
 
 
-def call(method: str, *args: ast.expr) -> ast.expr:
-    """Call a method of the run; a dotted one, of a part of it."""
-    called = run()
+def call(method: str, *args: ast.expr, frame: str = RUN) -> ast.expr:
+    """Call a method of the code's frame; a dotted one, of a part of it."""
+    called: ast.expr = ast.Name(frame, ast.Load())
     for name in method.split("."):
         called = ast.Attribute(called, name, ast.Load())
     return ast.Call(called, list(args), [])
@@ -34,12 +34,13 @@ def at(node: Any, place: ast.AST) -> Any:
     return node
 
 
-def iterated(key: str, iterable: ast.expr, *, asynchronous: bool) -> Any:
+def iterated(key: str, iterable: ast.expr, *, asynchronous: bool, frame: str = RUN) -> Any:
     """What a loop goes over: its iterable, or on the way back the items that are left of it."""
     enters = "enters" if _is_pure(iterable) else "enters_drawing"
     again, loop = ("async_again", "async_loop") if asynchronous else ("again", "loop")
     name = ast.Constant(key)
-    return at(ast.IfExp(call(enters, name), call(again, name), call(loop, name, iterable)), iterable)
+    left = call(again, name, frame=frame)
+    return at(ast.IfExp(call(enters, name, frame=frame), left, call(loop, name, iterable, frame=frame)), iterable)
 
 
 def fingerprint(*nodes: ast.AST | None) -> str:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,18 @@ class Verification:
         """Whether one is still to be made."""
         return self._first or self._inside
 
-    def is_due(self, position: Position) -> bool:
-        """Whether a snapshot at a boundary is to be made for it and verified."""
-        return self._first or (self._inside and any(count for count, _ in position.turns.values()))
+    def is_due(self, positions: Sequence[Position]) -> bool:
+        """Whether a snapshot at a boundary, in the cell and in what it called, is to be made for it and verified."""
+        return self._first or (self._inside and any(map(_is_inside, positions)))
 
-    def done(self, position: Position) -> None:
+    def done(self, positions: Sequence[Position]) -> None:
         """Take note that a snapshot at a boundary was verified."""
         self._first = False
-        self._inside = self._inside and not any(count for count, _ in position.turns.values())
+        self._inside = self._inside and not any(map(_is_inside, positions))
+
+
+def _is_inside(position: Position) -> bool:
+    return any(count for count, _ in position.turns.values())
 
 
 def verify(name: str, store: str, seq: int, state: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -156,5 +160,5 @@ def _load(given: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]
     return {name: root[name] for name in KEPT}
 
 
-KEPT = ("variables", "loops", "attributes", "moment")
+KEPT = ("variables", "locals", "loops", "attributes", "moment")
 """What of a snapshot's graph is compared; the rest is nbckpt's own."""

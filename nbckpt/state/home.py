@@ -7,6 +7,7 @@ so that `isinstance` holds and an edited method takes effect, and the saved one 
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 import sys
@@ -123,6 +124,17 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
     return found
 
 
+def is_inner(function: types.FunctionType) -> bool:
+    """Whether a function belongs to a module, under no name by which it could be found there."""
+    module = sys.modules.get(function.__module__ or "")
+    return (
+        module is not None
+        and vars(module) is function.__globals__
+        and _resolve(vars(module), function.__qualname__) is not function
+        and "<" in function.__qualname__
+    )
+
+
 def is_definition(thing: Any) -> bool:
     """Whether this function or class can be found in the notebook under its own name."""
     if getattr(thing, "__module__", None) != "__main__":
@@ -177,9 +189,12 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
     return made
 
 
-def make_function(code: types.CodeType, name: str, cells: tuple[types.CellType, ...]) -> types.FunctionType:
-    """A function of the notebook that has no name there; its globals are the namespace itself."""
-    return types.FunctionType(code, _home.get().namespace, name, None, cells)
+def make_function(
+    code: types.CodeType, name: str, cells: tuple[types.CellType, ...], module: str | None = None
+) -> types.FunctionType:
+    """A function of the notebook, or of a module, that has no name there; its globals are the namespace itself."""
+    namespace = _home.get().namespace if module is None else vars(importlib.import_module(module))
+    return types.FunctionType(code, namespace, name, None, cells)
 
 
 def fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
@@ -190,3 +205,9 @@ def fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
     for name, value in state["attributes"].items():
         setattr(function, name, value)
     function.__dict__.update(state["dict"])
+
+
+def fill_cell(cell: types.CellType, contents: tuple[Any]) -> None:
+    """Give a closure's cell, that is known for itself, what it holds."""
+    if contents[0] is not NOTHING:
+        cell.cell_contents = contents[0]

@@ -18,8 +18,9 @@ from ..errors import UnpicklableError
 from . import pickling
 from .home import Home, Stored, load
 
-KINDS = ("variables", "definitions", "unchanged", "loops", "attributes", "moment")
-"""Kinds of units; those of `moment` are the result, the surroundings and the random state."""
+KINDS = ("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment")
+"""Kinds of units; those of `locals` and `calls` are of functions in progress, by what they are called in messages and
+by their depth; those of `moment` are the result, the surroundings and the random state."""
 Key = tuple[str, str]
 """Names a unit: its kind and its name."""
 Root = dict[str, dict[str, Any]]

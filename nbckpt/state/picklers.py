@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import cloudpickle
 
 from . import adapters, caches
-from .home import NOTHING, definition, fill_function, is_definition, make_class, make_function
+from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
 """Buffers of at least this many bytes leave the pickle stream."""
@@ -86,6 +86,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is types.CellType and id(thing) in self._cells:
             # its contents follow with the function that it belongs to, which they may refer to
             return types.CellType, ()
+        if kind is types.CellType:
+            return types.CellType, (), (contents(thing),), None, None, fill_cell
         return self._reduce_by_rule(thing)
 
     def _reduce_by_rule(self, thing: Any) -> Any:
@@ -117,6 +119,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._cells.update(map(id, thing.__closure__ or ()))
             self._code_as_data.add(id(thing))
             return reduce_function(thing)
+        if isinstance(thing, types.FunctionType) and is_inner(thing):
+            self._cells.update(map(id, thing.__closure__ or ()))
+            self._code_as_data.add(id(thing))
+            return reduce_function(thing, thing.__module__)
         if isinstance(thing, caches.CACHED):
             # with a definition's code goes an empty cache: what it holds is the definition's state
             held = None if self._by_value else caches.contents(thing)
@@ -191,8 +197,8 @@ def _callback(take: Take | None) -> Callable[[pickle.PickleBuffer], bool] | None
     return keep
 
 
-def reduce_function(function: types.FunctionType) -> Any:
-    """What a function of the notebook without a name there is made of."""
+def reduce_function(function: types.FunctionType, module: str | None = None) -> Any:
+    """What a function without a name is made of: one of the notebook, or of a module."""
     cells = function.__closure__ or ()
     state = {
         "cells": [(cell, contents(cell)) for cell in cells],
@@ -209,7 +215,7 @@ def reduce_function(function: types.FunctionType) -> Any:
         },
         "dict": function.__dict__,
     }
-    made = (function.__code__, function.__name__, cells)
+    made = (function.__code__, function.__name__, cells, module)
     return make_function, made, state, None, None, fill_function
 
 

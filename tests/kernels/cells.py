@@ -14,6 +14,29 @@ history = [model]
 """
 
 CELLS = {
+    "recursion in a function": (
+        """
+import gate, nbckpt, random
+random.seed(1)
+steps = []
+@nbckpt.resumable
+def descend(depth, path):
+    found = []
+    for k in range(2):
+        path.append((depth, k))
+        gate.hold((depth, k, len(path)))
+        steps.append(random.random())
+        if depth:
+            found += descend(depth - 1, path)
+        found.append((depth, k))
+    return found
+path = []
+found = descend(2, path)
+print(found)
+(path, steps)
+""",
+        (0, 1, 11),
+    ),
     "nested loops with random numbers": (
         """
 import gate, random

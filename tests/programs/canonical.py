@@ -17,6 +17,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nbckpt.run.resumable import MARK
+
 _LEAVES = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
 _VALUES = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "uuid", "zoneinfo"}
 """Modules whose objects cannot change: who shares one means nothing."""
@@ -164,7 +166,8 @@ class _Walk:
             [self.form(cell) for cell in function.__closure__ or ()],
             self.form(function.__defaults__),
             self.form(function.__kwdefaults__),
-            [(name, self.form(value)) for name, value in sorted(function.__dict__.items())],
+            # but for where the source of a resumable function is
+            [(name, self.form(value)) for name, value in sorted(function.__dict__.items()) if name != MARK],
         )
 
     def _cell(self, cell: types.CellType) -> Any:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import CellChangedError, OptionError
-from ...run.checkpoint import Run
+from ...run.checkpoint import Layer, Place, Run
+from ...run.loops import Loop
 from ...run.position import Position
 from ...settings import Settings
 from ...state.namespace import Selection
@@ -56,7 +57,7 @@ class Session(Run):
         super().__init__(name, settings, {}, nothing, reporter, home=vars(sys.modules["__main__"]))
         self.library = library
         self._gather: Gather = dict
-        self._where = ""
+        self.training = Training(library)
         self.finished = False
         """Whether the snapshot that was found is that of a training which had come to its end."""
 
@@ -85,8 +86,8 @@ class Session(Run):
 
     def go_on(self) -> None:
         """The library has its state back: put back the random state, and say that the training goes on."""
-        position = Position.from_json(self._saved().description["position"])
-        self.arrive(position)
+        position = Position.from_json(self.loaded.description["position"])
+        self.arrive([(self.training, position)])
         self.attributes.clear()
 
     def step(self, gather: Gather, progress: Callable[[], str] | str) -> bool:
@@ -97,7 +98,7 @@ class Session(Run):
         """A step has ended: say whether a snapshot is due."""
         if not self.schedule.due:
             return False
-        self._where = self.status.progress = progress if isinstance(progress, str) else progress()
+        self.training.where = self.status.progress = progress if isinstance(progress, str) else progress()
         if self.schedule.wants_snapshot(turn=True) and not self.fenced:
             return True
         self.tell("progress")
@@ -108,7 +109,7 @@ class Session(Run):
         if self.status.state == "restored":  # it had ended, and is being trained further
             self.status.state = "running"
         self._gather = gather
-        return self.save(_HERE)
+        return self.save([(self.training, _HERE)])
 
     def ask(self) -> None:
         """Want a snapshot at the end of the next step, whatever the time."""
@@ -116,28 +117,57 @@ class Session(Run):
 
     def complete(self, gather: Gather) -> None:
         """The training has come to its end: save what it came to."""
-        self._gather, self._where = gather, "the end"
+        self._gather, self.training.where = gather, "the end"
         self.finish()
 
-    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - there are no variables
-        return frozenset()
-
-    def progress(self, position: Position) -> str:
-        return "the end" if position.where == "end" else self._where
-
-    def loop_name(self, key: str) -> str:  # noqa: ARG002 - the loop is the library's
-        return f"{self.library}'s loop"
+    @property
+    def outermost(self) -> Layer:
+        return self.training
 
     def plan_json(self) -> dict[str, Any]:
         return {"library": self.library}
 
-    def _capture(self, position: Position, *, finished: bool) -> Any:
+    def _capture(self, place: Place, *, finished: bool) -> Any:
         # here, and not where it is asked for: a library that fails to give its state must not end the training
         self.attributes.update(self._gather())
         try:
-            return super()._capture(position, finished=finished)
+            return super()._capture(place, finished=finished)
         finally:
             self.attributes.clear()
+
+
+class Training:
+    """The library's loop, which the run cannot look into."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.where = ""
+        self.loops: dict[str, Loop] = {}
+        self.way: Any = None
+
+    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - there are no variables
+        """The names that must be saved."""
+        return frozenset()
+
+    def progress(self, position: Position) -> str:
+        """Say where it is, as the callback says."""
+        return "the end" if position.where == "end" else self.where
+
+    def loop_name(self, key: str) -> str:  # noqa: ARG002 - there is one
+        """How a person knows it."""
+        return f"{self.library}'s loop"
+
+    def variables(self, place: Place) -> dict[str, Any]:  # noqa: ARG002
+        """The variables that no namespace has."""
+        return {}
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot has to keep of code that was called."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares such code with."""
+        return {}
 
 
 def _shell() -> Any:

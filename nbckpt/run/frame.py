@@ -1,0 +1,395 @@
+"""One piece of rewritten code in execution: what that code calls, on its way through and on its way back in.
+
+On the way back the code is run from its top. Statements that had completed are skipped, imports and definitions
+run again, and each statement that was in progress is entered as it was; where the saved boundary is reached, the
+run *arrives*, and from there on it is an ordinary run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from ..errors import RestoreError
+from ..state import randomness
+from ..state.home import NOTHING
+from . import comprehensions, cursors
+from .checkpoint import Layer, Place, Run
+from .cursors import Cursor
+from .gathering import Comprehensions
+from .loops import AsyncTurns, Loop, adding, turns
+from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
+
+_PACKAGE = str(Path(__file__).parent.parent)
+
+
+class Frame:
+    """The execution of the code whose statements `plan` names: a cell's.
+
+    `way` is the way back to the saved boundary, until it is reached.
+    """
+
+    subject = ""
+    """What a person calls such code."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+        self.schedule = run.schedule
+        self.loops: dict[str, Loop] = {}
+        self.way: Resume | None = None
+        self.ways: dict[str, bool] = {}
+        """Which way each `if` went last."""
+        self.current = ""
+        """The statement in progress."""
+        self.inner: Any = None
+        """The loops in progress in what that statement calls."""
+        self.values: dict[int, Any] = {}
+        """What the parts of the statement in progress have evaluated to, before a call in it."""
+        self.found: set[int] = set()
+        """Those that were merely looked up."""
+        self.comprehensions = Comprehensions(self.loops)
+        self._random_before: dict[str, dict[str, Any]] = {}
+        self._sound: set[str] = set()
+        """The loops that went over what pickles last time, so that nothing has to be known for a replay."""
+
+    # -- statements ------------------------------------------------------------------------------------------
+
+    def step(self, key: str) -> bool:
+        """Stand before a statement; return whether to execute it."""
+        self.current = key
+        if self.way is not None:
+            return self._approach(self.way, key)
+        if key in self.loops:
+            del self.loops[key]
+        if self.values:
+            self.values = {}
+        if self.schedule.due:
+            self.boundary("before", key, turn=False)
+        return True
+
+    def _approach(self, way: Resume, key: str) -> bool:
+        statement = self.plan[key]
+        needed = key in way.entered or way.is_before(key)
+        self.make_ready(way, statement, needed=needed)
+        if way.is_before(key):
+            self.arrive()
+            return True
+        if key in way.entered:
+            if way.is_inside(key):
+                self.run.watch()
+            return True
+        if self.plan.comes_after(key, way.position.key):
+            raise RestoreError(
+                f"{self.subject} took another way than before and missed line "
+                f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
+            )
+        if statement.kind != "always" or not self.runs_again(way, statement):
+            return False
+        way.rebound |= set(statement.binds)
+        return True
+
+    def runs_again(self, way: Resume, statement: Statement) -> bool:
+        """Whether to run a definition again, or to leave what came back with the snapshot, which may refer to it."""
+        return bool(statement.binds) and statement.whole not in way.known
+
+    def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
+        """See to it that the saved objects are in place before a statement that may need them."""
+
+    def arrive(self) -> None:
+        """Stand at the saved boundary: put everything back."""
+        place = self.place(self.way_back().position)
+        ways = []
+        for layer, _ in place:
+            ways.append(layer.way)
+            layer.way = None
+        outermost: Any = place[0][0]
+        outermost.arrived([(layer, way.position) for (layer, _), way in zip(place, ways, strict=True)], ways[0])
+
+    def way_back(self) -> Resume:
+        """The way back that this frame is on."""
+        assert self.way is not None  # noqa: S101
+        return self.way
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def enters(self, key: str) -> bool:
+        """Whether this is the way back into a statement, whose header is then not evaluated again."""
+        if self.way is None or key not in self.way.entered:
+            return False
+        if self.plan[key].kind not in LOOPS:
+            return True
+        return self._record(key)["kind"] == "iterator" and key not in self.way.match.extended
+
+    def enters_drawing(self, key: str) -> bool:
+        """The same for a header that may draw random numbers: what they were before is kept for a replay."""
+        if self.enters(key):
+            return True
+        if self.way is None and key in self._sound:
+            return False
+        if self.way is not None and key in self.way.entered:
+            self._before_replay(self.way, self._record(key))
+        else:
+            held = randomness.capture_held(self.holders())
+            self._random_before[key] = {"global": randomness.capture(), "held": held}
+        return False
+
+    def branch(self, key: str, way: bool) -> bool:  # noqa: FBT001 - the value of a condition
+        """Remember which way an `if` goes."""
+        self.ways[key] = way
+        return way
+
+    def taken(self, key: str) -> bool:
+        """The way that an `if` went."""
+        assert self.way is not None  # noqa: S101
+        return self.branch(key, self.way.position.taken[key])
+
+    def turn(self, key: str) -> bool:
+        """Stand at the top of a `while` loop; return True to enter an iteration that had begun."""
+        loop = self.loops.get(key)
+        if loop is None:
+            loop = self.loops[key] = self._begun(key)
+        if self.way is not None:
+            loop.count = self._record(key)["count"]
+            if not self.way.is_top(key):
+                return True
+            self.arrive()
+        elif self.schedule.due:
+            self.top(loop)
+        loop.count += 1
+        return False
+
+    @property
+    def returning(self) -> bool:
+        """Whether this is the way back to the saved boundary."""
+        return self.way is not None
+
+    def loop(self, key: str, iterable: Any) -> Iterator[Any]:
+        """The items of a `for` loop whose header was evaluated."""
+        loop = self._begun(key)
+        if self.way is None:
+            loop.cursor = cursors.open_cursor(iterable, self._random_before.pop(key, None))
+            if loop.cursor.kind == "iterator":
+                self._sound.add(key)
+            return self._go(loop)
+        record = self._record(key)
+        if key in self.way.match.extended:
+            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
+        line = self.plan[key].line
+        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.run.trusting))
+
+    def again(self, key: str) -> Iterator[Any]:
+        """The items left of a `for` loop whose iterator came back."""
+        return self._go_on(self._begun(key), cursors.reopen(self._record(key)))
+
+    def _begun(self, key: str) -> Loop:
+        statement = self.plan[key]
+        gathering = self.comprehensions.begin(key, statement.gathers) if statement.gathers else None
+        return Loop(key, nested=statement.nested, gathering=gathering)
+
+    def _go(self, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
+        self.loops[loop.key] = loop
+        return turns(self, loop, current)
+
+    def _go_on(self, loop: Loop, cursor: Cursor) -> Iterator[Any]:
+        return self._go(loop, self._entered(loop, cursor))
+
+    def _entered(self, loop: Loop, cursor: Cursor) -> Any:
+        """Take a loop up again; return its current item if an iteration had begun."""
+        assert self.way is not None  # noqa: S101
+        if cursor.notice:
+            self.run.status.notice(cursor.notice)
+        if cursor.kind != "iterator":
+            self._after_replay(self.way, loop.key)
+        record = self._record(loop.key)
+        loop.cursor, loop.count = cursor, record["count"]
+        if loop.gathering is not None:
+            loop.gathering.put_back(record)
+        self.loops[loop.key] = loop
+        if not self.way.is_top(loop.key):
+            return cursors.current_item(record, cursor)
+        self.arrive()
+        return NOTHING
+
+    def async_loop(self, key: str, iterable: Any) -> Any:
+        """The items of an `async for` loop whose header was evaluated."""
+        loop = self.loops[key] = self._begun(key)
+        if self.way is None:
+            loop.cursor = cursors.open_async_cursor(iterable, self._random_before.pop(key, None))
+            return self._async_turns(loop)
+        record, line = self._record(key), self.plan[key].line
+
+        async def prepare() -> Any:
+            cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.run.trusting)
+            return self._entered(loop, cursor)
+
+        return self._async_turns(loop, prepare)
+
+    def async_again(self, key: str) -> Any:
+        """The items left of an `async for` loop whose iterator came back."""
+        loop = self.loops[key] = self._begun(key)
+        current = self._entered(loop, cursors.reopen(self._record(key)))
+
+        async def prepare() -> Any:
+            return current
+
+        return self._async_turns(loop, prepare)
+
+    def _async_turns(self, loop: Loop, prepare: Callable[[], Awaitable[Any]] | None = None) -> Any:
+        items = AsyncTurns(self, loop, prepare)
+        return items if loop.gathering is None else adding(loop.gathering, [items])
+
+    # -- replays ---------------------------------------------------------------------------------------------
+
+    def _before_replay(self, way: Resume, record: dict[str, Any]) -> None:
+        """Put random state back to what it was when the loop began; note what drawing might change."""
+        if not (before := record.get("random")):
+            return
+        way.held = randomness.capture_held(self.holders())
+        way.digests = self.run.variable_digests()
+        randomness.restore(before["global"])
+        randomness.restore_held(self.holders(), before["held"])
+
+    def _after_replay(self, way: Resume, key: str) -> None:
+        """Undo what drawing the finished items again did to the variables."""
+        if not way.digests:
+            return
+        randomness.restore_held(self.holders(), way.held)
+        now = self.run.variable_digests()
+        if changed := [name for name in now if now[name] != way.digests[name]]:
+            self.redo(key, changed)
+
+    def holders(self) -> dict[str, Any]:
+        """The variables that may hold generators of random numbers."""
+        return self.run.selection.held(self.run.namespace)
+
+    def redo(self, key: str, changed: Sequence[str]) -> None:
+        """Undo what the replay of a loop has changed."""
+        raise NotImplementedError
+
+    def _record(self, key: str) -> dict[str, Any]:
+        assert self.way is not None  # noqa: S101
+        record: dict[str, Any] = self.saved()["loops"][self.way.saved_key(key)]
+        return record
+
+    def saved(self) -> Mapping[str, Any]:
+        """What the snapshot has of this frame."""
+        return self.run.root
+
+    # -- position --------------------------------------------------------------------------------------------
+
+    def top(self, loop: Loop) -> None:
+        """Stand at a boundary: an iteration has ended."""
+        self.boundary("top", loop.key, turn=not (loop.nested and self.plan.has_loop_inside(loop.key)))
+
+    def boundary(self, where: Where, key: str, *, turn: bool) -> None:
+        """Stand at a boundary that somebody asked for."""
+        self.run.boundary(self.place(self.position(where, key)), turn=turn)
+
+    def is_inside(self, key: str, line: int) -> bool:
+        """Whether a line belongs to a statement that would be run again as a whole, or to the body of such a loop."""
+        if key not in self.plan.statements:
+            return False
+        statement = self.plan[key]
+        if statement.kind in LOOPS:
+            return not statement.nested and key in self.loops and statement.line <= line <= statement.last
+        return statement.kind in ("plain", "call") and statement.line <= line <= statement.last
+
+    def place(self, position: Position) -> list[tuple[Layer, Position]]:
+        """The position in this frame and in those around it, outermost first."""
+        return [(self, position)]
+
+    def left(self, loop: Loop) -> None:
+        """Forget a loop that was left, so that what it went over can be freed."""
+        if self.loops.get(loop.key) is loop:
+            del self.loops[loop.key]
+        self.run.left(loop)
+
+    def variables(self, place: Place) -> dict[str, Any]:  # noqa: ARG002
+        """The variables that no namespace has."""
+        return {}
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot has to keep of code that was called, besides loops and variables."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares such code with."""
+        return {}
+
+    def loop_name(self, key: str) -> str:
+        statement = self.plan[key]
+        return f"the {loop_word(statement)} at line {statement.line}"
+
+    def position(self, where: Where, key: str, site: int = -1) -> Position:
+        around = ancestors(key)
+        entered = [*around, key] if where in ("top", "call") else around
+        if where == "call" and key in self.loops:
+            self.loops[key].look()
+        turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
+        return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways}, site)
+
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the code from a position on may read."""
+        raise NotImplementedError
+
+    def goes_on(self, key: str) -> bool:
+        """Whether a loop is sure to have another iteration."""
+        loop = self.loops.get(key)
+        return loop is not None and loop.total is not None and loop.count < loop.total
+
+    def progress(self, position: Position) -> str:
+        """Say where a position is."""
+        return self.plan.describe(position)
+
+
+class Resume:
+    """The way back to a saved boundary."""
+
+    def __init__(self, found: Match, saved: Plan) -> None:
+        self.match = found
+        self.known = {statement.whole for statement in saved.statements.values()}
+        """Fingerprints of the saved code's statements."""
+        self.position = found.position
+        self.entered = found.position.entered
+        self.built = False
+        """Whether the saved objects are in place."""
+        self.rebound: set[str] = set()
+        """Names of definitions that ran again."""
+        self.held: dict[tuple[str, ...], Any] = {}
+        self.digests: dict[str, str | None] = {}
+        self._saved_keys = {now: saved for saved, now in found.renamed.items()}
+
+    def is_before(self, key: str) -> bool:
+        return self.position.where == "before" and self.position.key == key
+
+    def is_inside(self, key: str) -> bool:
+        """Whether a statement is run again, for the loop in a function that it calls."""
+        position = self.position
+        return position.where == "call" and position.key == key and position.site == -1
+
+    def is_top(self, key: str) -> bool:
+        return self.position.where == "top" and self.position.key == key
+
+    def saved_key(self, key: str) -> str:
+        return self._saved_keys[key]
+
+    def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
+        """Whether a definition can only be made from saved values."""
+        return not read.isdisjoint(saved)
+
+
+def without_ours(error: BaseException) -> None:
+    """Take nbckpt's own frames out of the traceback of an exception that passes."""
+    at = error.__traceback__
+    while at is not None:
+        while at.tb_next is not None and _is_ours(at.tb_next.tb_frame.f_code):
+            at.tb_next = at.tb_next.tb_next
+        at = at.tb_next
+
+
+def _is_ours(code: CodeType) -> bool:
+    if code.co_name == "<listcomp>" and comprehensions.STRETCH in code.co_varnames:
+        return True  # around the user's own
+    return code.co_filename.startswith(_PACKAGE)

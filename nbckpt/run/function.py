@@ -1,0 +1,337 @@
+"""A resumable function's execution: its frame, which knows its caller's, and its local variables."""
+
+from __future__ import annotations
+
+import operator
+import sys
+import types
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CellChangedError, RestoreError
+from ..state.namespace import names_of_definitions
+from .frame import Frame, Resume, without_ours
+from .position import Plan, Position, match
+from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
+
+if TYPE_CHECKING:
+    from .checkpoint import Layer, Place, Run
+
+
+class Caller(Frame):
+    """A frame that may call resumable functions."""
+
+    label = ""
+    """What the names of its local variables begin with, in a snapshot and in messages."""
+    depth = 0
+    levels: Mapping[str, int] = {}
+    """How many functions of each name are in progress up to here."""
+    operators = operator
+
+    def enters_call(self, key: str, site: int) -> bool:
+        """Whether this is the way back into a call."""
+        position = None if self.way is None else self.way.position
+        return position is not None and (position.where, position.key, position.site) == ("call", key, site)
+
+    def again_call(self, key: str, site: int) -> types.FunctionType:
+        """The function that was in progress there."""
+        return reenter(self, key, site)
+
+    def at(self, key: str, site: int, called: Any, awaited: bool) -> Any:  # noqa: FBT001
+        """What to call instead of what the code calls."""
+        return enter(self, key, site, called, awaited=awaited)
+
+    # -- what a statement had evaluated before a call ---------------------------------------------------------
+
+    def keep(self, number: int, value: Any) -> Any:
+        """Keep what a part of the statement has evaluated to."""
+        self.values[number] = value
+        self.found.discard(number)
+        return value
+
+    def keep_found(self, number: int, value: Any) -> Any:
+        """The same for what was merely looked up, and can be again if it cannot be saved."""
+        self.values[number] = value
+        self.found.add(number)
+        return value
+
+    def keeps(self, key: str, number: int) -> bool:
+        """Whether it had been evaluated by the saved boundary, and is kept."""
+        if self.way is None or self.way.position.where != "call" or self.way.position.key != key:
+            return False
+        if not self.values:
+            kept = {name: value for name, value in self.run.root["locals"].items() if name.startswith(f"{self.label}<")}
+            self.values = {_number(name): value for name, value in kept.items()}
+            self.found = {_number(name) for name in kept if name.endswith("?>")}
+        return number in self.values
+
+    def keeps_any(self, number: int) -> bool:
+        """Whether it is kept in the statement that is being executed."""
+        return number in self.values
+
+    def kept(self, number: int) -> Any:
+        return self.values[number]
+
+    def _kept(self, number: int) -> str:
+        """What it is called in a snapshot."""
+        return f"{self.label}<{number}{'?' if number in self.found else ''}>"
+
+    # -- what a snapshot has of it ----------------------------------------------------------------------------
+
+    def variables(self, place: Place) -> dict[str, Any]:
+        """The local variables of functions in progress, and what their statements keep, by their labels."""
+        frames = [layer for layer, _ in place if isinstance(layer, FunctionFrame)]
+        found = {
+            frame.label + name: value
+            for frame, own in zip(frames, locals_of(frames), strict=True)
+            for name, value in own.items()
+        }
+        for layer, position in place:
+            if isinstance(layer, Caller) and position.where == "call":
+                found |= {layer._kept(number): value for number, value in layer.values.items()}  # noqa: SLF001
+        return found
+
+    def kept_names(self, position: Position) -> frozenset[str]:
+        """The names of kept values that are needed: those that cannot be looked up again."""
+        if position.where != "call":
+            return frozenset()
+        return frozenset(map(self._kept, self.values.keys() - self.found))
+
+    def place(self, position: Position) -> list[tuple[Layer, Position]]:
+        """The position in this frame and those in its callers, outermost first."""
+        found: list[tuple[Layer, Position]] = [(self, position)]
+        frame: Any = self
+        while isinstance(frame, FunctionFrame):
+            found.append((frame.caller, frame.caller.position("call", frame.key, frame.site)))
+            frame = frame.caller
+        return found[::-1]
+
+
+class FunctionFrame(Caller):
+    """The execution of a resumable function that was called from a statement of another frame's.
+
+    That one is `caller`; `key` and `site` say which call of which statement it was.
+    """
+
+    def __init__(
+        self, caller: Caller, key: str, site: int, function: types.FunctionType, code: Rewritten, *, again: bool = False
+    ) -> None:
+        super().__init__(caller.run, code.plan)
+        self.caller, self.key, self.site = caller, key, site
+        self.function, self.rewritten = function, code
+        self.code = code.reentry if again else code.entry
+        self.depth = caller.depth + 1
+        before = caller.levels.get(code.source.name, 0)
+        self.levels = {**caller.levels, code.source.name: before + 1}
+        self.subject = f"{code.source.name}()"
+        self.label = self.subject + (f"[{before + 1}]." if before else ".")
+        self.cells: dict[str, types.CellType] = {}
+        self.contents: dict[str, Any] = {}
+        """What the variables that it shares with other functions were, on the way back in."""
+
+    def callable(self) -> types.FunctionType:
+        """What to call: the function's rewritten code with its own closure, globals and defaults."""
+        function = self.function
+        known = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells = {**known, **self.cells, FRAME: types.CellType(self)}
+        closure = tuple(cells[name] for name in self.code.co_freevars)
+        made = types.FunctionType(self.code, function.__globals__, function.__name__, function.__defaults__, closure)
+        made.__kwdefaults__ = function.__kwdefaults__
+        made.__qualname__ = function.__qualname__
+        return made
+
+    # -- what the rewritten function calls ---------------------------------------------------------------------
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            without_ours(error)
+        elif self.way is not None:
+            raise RestoreError(
+                f"{self.subject} took another way than before and did not come to where it was. Nothing was lost: "
+                "start over with --fresh"
+            )
+
+    def share(self, cells: Sequence[types.CellType]) -> None:
+        """Take note of the variables that functions inside share."""
+        names = sorted(self.rewritten.cells)
+        self.cells = dict(zip(names, cells, strict=True))
+
+    def had(self, name: str) -> bool:
+        """Whether a variable was bound at the saved boundary, and could be saved."""
+        return name in self.contents or self.label + name in self.run.root["locals"]
+
+    def taken_up(self, name: str) -> Any:
+        """What it was bound to."""
+        return self.contents[name] if name in self.contents else self.run.root["locals"][self.label + name]
+
+    def lacked(self, name: str) -> bool:
+        """Whether it was not bound."""
+        return self.label + name not in self.run.loaded.description["left_out"]
+
+    @staticmethod
+    def seen(names: Any) -> Any:
+        """What `locals()` or `dir()` found, without what is ours."""
+        if isinstance(names, dict):
+            names.pop(FRAME, None)
+        elif FRAME in names:
+            names.remove(FRAME)
+        return names
+
+    # -- where it is -------------------------------------------------------------------------------------------
+
+    def saved(self) -> Mapping[str, Any]:
+        record: Mapping[str, Any] = self.run.root["calls"][str(self.depth - 1)]
+        return record
+
+    def captured(self) -> dict[str, Any]:
+        """What a snapshot keeps of it besides its loops and its local variables."""
+        return {"function": self.function, "cells": self.cells}
+
+    def described(self) -> dict[str, Any]:
+        """What a later run compares its own function with."""
+        source = self.rewritten.source
+        return {
+            "module": self.function.__module__,
+            "qualname": source.qualname,
+            "plan": self.plan.to_json(),
+            "source": self.rewritten.text,
+        }
+
+    def needed(self, position: Position) -> frozenset[str]:
+        alive = self.rewritten.alive
+        read = (alive.tops if position.where == "top" else alive.before)[position.key]
+        if position.where == "top" and self.goes_on(position.key):
+            read = alive.turns.get(position.key, read)
+        namespace = self.run.namespace
+        if self.function.__globals__ is not namespace:
+            return frozenset(self.label + name for name in read) | self.kept_names(position)
+        own = {*self.rewritten.local, *self.rewritten.cells}
+        outside = read - own
+        called = names_of_definitions((namespace.get(name) for name in outside), namespace).reads
+        return frozenset(self.label + name for name in read & own) | outside | called | self.kept_names(position)
+
+    def progress(self, position: Position) -> str:
+        return f"{self.subject}: {super().progress(position)}"
+
+    def holders(self) -> dict[str, Any]:
+        (own,) = locals_of([self])
+        return {**super().holders(), **{self.label + name: value for name, value in own.items()}}
+
+    def redo(self, key: str, changed: Sequence[str]) -> None:
+        raise RestoreError(
+            f"the loop at line {self.plan[key].line} cannot be saved half way, and drawing its finished items again "
+            f"changed {', '.join(changed)}. Nothing was lost: loop over a list, or start over with --fresh"
+        )
+
+
+def enter(caller: Caller, key: str, site: int, called: Any, *, awaited: bool) -> Any:
+    """What to call instead of `called`: the same, but for resumable functions the version that can be saved."""
+    function: Any = called.__func__ if type(called) is types.MethodType else called
+    source = source_of(function)
+    if source is None or (source.asynchronous and not awaited) or caller.way is not None:
+        return called
+    code = rewritten(source, _known_names(caller.run, function))
+    made = FunctionFrame(caller, key, site, function, code).callable()
+    return made if function is called else types.MethodType(made, called.__self__)
+
+
+def reenter(caller: Caller, key: str, site: int) -> types.FunctionType:
+    """The function that was in progress there, ready to be called without arguments.
+
+    Raises:
+        CellChangedError: it was edited where it had run.
+    """
+    run, depth = caller.run, caller.depth
+    record = run.root["calls"][str(depth)]
+    description = run.loaded.description
+    call = description["calls"][depth]
+    known = description["functions"][call["function"]]
+    function = record["function"]
+    source = source_of(function)
+    if source is None:
+        raise CellChangedError(
+            f"{known['qualname']}() was in progress and is not @nbckpt.resumable any more. Nothing was run and the "
+            "snapshots are kept: put the decorator back, or start over with --fresh"
+        )
+    code = rewritten(source, _known_names(caller.run, function))
+    saved = Plan.from_json(known["plan"])
+    position = Position.from_json(call["position"])
+    sources = known["source"], code.text
+    found = match(saved, code.plan, position, run.settings.on_change, sources, f"{source.name}()")
+    for notice in found.notices:
+        run.status.notice(notice)
+    frame = FunctionFrame(caller, key, site, function, code, again=True)
+    frame.way = Resume(found, saved)
+    frame.way.built = True
+    frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
+    shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}
+    frame.contents = {name: inside[0] for name, cell in shared.items() if (inside := _inside(cell))}
+    return frame.callable()
+
+
+def check(run: Run, defined: Collection[str]) -> None:
+    """Find out before anything runs whether the functions in progress can be entered again.
+
+    Those that the cell itself has `defined` can be looked at only then.
+
+    Raises:
+        CellChangedError: one was edited where it had run.
+    """
+    description = run.loaded.description
+    for call in description["calls"]:
+        known = description["functions"][call["function"]]
+        if "qualname" not in known:  # the loops of a function that is not rewritten
+            continue
+        module = run.home.namespace if known["module"] == "__main__" else vars(sys.modules.get(known["module"], sys))
+        names = known["qualname"].split(".")
+        function: Any = None if names[0] in defined else module.get(names[0])
+        for name in names[1:]:
+            function = getattr(function, name, None)
+        if (source := source_of(function)) is not None:
+            code = rewritten(source, _known_names(run, function))
+            match(
+                Plan.from_json(known["plan"]),
+                code.plan,
+                Position.from_json(call["position"]),
+                run.settings.on_change,
+                (known["source"], code.text),
+                f"{source.name}()",
+            )
+
+
+def _inside(cell: types.CellType) -> tuple[Any, ...]:
+    """What a variable of a closure is bound to, if it is."""
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
+def _known_names(run: Run, function: types.FunctionType) -> frozenset[str]:
+    """The names of the functions at whose calls a function can be entered again."""
+    run.callees |= NAMES | names_among(function.__globals__)
+    return frozenset(run.callees)
+
+
+def _number(name: str) -> int:
+    """The number in the name of a kept value."""
+    return int(name.rpartition("<")[2].rstrip("?>"))
+
+
+def locals_of(frames: Sequence[FunctionFrame]) -> list[dict[str, Any]]:
+    """The local variables of functions in progress, outermost first, the last of which is executed right now."""
+    found: list[dict[str, Any]] = []
+    at: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to a function's variables
+    for frame in reversed(frames):
+        while at is not None and at.f_code is not frame.code:
+            at = at.f_back
+        assert at is not None  # noqa: S101 - it is what called us
+        values = at.f_locals
+        found.append({name: values[name] for name in frame.rewritten.local if name in values})
+        if sys.version_info < (3, 13) and not frame.rewritten.looks:
+            values.clear()  # a copy that the interpreter keeps, and with it what the function lets go of
+        at = at.f_back
+    return found[::-1]

@@ -1,0 +1,335 @@
+"""`nbckpt.loop`: a loop in a function that is not rewritten keeps its progress.
+
+The statement that called the function is run again on resume, and the function with it, from its top. The loop
+then yields what is left, and the objects that it was given as its `state` are what they were.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType, FunctionType, ModuleType
+from typing import Any, TypeVar
+
+from ..errors import OptionError, RestoreError
+from ..state import randomness
+from . import RUN
+from .checkpoint import Layer, Place
+from .function import Caller
+from .loops import Loop, turns
+from .order import Order
+from .position import Position
+from .resumable import FRAME, NAMES, codes
+
+Item = TypeVar("Item")
+
+_FIXED = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset, range)
+
+
+def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
+    """Go over items in a function, so that a run which is resumed inside it skips those that are done.
+
+    For functions that a checkpointed cell calls and that are not `@nbckpt.resumable`. A resumed run calls the
+    function again from its top: what comes before the loop is done again, then the loop goes on, and each object in
+    `state` (one, or a tuple, list or dict of them) is put back *in place*, to what it was at the end of the last
+    iteration that was saved. So whatever the iterations change, and later ones or the rest of the function need,
+    belongs to `state`, unless a variable of the notebook holds it. Outside of a run this is just the items.
+
+    >>> import nbckpt
+    >>> def train(n):
+    ...     losses = []
+    ...     for epoch in nbckpt.loop(range(n), state=losses):
+    ...         losses.append(1 / (epoch + 1))
+    ...     return losses
+    >>> train(2)
+    [1.0, 0.5]
+
+    Raises:
+        OptionError: something in `state` cannot be changed in place, as a number: put it into a dict or an object.
+    """
+    for thing in _objects(state):
+        if isinstance(thing, _FIXED):
+            raise OptionError(
+                f"nbckpt.loop(state=...) puts objects back in place, which cannot be done to {thing!r}: keep it in a "
+                "dict or an attribute, and give that as the state"
+            )
+    at = sys._getframe(1)  # noqa: SLF001 - who calls says which run this belongs to
+    if FRAME in at.f_code.co_freevars or at.f_locals is at.f_globals:
+        return items  # a loop of rewritten code is saved as it is
+    found = _caller(at)
+    if found is None:
+        return items
+    frame, line = found
+    return _calls_of(frame, line, items, state, at)
+
+
+def names_of_users(node: ast.AST, namespace: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the functions, in some code and in a namespace, that use `nbckpt.loop` or call those that do.
+
+    A statement that calls one is a place to go on at, so that nothing before it need be run again.
+    """
+    uses: dict[str, set[str]] = {}
+    for part in ast.walk(node):
+        if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = {getattr(one, "attr", getattr(one, "id", "")) for one in ast.walk(part)}
+            uses.setdefault(part.name, set()).update(names)
+    for value in list(namespace.values()):
+        parts = vars(value).values() if isinstance(value, type) and value.__module__ == "__main__" else [value]
+        for function in parts:
+            if isinstance(function, FunctionType) and function.__globals__ is namespace:
+                names = {name for code in codes(function.__code__) for name in code.co_names}
+                uses.setdefault(function.__name__, set()).update(names)
+    found = {name for name, used in uses.items() if "loop" in used and ("nbckpt" in used or "loop" in namespace)}
+    while more := {name for name, used in uses.items() if used & found} - found:
+        found |= more
+    return frozenset(found)
+
+
+def _objects(state: Any) -> list[Any]:
+    """The objects that a state stands for."""
+    if isinstance(state, tuple):
+        return list(state)
+    return [state]
+
+
+def _caller(at: FrameType | None) -> tuple[Caller, int] | None:
+    """The rewritten code that some code was called from, and its line."""
+    outermost = getattr(builtins, RUN, None)
+    while at is not None and at.f_code.co_filename != turns.__code__.co_filename:  # else a loop's header draws items
+        if FRAME in at.f_code.co_freevars:
+            return at.f_locals[FRAME], at.f_lineno
+        if isinstance(outermost, Caller) and at.f_locals is outermost.run.namespace:
+            return outermost, at.f_lineno
+        at = at.f_back
+    return None
+
+
+def _calls_of(frame: Caller, line: int, items: Iterable[Any], state: Any, at: FrameType) -> Iterable[Any]:
+    key = frame.current
+    if frame.way is not None and not frame.way.is_inside(key):
+        return items
+    NAMES.add(at.f_code.co_name)
+    if not frame.is_inside(key, line):
+        frame.run.status.notice(
+            f"the nbckpt.loop in {at.f_code.co_name}() is not saved: line {line}, which leads to it, is not a place to "
+            "go on at. Call the function from a plain statement or a loop's body"
+        )
+        return items
+    position = frame.position("call", key)
+    inner = frame.inner
+    if not isinstance(inner, Inner) or inner.called_at != position:
+        inner = frame.inner = Inner(frame, position, at.f_code.co_name)
+    return inner.going_over(items, state, at)
+
+
+class Inner(Order):
+    """The loops in what one statement of rewritten code calls, in one execution."""
+
+    def __init__(self, caller: Caller, called_at: Position, name: str) -> None:
+        super().__init__(caller.run)
+        self.caller, self.called_at, self.name = caller, called_at, name
+        self.depth = caller.depth + 1
+        self.states: dict[str, Any] = {}
+        """The states of the loops in progress."""
+        self.finished: set[str] = set()
+        """Loops that have ended and would be run again, without a state."""
+        if caller.way is not None:
+            self.way = Position.from_json(self.run.loaded.description["calls"][caller.depth]["position"])
+
+    def going_over(self, items: Iterable[Any], state: Any, at: FrameType) -> Iterator[Any]:
+        key = self.before_next().key
+        self.states[key] = state
+        found = self.loop(items, at)
+        return self._until_it_ends(key, found)
+
+    def _until_it_ends(self, key: str, items: Iterator[Any]) -> Iterator[Any]:
+        yield from items
+        self.finished.add(key)
+        del self.states[key]
+
+    def top(self, loop: Loop) -> None:
+        inner = f"{loop.key}."
+        self.finished = {key for key in self.finished if not key.startswith(inner)}  # they belong to its iterations
+        super().top(loop)
+
+    # -- where it is -----------------------------------------------------------------------------------------
+
+    def boundary(self, position: Position, *, turn: bool) -> None:
+        if self.finished:
+            self.run.status.notice(
+                f"{self.name}() has more than one nbckpt.loop, and nothing is saved in the later ones: what the first "
+                "one did would be lost. Put @nbckpt.resumable on it instead"
+            )
+            return
+        self.run.boundary(self.place(position), turn=turn)
+
+    def place(self, position: Position) -> Place:
+        """The position here and those in its callers, outermost first."""
+        around: list[tuple[Layer, Position]] = self.caller.place(self.caller.position("call", self.called_at.key))
+        return [*around, (self, position)]
+
+    def progress(self, position: Position) -> str:
+        return f"{self.name}(): {super().progress(position)}"
+
+    def needed(self, position: Position) -> frozenset[str]:  # noqa: ARG002 - what called it says so
+        return frozenset()
+
+    def variables(self, place: Place) -> dict[str, Any]:
+        return self.caller.variables(place)
+
+    def captured(self) -> dict[str, Any]:
+        return {"states": self.states}
+
+    def saved(self) -> Any:
+        return self.run.root["calls"][str(self.depth - 1)]
+
+    def saved_totals(self) -> Any:
+        call = self.run.loaded.description["calls"][self.depth - 1]
+        return self.run.loaded.description["functions"][call["function"]]["totals"]
+
+    # -- the way back ----------------------------------------------------------------------------------------
+
+    def arrive(self, loop: Loop | None = None) -> None:  # noqa: ARG002
+        """Put the states back into the objects that there are now."""
+        run = self.run
+        self._refuse_changes()
+        memo = _Memo()
+        for key, saved in self.saved()["states"].items():
+            if key in self.states:
+                _put(self.states[key], saved, memo)
+        if memo.pairs:
+            _replace(memo, [run.root["variables"], run.root["locals"], run.root["attributes"], run.root["loops"]])
+        place = self.place(self._way())
+        ways = [layer.way for layer, _ in place]
+        for layer, _ in place:
+            layer.way = None
+        positions = [way if isinstance(way, Position) else way.position for way in ways]
+        outermost: Any = place[0][0]
+        run.recorder.swallowing = False
+        run.status.notice(f"{self.name}() was called again, so what it does before its nbckpt.loop was done again")
+        outermost.arrived([(layer, way) for (layer, _), way in zip(place, positions, strict=True)], ways[0])
+
+    def _way(self) -> Position:
+        assert self.way is not None  # noqa: S101
+        return self.way
+
+    def _refuse_changes(self) -> None:
+        """Variables that the function changes before its loop are what they were only if it changes them alike."""
+        run = self.run
+        randomness.restore_held(run.namespace, run.held_before)
+        now = run.variable_digests()
+        changed = {name for name in now if now[name] != run.digests_before.get(name)}
+        for name, value in run.root["variables"].items():
+            live = run.namespace.get(name, value)
+            if live is not value and not (isinstance(live, _FIXED) and isinstance(value, _FIXED)):
+                changed.add(name)
+        if changed and not run.trusting:
+            run.recorder.swallowing = False
+            raise RestoreError(
+                f"what {self.name}() does before its nbckpt.loop was done again, and has changed "
+                f"{', '.join(sorted(changed))}. Nothing was lost: put that before the cell or into its own statement, "
+                "go on with --on-change resume if it does not matter, or start over with --fresh"
+            )
+
+
+class _Memo:
+    """Which object has become which saved one."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[int, tuple[Any, Any]] = {}
+
+    def note(self, saved: Any, live: Any) -> None:
+        self.pairs[id(saved)] = saved, live
+
+    def of(self, saved: Any) -> Any:
+        return self.pairs[id(saved)][1] if id(saved) in self.pairs else saved
+
+
+def _replace(memo: _Memo, roots: Iterable[Any]) -> None:
+    """Let everything that came back and refers to a saved object refer to the one that has become it.
+
+    Raises:
+        RestoreError: something does that cannot be changed.
+    """
+    seen: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        holder = waiting.pop()
+        if id(holder) in seen or isinstance(holder, (FunctionType, type, ModuleType, str, bytes)):
+            continue
+        seen.add(id(holder))
+        if isinstance(holder, (tuple, set, frozenset)):
+            if any(memo.of(part) is not part for part in holder):
+                raise _cannot(next(part for part in holder if memo.of(part) is not part))
+            waiting += holder
+        elif isinstance(holder, (list, deque)):
+            for index, part in enumerate(holder):
+                if memo.of(part) is not part:
+                    holder[index] = memo.of(part)
+            waiting += holder
+        for names in (holder if isinstance(holder, dict) else {}, getattr(holder, "__dict__", {})):
+            for name, part in list(names.items()):
+                if memo.of(part) is not part:
+                    names[name] = memo.of(part)
+            waiting += names.values()
+
+
+def _put(live: Any, saved: Any, memo: _Memo) -> None:
+    """Make an object what a saved one is; what it has at hand itself is put back in place, too."""
+    if isinstance(live, tuple):
+        for one, other in zip(live, saved, strict=True):
+            _put(one, other, memo)
+        return
+    if live is saved:
+        return
+    memo.note(saved, live)
+    kind = type(live)
+    if kind is not type(saved):
+        raise RestoreError(
+            f"an nbckpt.loop had a {type(saved).__name__} as its state and now has a {kind.__name__}. Nothing was "
+            "lost: undo the edit, or start over with --fresh"
+        )
+    if hasattr(kind, "load_state_dict") and hasattr(kind, "state_dict"):
+        live.load_state_dict(saved.state_dict())
+    elif randomness.is_generator(live):
+        randomness.restore_held({"": live}, randomness.capture_held({"": saved}))
+    elif isinstance(live, dict):
+        items = {key: _kept(live.get(key), value, memo) for key, value in saved.items()}
+        live.clear()
+        live.update(items)
+    elif isinstance(live, (list, deque)):
+        before = [*live, *[None] * len(saved)]
+        live[:] = [_kept(one, value, memo) for one, value in zip(before, saved, strict=False)]  # type: ignore[index]
+    elif isinstance(live, (set, bytearray)):
+        live.clear()
+        live.update(saved) if isinstance(live, set) else live.extend(saved)
+    elif kind.__module__ == "numpy" and getattr(live, "shape", None) == getattr(saved, "shape", ()):
+        live[...] = saved
+    elif not hasattr(live, "__dict__"):
+        raise _cannot(live)
+    if hasattr(live, "__dict__") and not hasattr(kind, "load_state_dict"):
+        vars(live).clear()
+        vars(live).update({name: memo.of(value) for name, value in vars(saved).items()})
+
+
+def _kept(live: Any, saved: Any, memo: _Memo) -> Any:
+    """What takes the place of a part of a container: the object that was there, if it can become the saved one."""
+    if (known := memo.of(saved)) is not saved:
+        return known
+    if type(live) is not type(saved) or isinstance(saved, (*_FIXED, FunctionType, type)):
+        return saved
+    try:
+        _put(live, saved, memo)
+    except RestoreError:
+        return saved
+    return live
+
+
+def _cannot(thing: Any) -> RestoreError:
+    return RestoreError(
+        f"the state of an nbckpt.loop holds a {type(thing).__name__}, which cannot be put back in place. Nothing was "
+        "lost: keep it in a list or dict, or start over with --fresh"
+    )

@@ -1,0 +1,185 @@
+"""What resumable functions are outside of a run, which are refused, and what an edit does."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nbckpt
+from programs.harness import Lab, Program
+
+TRAIN = """
+import nbckpt
+@nbckpt.resumable
+def train(n):
+    a = 1
+    for k in range(n):
+        for j in range(2):
+            a += j
+    return a
+"""
+
+
+def made(tmp_path: Path, text: str) -> dict[str, Any]:
+    """The names of a module with this text."""
+    path = tmp_path / "made.py"
+    path.write_text(text)
+    module = types.ModuleType("made")
+    exec(compile(text, str(path), "exec"), vars(module))
+    return vars(module)
+
+
+def test_outside_of_a_run_a_resumable_function_is_the_function(tmp_path: Path) -> None:
+    """Nothing about it differs: it is the same object with the same code."""
+    marked = made(tmp_path, TRAIN)["train"]
+    plain = made(tmp_path, TRAIN.replace("@nbckpt.resumable", "#"))["train"]
+    assert marked(3) == plain(3) == 4
+    assert marked.__code__.co_code == plain.__code__.co_code
+    assert inspect.signature(marked) == inspect.signature(plain)
+    assert marked.__closure__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("@nbckpt.resumable\ndef f():\n    yield 1\n", "f is a generator"),
+        ("@nbckpt.resumable\nasync def f():\n    yield 1\n", "f is a generator"),
+        ("@nbckpt.resumable\nclass A: pass\n", "is for functions written with `def`"),
+        (
+            "import functools\nwraps = functools.wraps(print)\n@nbckpt.resumable\n@wraps\ndef f(): pass\n",
+            "put .* below",
+        ),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_when_it_is_decorated(tmp_path: Path, text: str, match: str) -> None:
+    """The error says what to decorate instead."""
+    with pytest.raises(nbckpt.OptionError, match=match):
+        made(tmp_path, f"import nbckpt\n{text}")
+
+
+def test_a_function_without_source_stays_ordinary() -> None:
+    """It says so, and works."""
+    names: dict[str, Any] = {}
+    with pytest.warns(UserWarning, match="leaves it an ordinary function"):
+        exec(TRAIN, names)
+    assert names["train"](2) == 3
+
+
+def test_static_and_class_methods_can_be_decorated_on_top(tmp_path: Path) -> None:
+    """They are looked through."""
+    text = "import nbckpt\nclass A:\n    @nbckpt.resumable\n    @staticmethod\n    def f(x):\n        return x\n"
+    assert made(tmp_path, text)["A"].f(3) == 3
+
+
+def _photo(lab: Lab, cell: str, number: int = 9, before: str = TRAIN) -> Path:
+    """What is left of a cell that is killed at one of its boundaries, in a function."""
+    _, photos = lab.photographed(Program("killed", "", cell, before=(before,)), lab.folder())
+    assert "train()" in photos[number].progress
+    return photos[number].store
+
+
+Edit = Callable[[str], str]
+
+
+@pytest.mark.parametrize(
+    ("edit", "value"),
+    [
+        (lambda text: text.replace("    return a", "    # done\n    return a, a"), (5, 5)),
+        (lambda text: text.replace("a += j", "a += 100 * j"), 203),
+        (lambda text: text.replace("range(n)", "range(n + 1)"), 6),
+    ],
+    ids=["code not reached", "body in progress", "header that extends"],
+)
+def test_a_function_may_be_edited_where_it_has_not_run(lab: Lab, edit: Edit, value: Any) -> None:
+    """By the rules for cells."""
+    store = _photo(lab, "x = train(4)\ny = [x]\n")
+    outcome, new = lab.again(store, "x = train(4)\ny = [x]\n", before=(edit(TRAIN),))
+    assert not outcome.error, new.shell.tracebacks
+    assert new.status.resumed_at
+    assert outcome.names["x"] == value
+
+
+@pytest.mark.parametrize("where", ["an earlier cell", "the cell"])
+def test_a_function_that_was_edited_where_it_had_run_is_refused(lab: Lab, where: str) -> None:
+    """With the diff, and without touching anything."""
+    cell = "x = train(4)\ny = [x]\n"
+    edited = TRAIN.replace("a = 1", "a = 2")
+    if where == "an earlier cell":
+        store = _photo(lab, cell)
+        outcome, _ = lab.again(store, cell, before=(edited,))
+        assert "x" not in outcome.names
+    else:
+        store = _photo(lab, TRAIN + cell, before="")
+        outcome, _ = lab.again(store, edited + cell)
+    assert "CellChangedError: train() is not the one that was saved" in outcome.error
+    assert "+    a = 2" in outcome.error
+
+
+def test_a_function_that_was_edited_starts_over_if_asked_to(lab: Lab) -> None:
+    """`--on-change restart`."""
+    cell = "x = train(4)\ny = [x]\n"
+    outcome, _ = lab.again(_photo(lab, cell), cell, "--on-change restart", before=(TRAIN.replace("a = 1", "a = 2"),))
+    assert not outcome.error
+    assert outcome.names["x"] == 6
+
+
+def test_a_function_that_lost_its_decorator_is_refused(lab: Lab) -> None:
+    """It cannot be entered in its middle any more."""
+    cell = "x = train(4)\ny = [x]\n"
+    outcome, _ = lab.again(_photo(lab, cell), cell, before=(TRAIN.replace("@nbckpt.resumable", ""),))
+    assert "not @nbckpt.resumable any more" in outcome.error
+
+
+OPENING = """
+import nbckpt, os
+@nbckpt.resumable
+def train(n):
+    out = open(os.devnull, "a")
+    for k in range(n):
+        for j in range(2):
+            pass
+    out.write("x")
+    return n
+"""
+
+
+def test_an_open_file_that_a_function_needs_is_named(lab: Lab) -> None:
+    """It is left out with a notice, and the resumed run says that it is missing instead of failing later."""
+    store = _photo(lab, "x = train(4)\n", before=OPENING)
+    outcome, _ = lab.again(store, "x = train(4)\n", before=(OPENING,))
+    assert "MissingVariableError" in outcome.error
+    assert "train().out" in outcome.error
+
+
+def test_a_file_that_a_with_statement_opens_comes_back(lab: Lab) -> None:
+    """Entering the statement again makes it again."""
+    text = OPENING.replace('out = open(os.devnull, "a")', "out = 1").replace(
+        '    for k in range(n):\n        for j in range(2):\n            pass\n    out.write("x")\n',
+        '    with open(os.devnull, "a") as out:\n        for k in range(n):\n            for j in range(2):\n'
+        '                pass\n        out.write("x")\n',
+    )
+    store = _photo(lab, "x = train(4)\n", before=text)
+    outcome, new = lab.again(store, "x = train(4)\n", before=(text,))
+    assert not outcome.error, new.shell.tracebacks
+
+
+def test_what_cannot_be_saved_in_a_local_variable_is_named(lab: Lab) -> None:
+    """The run is unprotected, and says which variable of which function it is."""
+    text = OPENING.replace('open(os.devnull, "a")', "(k for k in [1])").replace('out.write("x")', "next(out)")
+    lab.photographed(Program("unprotected", "", "x = train(4)\n", before=(text,)), lab.folder())
+    assert any("train().out cannot be saved" in why for why in lab.saves.unprotected), lab.saves.unprotected
+
+
+def test_the_traceback_of_a_resumed_function_shows_its_own_lines(lab: Lab) -> None:
+    """As a plain one does: none of nbckpt's own frames, and the source of the function."""
+    text = TRAIN.replace("return a", "raise ValueError(a)")
+    _, photos = lab.photographed(Program("fails", "", "train(2)\n", before=(text,)), lab.folder())
+    _, new = lab.again(photos[4].store, "train(2)\n", before=(text,))
+    (shown,) = new.shell.tracebacks
+    assert "raise ValueError(a)" in shown
+    assert "nbckpt/run" not in shown

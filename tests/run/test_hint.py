@@ -1,0 +1,50 @@
+"""The line that says which function to make resumable."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from nbckpt.run.hint import ENOUGH, Hint
+
+CODE = """
+def busy(look):
+    for k in range(1):
+        look()
+def quick(look):
+    look()
+@__import__("functools").lru_cache
+def outer(look):
+    for k in range(1):
+        busy(look)
+"""
+
+
+def said(function: str, looks: int = ENOUGH) -> list[str]:
+    """What is said when each look finds the main thread in a function."""
+    notices: list[str] = []
+    namespace: dict[str, Any] = {}
+    exec(CODE, namespace)
+    hint = Hint(namespace, notices.append)
+
+    def look() -> None:
+        for number in range(looks):
+            thread = threading.Thread(target=hint.look, args=(float(number),))
+            thread.start()
+            thread.join()
+
+    namespace[function](look)
+    return notices
+
+
+def test_a_function_with_a_loop_that_takes_most_of_the_time_is_named_once() -> None:
+    """The outermost one, which the cell calls."""
+    line = "most of the time goes into {}(), whose loops are not saved inside it: put @nbckpt.resumable on it"
+    assert said("busy") == [line.format("busy")]
+    assert said("outer", 3 * ENOUGH) == [line.format("outer")]
+
+
+def test_nothing_is_said_of_short_stays_or_of_functions_without_loops() -> None:
+    """Nor is a loop that only draws."""
+    assert said("busy", ENOUGH - 1) == []
+    assert said("quick") == []
