@@ -185,7 +185,7 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
         made = _home.get().made[name] = make(*arguments)
     finally:
         for kind, hook in hooks.items():
-            kind.__init_subclass__ = hook
+            setattr(kind, "__init_subclass__", hook)  # noqa: B010 - as it was found, not as it is called
     return made
 
 
