@@ -26,6 +26,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--matrix", action="store_true", help="Kill every program in a real kernel, not only some.")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In an environment that was made for some libraries, run what needs them, and what is beside it."""
+    expected = set(os.environ.get("NBCKPT_EXPECTED_LIBRARIES", "").split())
+    if expected:
+        left_out = [item for item in items if not _is_for(item, expected)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_for(item: pytest.Item, expected: set[str]) -> bool:
+    marked = [str(name) for mark in item.iter_markers("library") for name in mark.args]
+    given = getattr(item, "callspec", None)
+    programs = [value for value in given.params.values() if hasattr(value, "library")] if given else []
+    if not marked and not programs:
+        return "frameworks" in item.path.parts
+    return any(expected & set(words.split()) for words in [*marked, *(program.library for program in programs)])
+
+
 @pytest.fixture(autouse=True)
 def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))

@@ -155,7 +155,7 @@ def _notebooks() -> str:
     from notebooks.test_notebooks import BOOKS
 
     lines = [
-        (f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", ", ".join(book.libraries.split()) or "Python")
+        (f"[{book.title}](../tests/notebooks/{book.name}.ipynb)", ", ".join(book.library.split()) or "Python")
         for book in BOOKS
     ]
     head = (

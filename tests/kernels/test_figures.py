@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from frameworks.conftest import needs
+
 from .notebook import Reply, notebook
 
-pytest.importorskip("matplotlib", reason="figures need matplotlib")
+pytestmark = pytest.mark.library("matplotlib")
 
 HEAD = "%%checkpointed figures --every 1it\n"
 CELL = """import gate
@@ -32,6 +34,7 @@ ax.plot(xs)
 @pytest.mark.parametrize("last", ["ax.set_title('end')\n", "ax.set_title('end');\n"])
 def test_figures_are_shown_once_and_in_their_order(folder: Path, last: str) -> None:
     """Those shown under way, the one that is open at the end, and the result: like the plain cell's."""
+    needs("matplotlib")
     cell = CELL.removesuffix("ax.plot(xs)\n") + last if last else CELL
     setup = "%matplotlib inline\n"
     with notebook(folder) as book:

@@ -32,7 +32,7 @@ class Book:
     """A notebook. `loose` are its variables that tell the time, or hold what does."""
 
     name: str
-    libraries: str = ""
+    library: str = ""
     """What it needs beyond what every test has, by the names of packages."""
     loose: frozenset[str] = frozenset()
 
@@ -104,7 +104,7 @@ def test_every_notebook_is_run() -> None:
 @pytest.mark.parametrize("book", [*BOOKS, EXAMPLE], ids=str)
 def test_a_killed_notebook_ends_as_if_it_had_not_been(book: Book, seed: int, tmp_path: Path) -> None:
     """What it shows and every variable, whether it is run from the top again or from the killed cell on."""
-    needs(*book.libraries.split())
+    needs(*book.library.split())
     chance = random.Random(f"{book} {seed}")
     with reading(book, tmp_path / "plain") as plain:
         plain.read(magic=False)
