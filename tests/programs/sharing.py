@@ -35,7 +35,7 @@ untouched = [1, 2]
         ),
         after=("checks = (trainer.model is model, best['log'] is trainer.log, weights.base is model.w)",),
         at_least=8,
-        row="Core: names outside the cell that share objects with what it uses",
+        row="Variables: names outside the cell that share objects with what it uses",
     ),
     Program(
         "a_row_of_a_table",
@@ -188,7 +188,7 @@ lengths = length(chain), length(nested)
 del chain, nested, reduce
 lengths
 """,
-        row="Core: structures of thousands of levels",
+        row="Variables: structures of thousands of levels",
     ),
     Program(
         "parts_of_their_own",
