@@ -10,21 +10,26 @@ import pandas as pd
 def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     """The form of pandas' own objects."""
     if isinstance(thing, pd.DataFrame):
-        columns = [walk.form(thing.iloc[:, at].array) for at in range(thing.shape[1])]
+        columns = [_cells(walk, thing.iloc[:, at].array) for at in range(thing.shape[1])]
         return (walk.form(thing.columns), walk.form(thing.index), columns, walk.form(thing.attrs))
     if isinstance(thing, pd.Series):
-        return (repr(thing.name), walk.form(thing.index), walk.form(thing.array), walk.form(thing.attrs))
+        return (repr(thing.name), walk.form(thing.index), _cells(walk, thing.array), walk.form(thing.attrs))
     if isinstance(thing, pd.MultiIndex):
         return (repr(thing.names), [walk.form(level) for level in thing.levels], repr(list(thing.codes)))
     if isinstance(thing, pd.Index):
         return (repr(thing.names), repr(thing.dtype), repr(getattr(thing, "freq", None)), walk.form(thing.tolist()))
     if isinstance(thing, pd.api.extensions.ExtensionArray):
-        return (_dtype(thing.dtype), walk.form([cell if _holds(cell) else repr(cell) for cell in thing]))
+        return _cells(walk, thing)
     if type(thing).__name__ in ("DataFrameGroupBy", "SeriesGroupBy"):
         return (walk.form(thing.obj), repr({key: list(labels) for key, labels in thing.groups.items()}))
     if isinstance(thing, type):
         return None
     return (repr(thing),)
+
+
+def _cells(walk: Any, array: Any) -> tuple[Any, ...]:
+    # an array that a table gives is made when it is asked for, or not: with copy-on-write nobody can tell
+    return (_dtype(array.dtype), [walk.form(cell) if _holds(cell) else repr(cell) for cell in array])
 
 
 def _dtype(dtype: Any) -> str:
