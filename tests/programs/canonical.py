@@ -99,9 +99,7 @@ class _Walk:
             found.append([self.form(part) for part in thing])
         elif isinstance(thing, _SETS):
             found.append(sorted((self.form(part) for part in thing), key=repr))
-        elif isinstance(thing, functools.partial):  # whose empty dict is there as soon as somebody has looked
-            found.append([self.form(part) for part in (thing.func, thing.args, thing.keywords)])
-        elif isinstance(thing, bytearray) or type(thing).__module__ != "__main__":
+        elif isinstance(thing, (functools.partial, bytearray)) or type(thing).__module__ != "__main__":
             found.append(self._reduced(thing))
             return tuple(found)
         attributes = dict(getattr(thing, "__dict__", {}))
