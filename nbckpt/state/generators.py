@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 import types
@@ -74,6 +75,9 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         parts = [(repr(key), part) for key, part in list(value.items())[:_WIDE] if isinstance(key, (str, int))]
     elif isinstance(value, (list, tuple)):
         parts = [(str(index), part) for index, part in enumerate(value[:_WIDE])]
+    elif isinstance(value, functools.partial):
+        # looking at its dict makes one, and one that has a dict is no longer merged with a partial around it
+        return _parts(value.args) + _parts(value.keywords)
     else:
         parts = []
     attributes = getattr(value, "__dict__", None)

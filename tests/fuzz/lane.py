@@ -31,7 +31,7 @@ from nbckpt.front import display
 from nbckpt.front.magics import Extension
 from nbckpt.run import RUN, checkpoint
 from nbckpt.storage.snapshot import PartData
-from programs.canonical import canonical
+from programs.canonical import _Walk, canonical
 from programs.harness import Saves, Screen, _Stream, take_over_the_clock
 
 TWICE = 8
@@ -160,6 +160,8 @@ class Outcome:
     notices: tuple[str, ...] = ()
     forms: dict[frozenset[str], dict[str, Any]] = field(default_factory=dict)
     """What it was compared by, for the names that were."""
+    changed: frozenset[str] = frozenset()
+    """The names that only the cells before know, and whose objects this one changed nevertheless."""
 
 
 class Lane:
@@ -247,7 +249,10 @@ class Killing:
         spare = set()
         if not before:
             same = {name for name, value in plain.before.items() if plain.names.get(name) is value}
-            spare = same - set(other.names) - self.program.outside
+            spare = same - set(other.names)
+            there = [plain.names[name] for name in other.names if name in plain.names]
+            spare -= {name for name in self.program.outside & spare if _share(plain, plain.names[name], there)}
+            spare -= plain.changed
         expected = set(plain.names) - spare
         if set(other.names) != expected:
             more, less = sorted(set(other.names) - expected), sorted(expected - set(other.names))
@@ -270,7 +275,13 @@ class Killing:
     def run(self) -> Outcome:
         """The plain cell in a new namespace."""
         with _namespace(1) as module:
-            return self._outcome(self.plain_code, module, self._given(vars(module), before=True))
+            given = self._given(vars(module), before=True)
+            outside = {name: given[name] for name in self.program.outside & given.keys()}
+            known = {name: canonical({name: value}, vars(module)) for name, value in outside.items()}
+            outcome = self._outcome(self.plain_code, module, given)
+            now = {name: canonical({name: value}, vars(module)) for name, value in outside.items()}
+            outcome.changed = frozenset(name for name in known if known[name] != now[name])
+            return outcome
 
     def checkpointed(
         self, photo: Photo | None, *, before: bool = True, over: Outcome | None = None
@@ -358,6 +369,17 @@ def _execute(code: Any, names: dict[str, Any]) -> None:
 def _users(names: dict[str, Any]) -> dict[str, Any]:
     own = {"__name__", "__builtins__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__"}
     return {name: value for name, value in names.items() if name not in own}
+
+
+def _share(outcome: Outcome, thing: Any, others: list[Any]) -> bool:
+    """Whether an object can be reached in part from others, not only by its class."""
+    one, other, code = (_Walk(vars(outcome.module)) for _ in range(3))
+    one.form(thing)
+    other.form(others)
+    for part in [*one.alive]:
+        if isinstance(part, (type, types.FunctionType)):
+            code.form(part)
+    return not (one.numbers.keys() & other.numbers.keys()) <= code.numbers.keys()
 
 
 def _short(form: Any) -> str:

@@ -431,4 +431,17 @@ out[0] is Rows.rows[0], all(row is out[0] for row in out)
 """,
         before=("class Rows:\n    rows = [[1], [2]]\n",),
     ),
+    Program(
+        "partials_around_partials",
+        "Nobody looks at a partial's dict on the way: one that has a dict is not merged with the one around it.",
+        """
+import functools
+def scale(x):
+    return 2 * x
+add = functools.partial(scale)
+for k in filter(lambda k: k, [3, 4]):
+    add = functools.partial(add)
+add.func is scale
+""",
+    ),
 ]
