@@ -172,8 +172,8 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
 
     `__init_subclass__` is not called: what it did when the class was defined is part of what was saved.
     """
-    parts = [base for part in arguments if isinstance(part, tuple) for base in part if isinstance(base, type)]
-    bases = [kind for base in parts for kind in base.__mro__]
+    given = [types.resolve_bases(part) for part in arguments if isinstance(part, tuple)]  # one may be `Generic[T]`
+    bases = [kind for part in given for base in part if isinstance(base, type) for kind in base.__mro__]
     hooks = {
         kind: vars(kind)["__init_subclass__"]
         for kind in bases
