@@ -261,6 +261,9 @@ class Run(ABC):
         self.redefined = frozenset(description.get("redefined", ()))
         self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
+        for name in live.keys() - edited:
+            saved_ways = {*self.root["definitions"].get(name, ()), *self.root.get("unchanged", {}).get(name, ())}
+            definitions.drop_added(live[name], saved_ways)
         for name, state in self.root["definitions"].items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)

@@ -11,7 +11,7 @@ import pickle
 import sys
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from . import caches
@@ -92,24 +92,34 @@ def _cells(definition: Any) -> dict[str, types.CellType]:
 
 
 def fresh_digests(definition: Any) -> dict[tuple[str, ...], str | None]:
-    """What to compare a definition's later state with: its state when a run in this process first met it."""
-    known, found = _met.get(id(definition), (None, {}))
+    """What to compare a definition's later state with: its state when a run in this process first met it.
+
+    What another cell has added since then belongs to it, too.
+    """
+    known, found, added = _met.get(id(definition), (None, {}, set()))
     if known is None or known() is not definition:
-        found = {way: digest(value) for way, value in state_of(definition).items()}
         key = id(definition)
-        _met[key] = weakref.ref(definition, lambda _: _met.pop(key, None)), found
+        found, added = {}, set()
+        _met[key] = weakref.ref(definition, lambda _: _met.pop(key, None)), found, added
+    for way, value in state_of(definition).items():
+        if way not in found and way not in added:
+            found[way] = digest(value)
     return found
 
 
-_met: dict[int, tuple[weakref.ref[Any], dict[tuple[str, ...], str | None]]] = {}
+_met: dict[int, tuple[weakref.ref[Any], dict[tuple[str, ...], str | None], set[tuple[str, ...]]]] = {}
+"""Definitions with what their state was, and the ways to what runs in this process were seen to add to it."""
 
 
 def split_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> tuple[State, State]:
     """The part of a definition's state that differs from what it was, and the rest; as far as it can be saved."""
     parts: tuple[State, State] = {}, {}
+    _, before, added = _met.get(id(definition), (None, {}, set()))
     for way, value in state_of(definition).items():
         if (now := digest(value)) is not None:
             parts[now == fresh.get(way)][way] = value
+            if way not in before:
+                added.add(way)
     return parts
 
 
@@ -124,6 +134,15 @@ def put_unchanged(definition: Any, state: State) -> None:
 
 def _is_own(name: str) -> bool:
     return not name.startswith(("__", "_abc_"))
+
+
+def drop_added(definition: Any, saved: Container[tuple[str, ...]]) -> None:
+    """Take from a definition the attributes that a run in this process gave it, and that were not there yet."""
+    _, _, added = _met.get(id(definition), (None, {}, set()))
+    for way in [way for way in added if way not in saved and len(way) == 1 and not way[0].startswith("<")]:
+        if way in state_of(definition):
+            delattr(definition, way[0])
+        added.discard(way)
 
 
 def _is_data(value: Any) -> bool:

@@ -78,6 +78,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         # looking at its dict makes one, and one that has a dict is no longer merged with a partial around it
         return _parts(value.args) + _parts(value.keywords)
+    elif isinstance(value, BaseException):  # the same
+        return _parts(value.args)
     else:
         parts = []
     attributes = getattr(value, "__dict__", None)

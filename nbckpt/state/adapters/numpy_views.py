@@ -48,13 +48,15 @@ def own(raw: Any, dtype: Any, shape: tuple[int, ...], order: tuple[int, ...], wr
 
 
 def _owner(array: Any) -> Any:
-    """Whose memory an array looks into: the last of its bases that is an array, or bytes of some kind."""
+    """Whose memory an array looks into: the last of its bases that is an array; of that one, bytes of some kind."""
     owner = array
     while isinstance(base := _base(owner), np.ndarray):
         owner = base
+    if owner is not array:
+        return owner
     if isinstance(base, memoryview):
         base = base.obj
-    return base if isinstance(base, (bytes, bytearray, stdlib_array)) else owner
+    return base if isinstance(base, (bytes, bytearray, stdlib_array)) else array
 
 
 def _base(array: Any) -> Any:
