@@ -80,6 +80,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return _parts(value.args) + _parts(value.keywords)
     elif isinstance(value, BaseException):  # the same
         return _parts(value.args)
+    elif type(value).__module__ in ("_io", "functools"):
+        return []  # the same
     else:
         parts = []
     attributes = getattr(value, "__dict__", None)

@@ -11,13 +11,11 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     """The form of pandas' own objects."""
     if isinstance(thing, pd.DataFrame):
         columns = [_cells(walk, thing.iloc[:, at].array) for at in range(thing.shape[1])]
-        return (walk.form(thing.columns), walk.form(thing.index), columns, walk.form(thing.attrs))
+        return (_labels(walk, thing.columns), _labels(walk, thing.index), columns, walk.form(thing.attrs))
     if isinstance(thing, pd.Series):
-        return (repr(thing.name), walk.form(thing.index), _cells(walk, thing.array), walk.form(thing.attrs))
-    if isinstance(thing, pd.MultiIndex):
-        return (repr(thing.names), [walk.form(level) for level in thing.levels], repr(list(thing.codes)))
+        return (repr(thing.name), _labels(walk, thing.index), _cells(walk, thing.array), walk.form(thing.attrs))
     if isinstance(thing, pd.Index):
-        return (repr(thing.names), repr(thing.dtype), repr(getattr(thing, "freq", None)), walk.form(thing.tolist()))
+        return _labels(walk, thing)
     if isinstance(thing, pd.api.extensions.ExtensionArray):
         return _cells(walk, thing)
     if type(thing).__name__ in ("DataFrameGroupBy", "SeriesGroupBy"):
@@ -25,6 +23,14 @@ def form(walk: Any, thing: Any) -> tuple[Any, ...] | None:
     if isinstance(thing, type):
         return None
     return (repr(thing),)
+
+
+def _labels(walk: Any, index: Any) -> tuple[Any, ...]:
+    # what labels an axis cannot change, and pandas makes another one of it at will
+    if isinstance(index, pd.MultiIndex):
+        return (repr(index.names), [_labels(walk, level) for level in index.levels], repr(list(index.codes)))
+    labels = [walk.form(label) for label in index.tolist()]
+    return (type(index).__name__, repr(index.names), repr(index.dtype), repr(getattr(index, "freq", None)), labels)
 
 
 def _cells(walk: Any, array: Any) -> tuple[Any, ...]:
