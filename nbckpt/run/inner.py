@@ -36,7 +36,8 @@ def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
     function again from its top: what comes before the loop is done again, then the loop goes on, and each object in
     `state` (one, or a tuple, list or dict of them) is put back *in place*, to what it was at the end of the last
     iteration that was saved. So whatever the iterations change, and later ones or the rest of the function need,
-    belongs to `state`, unless a variable of the notebook holds it. Outside of a run this is just the items.
+    belongs to `state`, unless a variable of the notebook holds it. Elsewhere, in a
+    `with nbckpt.checkpointed(...)` block too, this is just the items.
 
     >>> import nbckpt
     >>> def train(n):

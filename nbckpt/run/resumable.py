@@ -44,10 +44,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def resumable(function: Function) -> Function:
     """Let a run go on inside this function: a decorator.
 
-    Called from a checkpointed cell, from a `with nbckpt.checkpointed(...)` block, or from another resumable
-    function, by its name in a plain statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
+    Called from a checkpointed cell, or from another resumable function that was called so, by its name in a plain
+    statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
     the function's local variables and the progress of its loops are part of the snapshot, and a resumed run goes on
-    in its middle. Called from anywhere else it is the plain function.
+    in its middle. Called from anywhere else, a `with nbckpt.checkpointed(...)` block included, it is
+    the plain function.
 
     >>> import nbckpt
     >>> @nbckpt.resumable
