@@ -74,5 +74,5 @@ def test_killed_two_hundred_times(tmp_path: Path) -> None:
         for child in waiting:
             child.kill()
             child.communicate()
-    assert acknowledged > 100
+    assert acknowledged > 20, "hardly any was committed in time: this shows nothing"
     assert Repository.open(store).verify("train") == []
