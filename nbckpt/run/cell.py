@@ -118,7 +118,8 @@ class CellFrame(Caller):
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
-        if not way.built and (needed or way.needs_state(self._read_to_define(statement), self.run.saved_names())):
+        read = self._read_to_define(statement) - way.rebound
+        if not way.built and (needed or way.needs_state(read, self.run.saved_names() | self._redefined_before())):
             self._build(way)
 
     def _build(self, way: Resume) -> None:

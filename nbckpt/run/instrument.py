@@ -68,7 +68,7 @@ def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple
 def _bound_by(module: ast.Module) -> Iterator[str]:
     """The names that a cell binds, as often as it does."""
     for node in ast.walk(module):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
