@@ -196,7 +196,7 @@ lengths
         """
 word = "a word that both have"
 one, two = {"w": word, "xs": [1.5]}, {"w": word, "xs": [1.5]}
-big = {str(k): [k] * 20 for k in range(2000)}
+big = dict((str(k), [k] * 20) for k in range(500))
 alias = big["7"]
 for k in range(4):
     one["xs"].append(k)
