@@ -12,7 +12,7 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import Any, Protocol
 
@@ -72,6 +72,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         telling = {kind for kind in kinds if not _is_plain(kind)} - _BOXES
         found = set(map(id, _of(telling, self.met)))
         found |= set(map(id, _shared(_of(_BOXES, self.met))))
+        found |= set(map(id, _held_by(_shared(_of(_HOLDERS, self.met)))))
         return (found | self._code_as_data) - self._by_name
 
     def reducer_override(self, thing: Any) -> Any:
@@ -276,6 +277,18 @@ _BOXES: set[type] = {dict, list}
 """Kinds of which there are many, most of them in one place only: those are no sharing, as a look at their count tells.
 
 Only kinds that nobody can refer to without being counted."""
+
+
+_HOLDERS: set[type] = {tuple, frozenset, types.MethodType, types.BuiltinFunctionType}
+"""Kinds that are no sharing by themselves, but what such a thing holds is where the thing is."""
+
+
+def _held_by(holders: Iterable[Any]) -> Iterator[Any]:
+    """The boxes that some things hold, through others of their kind."""
+    for holder in holders:
+        held = holder if isinstance(holder, (tuple, frozenset)) else (holder.__self__,)
+        yield from _of(_BOXES, list(held))
+        yield from _held_by(_of(_HOLDERS, list(held)))
 
 
 def _of(kinds: set[type], things: list[Any]) -> list[Any]:

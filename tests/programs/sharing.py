@@ -205,4 +205,17 @@ for k in range(4):
 one["xs"] == two["xs"], alias is big["7"], len(big)
 """,
     ),
+    Program(
+        "a_list_in_a_tuple_that_two_share",
+        "What is shared through something that cannot change is shared, too.",
+        """
+pair[0].append(2.5)
+for k in range(3):
+    pair[0].append(k)
+    append(k * 10)
+both
+""",
+        before=("pair = ([], 'x')\nboth = [[(pair,)]]\nappend = [].append\nsame = {'append': append}\n",),
+        after=("checks = (both[0][0][0] is pair, same['append'].__self__ is append.__self__, append.__self__)",),
+    ),
 ]
