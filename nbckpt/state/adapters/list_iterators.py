@@ -14,6 +14,8 @@ def reduce(iterator: Any) -> Any:
         step = 1 if reduced[0] is iter else -1
         if index > len(source) - (step < 0):
             return Placed, (source, index, step)
+    elif "reverse" in type(iterator).__name__:  # it has ended: Python would make it one that goes forward
+        return reversed, ([],)
     return reduced
 
 
