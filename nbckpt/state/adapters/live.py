@@ -22,7 +22,7 @@ _KINDS = {
         aiohttp.connector.BaseConnector botocore.client.BaseClient boto3.session.Session botocore.session.Session
         boto3.resources.base.ServiceResource google.cloud.client.Client paramiko.client.SSHClient
         paramiko.sftp_client.SFTPClient grpc.Channel grpc.aio._base_channel.Channel websocket._core.WebSocket
-        openai._base_client.BaseClient anthropic._base_client.BaseClient paho.mqtt.client.Client kafka.KafkaConsumer
+        paho.mqtt.client.Client kafka.KafkaConsumer
         distributed.client.Client pyspark.sql.session.SparkSession pyspark.context.SparkContext
     """,
     "a database connection": """
