@@ -93,12 +93,7 @@ class Recorder(Pickler):
 
 def reduce(pickler: Pickler, thing: Any) -> Any:
     """What a pickler makes of an object: a tuple of parts, a global name, or NotImplemented for a class or function."""
-    reduced = Pickler.reducer_override(pickler, thing)
-    if reduced is not NotImplemented or isinstance(thing, (type, types.FunctionType)):
-        return reduced
-    if rule := pickler.dispatch_table.get(type(thing)):
-        return rule(thing)
-    return thing.__reduce_ex__(5)
+    return pickler.completed(thing, Pickler.reducer_override(pickler, thing))
 
 
 # ---------------------------------------------------------------------------------------------------------

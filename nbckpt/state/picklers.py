@@ -116,14 +116,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
             self._code_as_data.add(id(thing))
             return rule(thing)
-        if isinstance(thing, types.FunctionType) and thing.__globals__ is vars(sys.modules["__main__"]):
-            self._cells.update(map(id, thing.__closure__ or ()))
-            self._code_as_data.add(id(thing))
-            return reduce_function(thing)
-        if isinstance(thing, types.FunctionType) and is_inner(thing):
-            self._cells.update(map(id, thing.__closure__ or ()))
-            self._code_as_data.add(id(thing))
-            return reduce_function(thing, thing.__module__)
+        if isinstance(thing, types.FunctionType):
+            notebooks = thing.__globals__ is vars(sys.modules["__main__"])
+            if notebooks or is_inner(thing):
+                self._cells.update(map(id, thing.__closure__ or ()))
+                self._code_as_data.add(id(thing))
+                return reduce_function(thing, None if notebooks else thing.__module__)
         if isinstance(thing, caches.CACHED):
             # with a definition's code goes an empty cache: what it holds is the definition's state
             held = None if self._by_value else caches.contents(thing)
@@ -139,15 +137,21 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_what_can_be(self, thing: Any) -> Any:
         """The same, but where that fails, something that stands for the thing."""
         try:
-            reduced = self._reduce(thing)
-            if reduced is NotImplemented and not isinstance(thing, (type, types.FunctionType)):
-                rule = self.dispatch_table.get(type(thing))
-                reduced = rule(thing) if rule else thing.__reduce_ex__(5)
+            return self.completed(thing, self._reduce(thing))
         except RecursionError:
             raise
         except Exception:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
             return type(NOTHING), ()
-        return reduced
+
+    def completed(self, thing: Any, reduced: Any) -> Any:
+        """What an object consists of, also where there is no rule and pickle itself would ask it.
+
+        NotImplemented for a class or function, which is then saved by name.
+        """
+        if reduced is not NotImplemented or isinstance(thing, (type, types.FunctionType)):
+            return reduced
+        rule = self.dispatch_table.get(type(thing))
+        return rule(thing) if rule else thing.__reduce_ex__(5)
 
 
 _PythonPickler: Any = pickle._Pickler  # noqa: SLF001 - there is no public one
@@ -172,8 +176,7 @@ class DeepPickler(_PythonPickler):  # type: ignore[misc]
             if type(thing) in self.dispatch or isinstance(thing, type):
                 super().save(thing, save_persistent_id)
                 return
-            rule = self.dispatch_table.get(type(thing))
-            reduced = rule(thing) if rule else thing.__reduce_ex__(5)
+            reduced = self.like.completed(thing, reduced)
         if isinstance(reduced, str):
             self.save_global(thing, reduced)
             return

@@ -10,6 +10,23 @@ from .counts import Counts, put_counts
 from .session import Session
 
 
+class Trees:
+    """The options that a checkpoint of a training by rounds has, whatever the library."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        every: str | float | None = None,
+        store: str | None = None,
+        keep: int | None = None,
+        fresh: bool | None = None,
+        quiet: bool | None = None,
+    ) -> None:
+        self._name = name
+        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
+
+
 class Rounds:
     """How far a training by rounds is: begins or goes on, and knows what is left."""
 

@@ -11,12 +11,12 @@ from typing import Any
 import lightgbm
 from lightgbm.callback import EarlyStopException
 
-from .boosting import Rounds, joined
+from .boosting import Rounds, Trees, joined
 from .counts import Counts, counts_of
 from .session import Session
 
 
-class LightGBM:
+class LightGBM(Trees):
     """Save a training by LightGBM as it goes, and go on with it, at the round where it was.
 
     `name` is the checkpoint's, the options are those of `nbckpt.checkpointed`; `every` may count rounds (`"50it"`).
@@ -28,19 +28,6 @@ class LightGBM:
         booster = checkpoint.train(parameters, data, 500, valid_sets=[held_out], callbacks=[lgb.early_stopping(10)])
         model = checkpoint.fit(lightgbm.LGBMClassifier(n_estimators=500), X, y)
     """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        every: str | float | None = None,
-        store: str | None = None,
-        keep: int | None = None,
-        fresh: bool | None = None,
-        quiet: bool | None = None,
-    ) -> None:
-        self._name = name
-        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
 
     def train(self, params: dict[str, Any], train_set: Any, num_boost_round: int = 100, **options: Any) -> Any:
         """Train as `lightgbm.train` does, with the same arguments; return the booster."""

@@ -11,14 +11,14 @@ from typing import Any
 import xgboost
 from xgboost.callback import EarlyStopping, TrainingCallback
 
-from .boosting import Rounds, joined
+from .boosting import Rounds, Trees, joined
 from .counts import counts_of
 from .session import Session
 
 _BEGUN_ANEW = frozenset({"starting_round"})
 
 
-class XGBoost:
+class XGBoost(Trees):
     """Save a training by XGBoost as it goes, and go on with it, at the round where it was.
 
     `name` is the checkpoint's, the options are those of `nbckpt.checkpointed`; `every` may count rounds (`"50it"`).
@@ -29,19 +29,6 @@ class XGBoost:
         booster = checkpoint.train(parameters, matrix, 500, evals=[(held_out, "test")], early_stopping_rounds=10)
         model = checkpoint.fit(xgboost.XGBClassifier(n_estimators=500), X, y)
     """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        every: str | float | None = None,
-        store: str | None = None,
-        keep: int | None = None,
-        fresh: bool | None = None,
-        quiet: bool | None = None,
-    ) -> None:
-        self._name = name
-        self._options: dict[str, Any] = {"every": every, "store": store, "keep": keep, "fresh": fresh, "quiet": quiet}
 
     def train(self, params: dict[str, Any], dtrain: Any, num_boost_round: int = 10, **options: Any) -> Any:
         """Train as `xgboost.train` does, with the same arguments; return the booster."""
