@@ -23,7 +23,7 @@ from .adapters import by_hand, live
 from .culprit import _attributes, _said, reduce
 from .home import quiet
 from .picklers import Pickler, _is_plain
-from .pickling import _Discarded
+from .pickling import Discarded
 
 _LONGEST = 100
 _VALUES = {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "re", "uuid", "zoneinfo"}
@@ -52,7 +52,7 @@ class Description:
         """Everything that has a number, and what is made for the occasion: or its identity is another's soon."""
         self._sets: list[tuple[str, Any]] = []
         """Sets of things that have an identity: they come last, when most elements are known from elsewhere."""
-        sink = _Discarded()
+        sink = Discarded()
         self._pickler = Pickler(sink, sink.take)
         self._way: list[str] = []
         self._apart: list[bool] = [False]

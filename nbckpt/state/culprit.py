@@ -11,7 +11,7 @@ from typing import Any
 from .adapters import by_hand, live
 from .home import NOTHING, quiet
 from .picklers import DeepPickler, Pickler, contents
-from .pickling import _Discarded, _TooDeepError, _with_room
+from .pickling import Discarded, TooDeepError, refusal, with_room
 
 _LEAVES = {int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)}
 _PLAIN = {*_LEAVES, list, tuple, set, frozenset, dict, bytearray, pickle.PickleBuffer}
@@ -41,11 +41,11 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
 
     try:
         return work(deep=False)
-    except _TooDeepError:
+    except TooDeepError:
         pass
     try:
-        return _with_room(lambda: work(deep=True))
-    except _TooDeepError as error:
+        return with_room(lambda: work(deep=True))
+    except TooDeepError as error:
         return path, str(error)
 
 
@@ -53,7 +53,7 @@ class Recorder(Pickler):
     """A pickler that remembers what it was given last, and what each object said it consists of."""
 
     def __init__(self, *, deep: bool = False) -> None:
-        sink = _Discarded()
+        sink = Discarded()
         super().__init__(sink, sink.take)
         self._deep = DeepPickler(sink, sink.take, self) if deep else None
         self.last: Any = NOTHING
@@ -64,16 +64,17 @@ class Recorder(Pickler):
         """Pickle into nothing; return why that failed, or an empty text.
 
         Raises:
-            _TooDeepError: the stack does not reach.
+            TooDeepError: the stack does not reach.
         """
         self.last = root
         try:
             with quiet():
                 (self._deep or self).dump(root)
         except Exception as error:
-            if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
-                raise _TooDeepError("it is nested too deeply to be pickled") from error
-            return f"{error}" or type(error).__name__
+            why = refusal(error)
+            if isinstance(why, TooDeepError):
+                raise why from error
+            return str(why)
         return ""
 
     def reducer_override(self, thing: Any) -> Any:

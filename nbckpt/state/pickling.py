@@ -55,7 +55,7 @@ def probe(root: Any) -> Pickler:
     Raises:
         UnpicklableError: as `dump`.
     """
-    return _pickle(_Discarded, root)[1]
+    return _pickle(Discarded, root)[1]
 
 
 def look(root: Any) -> Pickler:
@@ -64,7 +64,7 @@ def look(root: Any) -> Pickler:
     Raises:
         UnpicklableError: it has no end.
     """
-    return _pickle(_Discarded, root, tolerant=True)[1]
+    return _pickle(Discarded, root, tolerant=True)[1]
 
 
 def pickle_definitions(definitions: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -121,7 +121,9 @@ class _Hashed:
         self.take: Take | None = self.hasher.update
 
 
-class _Discarded:
+class Discarded:
+    """Where a pickle goes that nobody wants: pickling tells what was to be known."""
+
     def __init__(self) -> None:
         self.write: Callable[[Any], object] = _discard
         self.take: Take | None = _discard
@@ -153,25 +155,30 @@ def _pickle(
                 else:
                     pickler.dump(root)
         except Exception as error:  # whatever the objects' own code raises while it is pickled
-            if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
-                raise _TooDeepError("it is nested too deeply to be pickled") from error
-            raise UnpicklableError(f"{error}" or type(error).__name__) from error
+            raise refusal(error) from error
         return sink, pickler
 
     try:
         return attempt(deep=False)
-    except _TooDeepError:
-        return _with_room(lambda: attempt(deep=True))
+    except TooDeepError:
+        return with_room(lambda: attempt(deep=True))
 
 
-class _TooDeepError(UnpicklableError):
+class TooDeepError(UnpicklableError):
     """The pickler ran out of stack."""
+
+
+def refusal(error: Exception) -> UnpicklableError:
+    """What an error that was raised while pickling says: what cannot be pickled, or that the stack does not reach."""
+    if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
+        return TooDeepError("it is nested too deeply to be pickled")
+    return UnpicklableError(f"{error}" or type(error).__name__)
 
 
 _Result = TypeVar("_Result")
 
 
-def _with_room(work: Callable[[], _Result]) -> _Result:
+def with_room(work: Callable[[], _Result]) -> _Result:
     """Do work in a thread that has room for structures of a hundred thousand levels."""
     outcome: list[_Result] = []
     failure: list[BaseException] = []
