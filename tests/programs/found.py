@@ -444,4 +444,43 @@ for k in filter(lambda k: k, [3, 4]):
 add.func is scale
 """,
     ),
+    Program(
+        "generator_expressions_over_what_changes",
+        "An expression in a loop's header goes on over what it went over when it began, whatever the body did to that.",
+        """
+a, out, names = 1, [1], {"x": [3]}
+for item in (item for item in out[:3]):
+    a += item
+    out.extend([2])
+for number, item in enumerate(item + a for item in (part * 2 for part in out) if item % 3):
+    a += 1
+    out[-1] = number
+    if number < 4:
+        out.append(item)
+for kept in (held for held in names.values()):
+    for one in (part for part in kept):
+        kept += [one] * (len(kept) < 5)
+    names = {"y": kept}
+squares = [square + a for square in (x * x for x in out[:4]) if square]
+a, out, squares, kept is names["y"]
+""",
+        at_least=12,
+    ),
+    Program(
+        "names_that_only_text_mentions",
+        "What is read by code in a string, or by a line magic, is saved with the rest.",
+        """
+from contextlib import suppress
+out = []
+for k in range(3):
+    with suppress(NameError):
+        exec("total += bump(1)", globals())
+        out.append(eval("len(table) + k"))
+    %time other += 2
+    out.append(globals()["alone"] + get_ipython().user_ns["last"])
+out, total, other
+""",
+        before=("total, other, table, alone, last, step = 1, 2, [3], 4, 5, 6\ndef bump(k):\n    return k + step\n",),
+        loose=frozenset({"stdout"}),
+    ),
 ]
