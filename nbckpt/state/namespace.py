@@ -147,9 +147,12 @@ class Selection:
     """Other names that share objects with these."""
     before: dict[str, int] = field(default_factory=dict)
     """What each user name was bound to when the run began, by identity."""
+    _alive: list[Any] = field(default_factory=list)
+    """The functions and classes among that: nothing that is defined later gets the identity of one."""
 
     def start(self, namespace: Mapping[str, Any]) -> None:
         self.before = {name: id(value) for name, value in list(namespace.items())}
+        self._alive = [value for value in list(namespace.values()) if isinstance(value, DEFINITIONS)]
 
     def is_new(self, name: str, value: Any) -> bool:
         """Whether a name was bound to this since the run began."""
