@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
 from ..state.home import NOTHING, quiet
-from ..state.iterators import PLACED, is_sound, pickles, savable
+from ..state.iterators import is_sound, pickles, savable
 from . import loaders
 from .replays import Follower, Sources, Trail, draw_again, refuse_changed, refuse_other
 

@@ -483,4 +483,50 @@ out, total, other
         before=("total, other, table, alone, last, step = 1, 2, [3], 4, 5, 6\ndef bump(k):\n    return k + step\n",),
         loose=frozenset({"stdout"}),
     ),
+    Program(
+        "definitions_that_print",
+        "What a definition or an import shows when it is run again was shown already.",
+        """
+import sys
+def loud(kind):
+    try:
+        {}[0]
+    except KeyError:
+        print("made", kind.__name__)
+        print("to", "stderr", file=sys.stderr)
+    return kind
+@loud
+def f(x):
+    return x + 1
+class Base:
+    def __init_subclass__(cls):
+        print("derived", cls.__name__)
+class Derived(Base):
+    print("inside")
+out = [Derived()]
+for k in range(3):
+    print(k, f(k))
+len(out)
+""",
+    ),
+    Program(
+        "definitions_made_of_what_earlier_cells_had",
+        "Class bodies, decorators, defaults and bases find what earlier cells had imported, defined and computed.",
+        """
+class Circle(Shape):
+    turn = 2 * math.pi
+    sides: "np.ndarray" = np.zeros(sides)
+@doubled
+def area(r, factor=math.tau, kind=Shape):
+    return kind.scale * factor * r
+out = []
+for k in range(3):
+    out.append((area(k), Circle.turn, Circle.scale, len(Circle.sides)))
+out
+""",
+        before=(
+            "import math, numpy as np\nsides = 3\n",
+            "class Shape:\n    scale = math.e\ndef doubled(f):\n    return lambda *given: 2 * f(*given)\n",
+        ),
+    ),
 ]

@@ -152,7 +152,9 @@ def test_a_generator_that_draws_other_items_is_refused(lab: Lab) -> None:
 
 def test_a_generator_that_would_be_made_of_other_arguments_is_refused(lab: Lab) -> None:
     """What is left of it may be other items, too, although the finished ones are the same."""
-    cell = "n, seen = 3, []\ndef up(n):\n    yield from range(n)\nfor k in up(n):\n    seen.append(k)\n    n += 1\nseen\n"
+    cell = (
+        "n, seen = 3, []\ndef up(n):\n    yield from range(n)\nfor k in up(n):\n    seen.append(k)\n    n += 1\nseen\n"
+    )
     left = lab.killed(cell, "len(seen) == 2")
     done, _ = lab.again(left, cell)
     assert done.error.startswith("ReplayError")

@@ -86,9 +86,9 @@ def test_ipythons_names_are_not_the_users() -> None:
 def test_what_is_defined_anew_is_never_taken_for_what_was_there() -> None:
     """Python gives the identity of what is gone to what comes next: that is no sign that nothing was defined."""
     selection = names.Selection(set(), set())
-    namespace: dict[str, Any] = {"f": eval("lambda: 0")}
+    namespace: dict[str, Any] = {"f": lambda: 0}
     selection.start(namespace)
     for _ in range(100):
         del namespace["f"]
-        namespace["f"] = eval("lambda: 1")
+        namespace["f"] = lambda: 1
         assert selection.is_new("f", namespace["f"])
