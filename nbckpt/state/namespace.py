@@ -106,8 +106,9 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
     elif isinstance(value, property):
         parts = [value.fget, value.fset, value.fdel]
     elif isinstance(value, type):
-        if any(getattr(base, "__module__", None) == "__main__" for base in value.__mro__):
-            parts = [part for base in value.__mro__ for part in vars(base).values()]
+        kinds = (*value.__mro__, *type(value).__mro__)
+        if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
+            parts = [part for base in kinds for part in vars(base).values()]
             parts = [
                 part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
             ]

@@ -444,4 +444,73 @@ for k in filter(lambda k: k, [3, 4]):
 add.func is scale
 """,
     ),
+    Program(
+        "what_was_put_into_a_class_and_can_be_called",
+        "A class, a partial, an object, a builtin: what is put into a class is data, unlike what its body defines.",
+        """
+import functools
+class Loss:
+    def __call__(self, x):
+        return x * 2
+class First: pass
+class Second: pass
+class Task:
+    kind, act, loss, best = First, len, None, None
+    class Inner: pass
+    def low(self): return "low"
+    def high(self): return "high"
+    first = low
+Task.kind, Task.act, Task.best = Second, sum, functools.partial(max, 3)
+Task.loss, Task.other, Task.low, Task.plain = Loss(), Task.Inner, Task.high, staticmethod(len)
+def make(act):
+    def deco(f):
+        @functools.wraps(f)
+        def wrapped(x):
+            return act(f(x))
+        return wrapped
+    return deco
+@make(Loss())
+def twice(x): return x
+twice.hook = Loss
+out = []
+for k in range(3):
+    out.append((Task.kind is Second, Task.act([k, 1]), Task.loss(k), Task.best(k), Task.other is Task.Inner))
+    out.append((Task().low(), Task().first(), Task.plain("ab"), twice(k), twice.hook is Loss))
+out
+""",
+    ),
+    Program(
+        "what_was_put_into_a_class_before",
+        "It is so, too, where an earlier cell did it, and the checkpointed one only changes it to something else.",
+        """
+out = []
+for k in range(3):
+    out.append((Task.kind.__name__, Task.act([k, 1]), Task.peer is First))
+    Task.kind, Task.act = Second, sum
+out
+""",
+        before=("class First: pass\nclass Second: pass\nclass Task:\n    kind, act = First, max\nTask.peer = First\n",),
+    ),
+    Program(
+        "what_a_metaclass_keeps",
+        "An object that its class's class knows as the only one is the only one, also where that cell runs again.",
+        """
+out = []
+for k in range(3):
+    out.append(only is Settings())
+out
+""",
+        before=(
+            """
+class Single(type):
+    made = {}
+    def __call__(cls):
+        if cls not in cls.made:
+            cls.made[cls] = super().__call__()
+        return cls.made[cls]
+class Settings(metaclass=Single): pass
+only = Settings()
+""",
+        ),
+    ),
 ]
