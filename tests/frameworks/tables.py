@@ -35,6 +35,23 @@ table.dtypes.astype(str).tolist()
         row=_PANDAS,
     ),
     Program(
+        "pandas_attrs",
+        "What a table and a variable have in common beside the table's data stays so.",
+        """
+import pandas as pd
+df = pd.DataFrame({"a": [1, 2]})
+notes = df.attrs
+notes["n"], series = 0, pd.Series([1, 2])
+series.attrs["log"] = log = []
+for k in range(3):
+    notes["n"] += 1
+    log.append(k)
+df.attrs, series.attrs
+""",
+        library="pandas",
+        row=_PANDAS,
+    ),
+    Program(
         "pandas_loops",
         "Loops over rows and groups go on at the row and the group they had come to.",
         """

@@ -513,4 +513,64 @@ only = Settings()
 """,
         ),
     ),
+    Program(
+        "arrays_of_derived_classes",
+        "Their attributes come back, which NumPy's own pickles drop, and views of them stay views.",
+        """
+import numpy as np
+class Unit(np.ndarray):
+    def __new__(cls, values, unit=None):
+        made = np.asarray(values).view(cls)
+        made.unit = unit
+        return made
+    def __array_finalize__(self, other):
+        self.unit = getattr(other, "unit", None)
+class Plain(np.ndarray): pass
+length, log = Unit([1.0, 2, 3], "m"), []
+tail, bare, double = length[1:], np.asarray(length), length * 2
+part, low = double[1:], np.asarray(double)[:1]
+table = np.arange(6).reshape(2, 3).view(Plain)
+table.log, turned = log, table.T
+things = np.array([[1], 2], dtype=object).view(Plain)
+things.log = log
+grid = np.array([[1, 2], [3, 4]]).view(np.matrix)
+row = grid[0]
+plain = np.zeros(3, dtype=[("a", "i4"), ("b", "f8")])
+records = plain.view(np.recarray)
+out = []
+for k in range(3):
+    bare[k] += 1
+    double[k] = 9
+    low[0] += k
+    log.append(k)
+    turned[k, 0] = things[0][0]
+    grid[0, 0] = k
+    records.a[k] = 5
+    out.append((length.unit, tail.unit, tail.tolist(), part.unit, part.tolist(), double.tolist(), table.tolist()))
+    out.append((things.log is log, row.tolist(), plain["a"].tolist(), records.dtype.type, double.flags.owndata))
+    double = double.copy()
+out
+""",
+        row="NumPy: arrays of derived classes with their attributes, matrices, records",
+    ),
+    Program(
+        "masks_that_are_shared",
+        "A masked array and who shares its mask or its data go on sharing it; a hard mask stays hard.",
+        """
+import numpy as np
+mask, data = np.zeros(4, bool), np.arange(4.0)
+both = np.ma.MaskedArray(data, mask=mask, copy=False)
+same, part = both.view(), both[1:3]
+hard = np.ma.array([1, 2, 3], mask=[0, 0, 1])
+hard.harden_mask()
+filled, none = np.ma.array([1.0, 2], mask=[1, 0], fill_value=-9), np.ma.array([1, 2])
+out = []
+for k in range(4):
+    mask[k], data[k], hard[2] = True, k * 5, 7
+    out.append((both.count(), same.count(), part.count(), both.data.tolist(), hard.tolist(), hard.hardmask))
+    out.append((filled.filled().tolist(), none.mask is np.ma.nomask, both.sharedmask))
+out
+""",
+        row="NumPy: masked arrays, with who shares their masks",
+    ),
 ]
