@@ -475,4 +475,38 @@ weight.tolist(), scaler.is_enabled(), scaler.get_scale()
         library="torch",
         row="PyTorch: schedulers and GradScaler",
     ),
+    Program(
+        "torch_settings",
+        "The type and the device of new tensors, and whether autograd looks on, stay as the cell has set them.",
+        """
+torch.set_default_dtype(torch.float64)
+torch.set_default_device("meta")
+torch.set_grad_enabled(False)
+torch.use_deterministic_algorithms(True)
+torch.set_printoptions(precision=2)
+out = []
+for step in range(3):
+    out.append((torch.ones(1).dtype, torch.ones(1).device.type, torch.is_grad_enabled()))
+    out.append((torch.are_deterministic_algorithms_enabled(), str(torch.full((1,), 1 / 3, device="cpu"))))
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+torch.set_grad_enabled(True)
+torch.use_deterministic_algorithms(False)
+torch.set_printoptions(profile="default")
+out
+""",
+        before=(
+            """
+import torch
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+torch.set_grad_enabled(True)
+torch.use_deterministic_algorithms(False)
+torch.set_printoptions(profile="default")
+""",
+        ),
+        needs_before=True,
+        library="torch",
+        row="PyTorch: settings (default type and device, grad mode, determinism)",
+    ),
 ]

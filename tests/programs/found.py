@@ -573,4 +573,48 @@ out
 """,
         row="NumPy: masked arrays, with who shares their masks",
     ),
+    Program(
+        "how_python_is_set",
+        "Where modules are looked for, how deep calls may go, which warnings and messages of loggers are shown.",
+        """
+import logging, os, sys, warnings
+os.makedirs("below", exist_ok=True)
+with open("below/found_below.py", "w") as file:
+    file.write("value = 5")
+sys.path.insert(0, "below")
+sys.path.append("beside")
+import found_below
+sys.setrecursionlimit(sys.getrecursionlimit() + 777)
+logging.getLogger("mine").setLevel("ERROR")
+logging.getLogger().setLevel("DEBUG")
+warnings.simplefilter("error", FutureWarning)
+out = []
+for k in range(3):
+    out.append((found_below.value, sys.path[0], sys.path[-1], logging.getLogger("mine.too").getEffectiveLevel()))
+    try:
+        warnings.warn("soon", FutureWarning)
+    except FutureWarning:
+        out.append((sys.getrecursionlimit() > 3000, logging.getLogger().level))
+sys.setrecursionlimit(sys.getrecursionlimit() - 777)
+logging.getLogger("mine").setLevel(0)
+logging.getLogger().setLevel("WARNING")
+warnings.filters.pop(0)
+out
+""",
+        before=(
+            """
+import logging, sys, warnings
+sys.modules.pop("found_below", None)
+sys.path[:] = [entry for entry in sys.path if entry not in ("below", "beside")]
+sys.setrecursionlimit(3000)
+logging.getLogger().setLevel("WARNING")
+logging.getLogger("mine").setLevel(0)
+warnings.filters[:] = [one for one in warnings.filters if one[:3] != ("error", None, FutureWarning)]
+""",
+        ),
+        after=("sys.path.remove('below')\nsys.path.remove('beside')\n",),
+        needs_before=True,
+        unsaved=frozenset({"file"}),
+        row="Surroundings: `sys.path`, the recursion limit, levels of loggers, filters of warnings",
+    ),
 ]

@@ -122,4 +122,4 @@ def _bytes_of(owner: Any) -> Any:
     """All of the memory of an array or a storage."""
     if isinstance(owner, np.ndarray):
         return owner.reshape(-1, order="A").view(np.uint8)
-    return torch.empty(0, dtype=torch.uint8).set_(owner).numpy()
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(owner).numpy()
