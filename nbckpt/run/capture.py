@@ -74,6 +74,8 @@ class Capture:
         self.inputs = dict(saved)
         differing = {}
         for name, known in saved.items():
+            if names.is_ipythons(name):
+                continue  # other cells were run before this one, as may be
             if name in namespace and (now := fingerprints.stable_digest(namespace[name])) != known:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing

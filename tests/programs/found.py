@@ -617,4 +617,18 @@ warnings.filters[:] = [one for one in warnings.filters if one[:3] != ("error", N
         unsaved=frozenset({"file"}),
         row="Surroundings: `sys.path`, the recursion limit, levels of loggers, filters of warnings",
     ),
+    Program(
+        "answers_of_earlier_cells",
+        "What the cell reads of them by IPython's names is saved, and `_` goes on to follow what is shown.",
+        """
+first, out = _, []
+for k in range(3):
+    out.append((k, _, _1, _i1))
+print(out)
+first
+""",
+        before=("6 * 7\n",),
+        after=("answer = _\n",),
+        row="IPython: the answers of earlier cells that the cell reads (`_`, `_3`)",
+    ),
 ]
