@@ -53,7 +53,7 @@ class Recorder:
             self._listen(hook, "finish_displayhook", self._result_ends)
 
     def take_for_shown(self, answers: Mapping[str, Any]) -> None:
-        """Have IPython take the `_` that came back for its own: it never binds one anew that it takes for the user's."""
+        """Have IPython take the `_` that came back for its own: one that is the user's it never binds anew."""
         for name, value in answers.items():
             if self._shell is not None and not callable(value):  # as `_ = gettext.gettext` is, the user's indeed
                 setattr(self._shell.displayhook, name, value)

@@ -261,7 +261,9 @@ class _Finder:
         if rest and (new := rest[min(len(_steps(prefix)), len(rest) - 1)] if in_loop else rest[0]).kind == old.kind:
             if old.kind in ("for", "async for"):
                 if old.label != new.label and old.over != new.over and not self.forced:
-                    raise self.changed(f"line {old.line} was in progress, and line {new.line} is another loop: {old.code}")
+                    raise self.changed(
+                        f"line {old.line} was in progress, and line {new.line} is another loop: {old.code}"
+                    )
                 self.extended.add(new.key)
                 return new.key
             if self.forced and old.kind not in ("call", "comprehension"):
@@ -301,9 +303,7 @@ class _Finder:
         while waiting := waiting - used:
             used |= waiting
             waiting = set().union(*(reads.get(name, ()) for name in waiting))
-        self.notices += [
-            f"{name} was edited: what had come of it by then stands" for name in sorted(edited & used)
-        ]
+        self.notices += [f"{name} was edited: what had come of it by then stands" for name in sorted(edited & used)]
 
     def _begun(self) -> list[Statement]:
         """The statements that had run or were in progress, but for definitions."""

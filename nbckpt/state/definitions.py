@@ -32,11 +32,7 @@ def state_of(definition: Any) -> State:
         if issubclass(definition, enum.Enum):
             return {}
         own = vars(definition).items()
-        state: State = {
-            (name,): value
-            for name, value in own
-            if _is_put_there(name, value, definition)
-        }
+        state: State = {(name,): value for name, value in own if _is_put_there(name, value, definition)}
         for name, value in own:
             if isinstance(value, caches.CACHED):
                 state |= {(name, *way): inner for way, inner in state_of(value).items()}

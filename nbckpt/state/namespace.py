@@ -111,7 +111,8 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
     elif isinstance(value, property):
         parts = [value.fget, value.fset, value.fdel]
     elif isinstance(value, type):
-        kinds = (*value.__mro__, *type(value).__mro__)
+        maker: Any = type(value)
+        kinds = (*value.__mro__, *maker.__mro__)
         if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
             parts = [part for base in kinds for part in vars(base).values()]
             parts = [

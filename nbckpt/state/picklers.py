@@ -136,7 +136,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _note_definitions(self, thing: Any) -> None:
         """Take note of what the graph refers to by name; of a class also what it is derived from, and made by."""
-        kinds = (*thing.__mro__, *type(thing).__mro__) if isinstance(thing, type) else ()
+        kind: Any = type(thing)
+        kinds = (*thing.__mro__, *kind.__mro__) if isinstance(thing, type) else ()
         for one in (thing, *kinds):
             outermost = one.__qualname__.partition(".")[0]
             if outermost not in self.definitions and is_definition(one):

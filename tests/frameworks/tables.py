@@ -49,7 +49,9 @@ pd.reset_option("display.precision")
 pd.reset_option("display.max_rows")
 out
 """,
-        before=("import pandas as pd\nfor name in ('precision', 'max_rows'):\n    pd.reset_option(f'display.{name}')\n",),
+        before=(
+            "import pandas as pd\nfor name in ('precision', 'max_rows'):\n    pd.reset_option(f'display.{name}')\n",
+        ),
         needs_before=True,
         library="pandas",
         row="pandas: options",

@@ -181,7 +181,9 @@ def test_a_function_that_was_edited_after_it_was_used_is_named(lab: Lab, call: s
     assert ("f was edited: what had come of it by then stands" in kernel.notices) == used
 
 
-@pytest.mark.parametrize("new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "[0, 9, 2, 3, 4]", "(0, 9, 2, 3)", "'abcd'", "range(0, 8, 2)"])
+@pytest.mark.parametrize(
+    "new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "[0, 9, 2, 3, 4]", "(0, 9, 2, 3)", "'abcd'", "range(0, 8, 2)"]
+)
 def test_another_header_is_refused_before_anything_runs(lab: Lab, new: str) -> None:
     """The items that are done are not the first ones of the new header."""
     cell = (

@@ -27,7 +27,8 @@ def reduce(array: Any) -> Any:
         return NotImplemented
     attributes = getattr(array, "__dict__", None)
     if (reduced := _reduce(array)) is NotImplemented:
-        make, arguments, state = np.ndarray.__reduce__(array)
+        plain: Any = np.ndarray.__reduce__(array)
+        make, arguments, state = plain
         return make, arguments, (state, attributes), None, None, _fill
     make, arguments = reduced
     return make, (*arguments, kind), (None, attributes), None, None, _fill

@@ -46,7 +46,7 @@ class _Memory:
         """Forget those that lie in some memory; return whether there were any."""
         starts = self._sorted()
         inside = starts[bisect_left(starts, start) : bisect_left(starts, start + size)]
-        return any([self._things.pop(at, None) is not None for at in inside])
+        return [self._things.pop(at) for at in inside if at in self._things] != []
 
     def _sorted(self) -> list[int]:
         if self._starts is None:

@@ -23,7 +23,7 @@ def capture() -> dict[str, Any]:
         ),
         "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
         "precision": torch.get_float32_matmul_precision(),
-        "printing": torch._tensor_str.get_printoptions(),  # type: ignore[no-untyped-call]  # noqa: SLF001
+        "printing": torch._tensor_str.get_printoptions(),  # noqa: SLF001
     }
 
 
