@@ -132,8 +132,15 @@ class CellFrame(Caller):
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
         read = self._read_to_define(statement) - way.rebound
-        if not way.built and (needed or way.needs_state(read, self.run.saved_names() | self._redefined_before())):
+        held = self.run.saved_names() | self._redefined_before() | self._lacking()
+        if not way.built and (needed or way.needs_state(read, held)):
             self._build(way)
+
+    def _lacking(self) -> frozenset[str]:
+        """Modules and definitions of cells that were not run here: they come with what was saved."""
+        saved = self.run.loaded
+        known = frozenset(saved.description["modules"]) | frozenset(saved.parts["definitions"].info["names"])
+        return known - self.run.namespace.keys()
 
     def _build(self, way: Resume) -> None:
         """Build what was saved. What the cell had defined by then and has not again is another than is live."""

@@ -196,10 +196,11 @@ class Run(ABC):
         """
         saved = self.loaded
         modules = saved.description["modules"]
-        root = parts.build(saved.parts, saved.parts["definitions"], self.home)
+        with self.recorder.swallowed():
+            root = parts.build(saved.parts, saved.parts["definitions"], self.home)
+            found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         for notice in adapters.take_said():
             self.status.notice(notice)
-        found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         if self.settings.rng and root["moment"]["random"] is not None:
             randomness.check(root["moment"]["random"])
         for name in self.selection.exclude:

@@ -71,6 +71,7 @@ class Frame:
 
     def _approach(self, way: Resume, key: str) -> bool:
         statement = self.plan[key]
+        self.run.recorder.swallowing = False
         needed = key in way.entered or way.is_before(key)
         self.make_ready(way, statement, needed=needed)
         if way.is_before(key):
@@ -88,6 +89,8 @@ class Frame:
         if statement.kind != "always" or not self.runs_again(way, statement):
             return False
         way.rebound |= set(statement.binds)
+        # what it shows was shown by the statement as it was, and is in what was replayed
+        self.run.recorder.swallowing = self.run.settings.replay and statement.whole in way.known
         return True
 
     def runs_again(self, way: Resume, statement: Statement) -> bool:
@@ -99,6 +102,7 @@ class Frame:
 
     def arrive(self) -> None:
         """Stand at the saved boundary: put everything back."""
+        self.run.recorder.swallowing = False
         place = self.place(self.way_back().position)
         ways = []
         for layer, _ in place:

@@ -26,6 +26,10 @@ HISTORY = frozenset({"In", "Out", "_ih", "_oh", "_dh"})
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
+_READ_TEXT = frozenset(
+    "exec eval globals locals vars query run_line_magic run_cell_magic system getoutput user_ns".split()
+)
+"""What is told in text which names to use: a call of `exec`, `%time`, `df.query`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Names:
 def names_in(code: types.CodeType, *, module: bool = False, inside: bool = True) -> Names:
     """The global names in a code object and, if `inside`, in the functions that it makes.
 
-    `module` says that the names it binds itself are global, too.
+    `module` says that the names it binds itself are global, too. Where code is handed over as text, all words in such
+    text are names that may be read.
     """
     instructions = [(step.opname, step.argval) for step in dis.get_instructions(code)]
     binding = _BINDS if module else _BINDS_GLOBAL
@@ -54,6 +59,8 @@ def names_in(code: types.CodeType, *, module: bool = False, inside: bool = True)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType) and inside:
             names |= names_in(inner)
+        elif isinstance(inner, str) and not _READ_TEXT.isdisjoint(code.co_names):
+            names |= Names(frozenset(re.findall(r"[^\W\d]\w*", inner)))
     return names
 
 
@@ -147,9 +154,12 @@ class Selection:
     """Other names that share objects with these."""
     before: dict[str, int] = field(default_factory=dict)
     """What each user name was bound to when the run began, by identity."""
+    _alive: list[Any] = field(default_factory=list)
+    """The functions and classes among that: nothing that is defined later gets the identity of one."""
 
     def start(self, namespace: Mapping[str, Any]) -> None:
         self.before = {name: id(value) for name, value in list(namespace.items())}
+        self._alive = [value for value in list(namespace.values()) if isinstance(value, DEFINITIONS)]
 
     def is_new(self, name: str, value: Any) -> bool:
         """Whether a name was bound to this since the run began."""

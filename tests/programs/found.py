@@ -445,6 +445,91 @@ add.func is scale
 """,
     ),
     Program(
+        "generator_expressions_over_what_changes",
+        "An expression in a loop's header goes on over what it went over when it began, whatever the body did to that.",
+        """
+a, out, names = 1, [1], {"x": [3]}
+for item in (item for item in out[:3]):
+    a += item
+    out.extend([2])
+for number, item in enumerate(item + a for item in (part * 2 for part in out) if item % 3):
+    a += 1
+    out[-1] = number
+    if number < 4:
+        out.append(item)
+for kept in (held for held in names.values()):
+    for one in (part for part in kept):
+        kept += [one] * (len(kept) < 5)
+    names = {"y": kept}
+squares = [square + a for square in (x * x for x in out[:4]) if square]
+a, out, squares, kept is names["y"]
+""",
+        at_least=12,
+    ),
+    Program(
+        "names_that_only_text_mentions",
+        "What is read by code in a string, or by a line magic, is saved with the rest.",
+        """
+from contextlib import suppress
+out = []
+for k in range(3):
+    with suppress(NameError):
+        exec("total += bump(1)", globals())
+        out.append(eval("len(table) + k"))
+    %time other += 2
+    out.append(globals()["alone"] + get_ipython().user_ns["last"])
+out, total, other
+""",
+        before=("total, other, table, alone, last, step = 1, 2, [3], 4, 5, 6\ndef bump(k):\n    return k + step\n",),
+        loose=frozenset({"stdout"}),
+    ),
+    Program(
+        "definitions_that_print",
+        "What a definition or an import shows when it is run again was shown already.",
+        """
+import sys
+def loud(kind):
+    try:
+        {}[0]
+    except KeyError:
+        print("made", kind.__name__)
+        print("to", "stderr", file=sys.stderr)
+    return kind
+@loud
+def f(x):
+    return x + 1
+class Base:
+    def __init_subclass__(cls):
+        print("derived", cls.__name__)
+class Derived(Base):
+    print("inside")
+out = [Derived()]
+for k in range(3):
+    print(k, f(k))
+len(out)
+""",
+    ),
+    Program(
+        "definitions_made_of_what_earlier_cells_had",
+        "Class bodies, decorators, defaults and bases find what earlier cells had imported, defined and computed.",
+        """
+class Circle(Shape):
+    turn = 2 * math.pi
+    sides: "np.ndarray" = np.zeros(sides)
+@doubled
+def area(r, factor=math.tau, kind=Shape):
+    return kind.scale * factor * r
+out = []
+for k in range(3):
+    out.append((area(k), Circle.turn, Circle.scale, len(Circle.sides)))
+out
+""",
+        before=(
+            "import math, numpy as np\nsides = 3\n",
+            "class Shape:\n    scale = math.e\ndef doubled(f):\n    return lambda *given: 2 * f(*given)\n",
+        ),
+    ),
+    Program(
         "what_was_put_into_a_class_and_can_be_called",
         "A class, a partial, an object, a builtin: what is put into a class is data, unlike what its body defines.",
         """

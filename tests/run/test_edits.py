@@ -433,3 +433,25 @@ def test_an_inner_clause_in_progress_may_be_extended(lab: Lab) -> None:
     done, _ = lab.again(left, cell.replace("range(2)", "range(3)"))
     assert not done.error
     assert done.names["seen"] == [(j, k) for j in "ab" for k in range(3)]
+
+
+def test_an_edited_definition_shows_what_it_shows_now(lab: Lab) -> None:
+    """What runs again shows nothing twice, but what is new in it is seen; so is an error in it."""
+    cell = "class A:\n    print('old')\nclass B:\n    print('same')\nfor k in range(3):\n    print(k)\n"
+    left = lab.killed(cell, "k == 1")
+    done, _ = lab.again(left, cell.replace("old", "new"), "--on-change resume")
+    assert done.shown == [("stdout", "old\nsame\n0\n1\nnew\n2\n")]
+    assert not done.error
+
+
+def test_an_error_in_what_runs_again_is_shown(lab: Lab) -> None:
+    """Swallowing what was shown already never hides why a cell stopped."""
+    before = (
+        "class Picky:\n    pass\n",
+        "class Picky:\n    def __init_subclass__(cls):\n        raise OSError('no more')\n",
+    )
+    cell = "print('begun')\nclass A(Picky):\n    pass\nfor k in range(3):\n    print(k)\n"
+    left = lab.killed(cell, "k == 1", before=before[:1])
+    done, kernel = lab.again(left, cell, before=before[1:])
+    assert done.error == "OSError: no more"
+    assert any("no more" in text for text in kernel.shell.tracebacks)

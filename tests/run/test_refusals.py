@@ -162,6 +162,19 @@ def test_a_generator_that_draws_other_items_is_refused(lab: Lab) -> None:
     assert "ends after 1" in short.error
 
 
+def test_a_generator_that_would_be_made_of_other_arguments_is_refused(lab: Lab) -> None:
+    """What is left of it may be other items, too, although the finished ones are the same."""
+    cell = (
+        "n, seen = 3, []\ndef up(n):\n    yield from range(n)\nfor k in up(n):\n    seen.append(k)\n    n += 1\nseen\n"
+    )
+    left = lab.killed(cell, "len(seen) == 2")
+    done, _ = lab.again(left, cell)
+    assert done.error.startswith("ReplayError")
+    assert "(n)" in done.error
+    done, _ = lab.again(left, cell, "--on-change resume")
+    assert done.result == [0, 1, 2, 3, 4]
+
+
 def test_a_generator_that_draws_in_turn_with_the_body_goes_on_when_told_to(lab: Lab) -> None:
     """Its finished items cannot be drawn as they were; it says so, and `--on-change resume` ends as the plain cell."""
     cell = (
