@@ -563,4 +563,51 @@ del here, modules, path, space, inside
 out
 """,
     ),
+    Program(
+        "containers_with_a_maker_of_their_own",
+        "Classes derived from Python's containers come back without their `__init__`, `__setitem__` or `add` called.",
+        """
+from collections import Counter, OrderedDict, defaultdict, deque
+class Recent(OrderedDict):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        self.move_to_end(key, last=False)
+        while len(self) > self.size:
+            self.popitem()
+class Tree(defaultdict):
+    def __init__(self):
+        super().__init__(Tree)
+class Votes(Counter):
+    def __init__(self, title, *votes):
+        self.title = title
+        super().__init__(*votes)
+class Last(deque):
+    def __init__(self, size):
+        super().__init__(maxlen=size)
+        self.seen = 0
+    def append(self, item):
+        self.seen += 1
+        super().append(item)
+class Named(set):
+    def __init__(self, name):
+        self.name = name
+    def add(self, item):
+        super().add((self.name, item))
+class Fixed(frozenset):
+    def __new__(cls, first, *rest):
+        return super().__new__(cls, (first, *rest))
+recent, tree, votes, last, named, fixed = Recent(2), Tree(), Votes("x", "aab"), Last(2), Named("n"), Fixed(1, 2)
+for k in range(4):
+    recent[k] = k
+    tree["a"][k]["b"]
+    votes["a"] += 1
+    last.append(k)
+    named.add(k)
+print(list(recent.items()), recent.size, sorted(tree["a"]), votes.title, dict(votes), last.seen, list(last))
+len(named), sorted(fixed), type(fixed).__name__
+""",
+    ),
 ]
