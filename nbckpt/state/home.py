@@ -123,8 +123,10 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
             ) from error
         except Exception as error:
             raise RestoreError(
-                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: "
-                "use the packages and definitions it was saved with, or start over with --fresh"
+                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: if "
+                "packages or definitions are others than when it was saved, use those; if not, its class does not come "
+                "back from a pickle: mend its __reduce__ or __setstate__ or teach nbckpt with nbckpt.register, and "
+                "start over with --fresh; --verify tells at the start of a run whether it does"
             ) from error
     return found
 

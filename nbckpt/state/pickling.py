@@ -194,7 +194,12 @@ def refusal(error: Exception) -> UnpicklableError:
     """What an error that was raised while pickling says: what cannot be pickled, or that the stack does not reach."""
     if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
         return TooDeepError("it is nested too deeply to be pickled")
-    return UnpicklableError(f"{error}" or type(error).__name__)
+    text = str(error).rstrip(".")
+    if len(error.args) > 1 and "{}" in str(error.args[0]):  # an author's slip: the words beside their places
+        text = str(error.args[0]).format(*error.args[1:])
+    if not text or isinstance(error, KeyError):
+        text = ": ".join(filter(None, (type(error).__name__, text)))
+    return UnpicklableError(text)
 
 
 _Result = TypeVar("_Result")

@@ -80,8 +80,20 @@ def _count(attributes: dict[str, Any]) -> int:
 
 
 def _descriptor(kind: type) -> Any:
-    """What gives objects of a class written in Python their `__dict__`."""
+    """What gives objects of a class written in Python their `__dict__`.
+
+    Others make one when they are asked for it, and behave otherwise when they have one: `functools.partial` does.
+    """
     for base in kind.__mro__:
         if isinstance(found := vars(base).get("__dict__"), types.GetSetDescriptorType):
-            return found if not issubclass(kind, (type, types.ModuleType)) else None
+            ours = found.__doc__ == _INSTANCES.__doc__ and not issubclass(kind, (type, types.ModuleType))
+            return found if ours else None
     return None
+
+
+class _Instance:
+    pass
+
+
+_INSTANCES = vars(_Instance)["__dict__"]
+"""What a class statement makes."""
