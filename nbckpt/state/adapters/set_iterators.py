@@ -8,22 +8,25 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from .. import set_order
 from .dict_iterators import Changed
 
 
 def reduce(iterator: Any) -> Any:
-    """Keep the set, and the elements left: another process may order them otherwise."""
+    """Keep the set, how it lies in memory, and the elements left: another process may order them otherwise."""
     elements = next((part for part in gc.get_referents(iterator) if isinstance(part, (set, frozenset))), None)
     if elements is None:  # it has ended
         return again, (set(), [], 0)
     try:
-        return again, (elements, list(iterator.__reduce__()[1][0]), len(elements))
+        left = list(iterator.__reduce__()[1][0])
+        return again, (elements, left, len(elements), set_order.notes([elements], hashing=True))
     except RuntimeError as error:
         return Changed, (str(error),)
 
 
-def again(elements: Any, left: list[Any], size: int) -> Iterator[Any]:
+def again(elements: Any, left: list[Any], size: int, notes: tuple[set_order.Note, ...] = ()) -> Iterator[Any]:
     """An iterator over the elements left: the set's own, where it gives them in the same order."""
+    set_order.put_back(notes)  # first: an iterator knows its place in the set's table
     iterator: Iterator[Any] = iter(elements)
     deque(islice(iterator, size - len(left)), maxlen=0)
     rest: Any = iterator.__reduce__()[1][0]
