@@ -165,6 +165,8 @@ class Run(ABC):
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
         self.surroundings = surroundings.capture()
+        if self.saved is not None:
+            surroundings.put_back_first(self.saved.description.get("first", {}))
         self.writer = self.repository.writer(
             self.name, keep=self.settings.keep, writer_info=self.who, based_on=self._found
         )
@@ -468,6 +470,7 @@ class Run(ABC):
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
+            "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),
             "run": self.who["run"],

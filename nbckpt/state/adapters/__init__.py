@@ -28,10 +28,16 @@ _MODULES = {
     "PIL.ImageDraw.ImageDraw": "image_draws",
     "_ctypes.PyCArrayType": "ctypes_arrays",
     "builtins.BaseException": "exceptions",
+    "builtins.frozenset": "by_hand.reduce_container",
     "builtins.list_iterator": "list_iterators",
     "builtins.list_reverseiterator": "list_iterators",
     "builtins.memoryview": "memory_views",
+    "builtins.set": "by_hand.reduce_container",
     "builtins.set_iterator": "set_iterators",
+    "collections.Counter": "by_hand.reduce_container",
+    "collections.OrderedDict": "by_hand.reduce_container",
+    "collections.defaultdict": "by_hand.reduce_container",
+    "collections.deque": "by_hand.reduce_container",
     "dataclasses._FIELD_BASE": "singletons",
     "dataclasses._MISSING_TYPE": "singletons",
     "functools.cached_property": "cached_properties",
@@ -81,6 +87,7 @@ _MODULES = {
 """Which adapter takes care of a class and what is derived from it, and which function of it, if not `reduce`."""
 
 _said: list[str] = []
+_unsettled: list[bool] = []
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
@@ -158,6 +165,18 @@ def take_said() -> list[str]:
     said = list(_said)
     _said.clear()
     return said
+
+
+def say_unsettled() -> None:
+    """Have what was pickled so far pickled anew: by now it is known what it shares with what came later."""
+    _unsettled.append(True)
+
+
+def take_unsettled() -> bool:
+    """Whether that was so since this was asked last."""
+    unsettled = bool(_unsettled)
+    _unsettled.clear()
+    return unsettled
 
 
 def _load_registered(cls: type, saved: Any) -> Any:
