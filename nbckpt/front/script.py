@@ -132,6 +132,7 @@ class Checkpoint:
         selection = Selection(set(only), set(only), only)
         run = ScriptRun(settings.name or "", settings, self._namespace, selection, reporter)
         run.attributes = vars(self.state)
+        run.ours = (self, self.state)
         run.open()
         self.resumed = run.saved is not None
         self.completed = run.saved is not None and bool(run.saved.description["finished"])

@@ -244,10 +244,11 @@ def _cached_source(code: types.CodeType, qualname: str, lines: tuple[str, ...]) 
     try:
         text = "".join(inspect.getblock(list(lines[code.co_firstlineno - 1 :])))
         source = Source(text, code.co_firstlineno, code, qualname)
-        plain = source.compiled(source.parsed(), source.free, imported(lines))
+        # a cell's statements are compiled one by one, a module as a whole
+        plain = [source.compiled(source.parsed(), source.free, names) for names in ((), imported(lines))]
     except (SyntaxError, IndexError, StopIteration, AttributeError):  # these lines are not a function's
         return None
-    return source if _same(plain, code) else None
+    return source if any(_same(one, code) for one in plain) else None
 
 
 def _source_of(code: types.CodeType, qualname: str, namespace: dict[str, Any]) -> Source | None:

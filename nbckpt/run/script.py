@@ -29,6 +29,8 @@ class ScriptRun(Run):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args, home=vars(sys.modules["__main__"]))
         self.block = Block(self)
+        self.ours: tuple[Any, ...] = ()
+        """What the script knows this run by."""
         self._digests: dict[str, str | None] = {}
 
     @property
@@ -169,5 +171,7 @@ class ScriptRun(Run):
         """Commit a snapshot; a name in `vars` that there is no variable for is said."""
         if missing := sorted(self.only - self.namespace.keys()):
             self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
+        ours = {name for name, value in list(self.namespace.items()) if any(value is one for one in self.ours)}
+        self.selection.exclude |= ours  # they lead to everything, and are made again
         with doors.shut():
             return super().save(place, finished=finished)

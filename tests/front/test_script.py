@@ -172,8 +172,11 @@ def test_a_replay_beside_random_draws_is_refused_unless_trusted(
         import nbckpt
         random.seed(4)
         xs = []
+        def draws():
+            for _ in range(4):
+                yield random.random()
         with nbckpt.checkpointed("s", vars=["xs"], store="store", quiet=True, on_change={on_change}) as ckpt:
-            for x in ckpt.loop(random.random() for _ in range(4)):
+            for x in ckpt.loop(draws()):
                 xs.append((x, random.random()))
     """
     everywhere(None)
@@ -196,8 +199,10 @@ def test_a_replay_that_yields_other_items_is_refused(
         from pathlib import Path
         import nbckpt
         xs = []
+        def lines():
+            yield from Path("items.txt").read_text().split()
         with nbckpt.checkpointed("s", vars=["xs"], store="store", quiet=True, on_change={on_change}) as ckpt:
-            for x in ckpt.loop(line for line in Path("items.txt").read_text().split()):
+            for x in ckpt.loop(lines()):
                 xs.append(x)
     """
     Path("items.txt").write_text("a\nb\nc\n")
