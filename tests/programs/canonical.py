@@ -144,7 +144,8 @@ class _Walk:
         }
         at_home = self.namespace.get(kind.__qualname__) is kind
         inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]
-        return ("class", kind.__qualname__, at_home, [self.form(base) for base in kind.__bases__], inside)
+        layout = (kind.__basicsize__, kind.__dictoffset__ != 0, kind.__weakrefoffset__ != 0, type(kind).__name__)
+        return ("class", kind.__qualname__, at_home, layout, [self.form(base) for base in kind.__bases__], inside)
 
     def _attribute(self, value: Any) -> Any:
         if isinstance(value, (staticmethod, classmethod)):
