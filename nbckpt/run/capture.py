@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UnpicklableError
 from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
-from ..state.culprit import culprit
+from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
 
@@ -43,6 +43,7 @@ class Capture:
         """The definitions that the state refers to."""
         self._sharing = parts.Sharing()
         self._outsiders = parts.Outsiders()
+        self._remarked: list[Any] = []
         self._apart: dict[str, int] = {}
         """Other names that share objects with what is saved but cannot be saved, with what they were bound to."""
 
@@ -62,6 +63,7 @@ class Capture:
                 break
         while joined := self._join(namespace, met.identities()):
             met = pickling.probe({name: namespace[name] for name in joined})
+        self._pass_on_remarks(contents.data)
         self.note_fresh(contents.definitions | met.definitions)
         self.inputs = {
             name: known
@@ -85,6 +87,7 @@ class Capture:
         for name, definition in found.items():
             if name not in self._fresh:
                 self._fresh[name] = definition, definitions.fresh_digests(definition)
+                self._tell_of_caches(name, definitions.split_state(definition, {})[-1])
 
     def take(
         self,
@@ -121,6 +124,7 @@ class Capture:
                 continue
             if not adapters.take_unsettled():
                 break
+        self._pass_on_remarks(kept)
         code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)
         for name in sorted(uncopied.keys() - self.selection.binds):
             self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
@@ -165,12 +169,23 @@ class Capture:
             thing = self.home.namespace.get(name)
             if isinstance(thing, DEFINITIONS):
                 before, fresh = self._fresh.get(name, (None, {}))
-                for part, state in zip(
-                    states, definitions.split_state(thing, fresh if before is thing else {}), strict=True
-                ):
+                *split, lost = definitions.split_state(thing, fresh if before is thing else {})
+                self._tell_of_caches(name, lost)
+                for part, state in zip(states, split, strict=True):
                     if state:
                         part[name] = state
         return states
+
+    def _tell_of_caches(self, name: str, lost: Iterable[tuple[str, ...]]) -> None:
+        if notice := definitions.lost_caches(name, lost):
+            self.tell(notice)
+
+    def _pass_on_remarks(self, data: Mapping[str, Any]) -> None:
+        """What the objects that were saved gave cause to say, once of each."""
+        for thing, text in adapters.take_remarks():
+            if all(known is not thing for known in self._remarked):
+                self._remarked.append(thing)
+                self.tell(f"{path_to(thing, data)} {text}")
 
     def _leave_out(
         self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError

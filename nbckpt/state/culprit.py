@@ -6,6 +6,7 @@ import pickle
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -52,6 +53,20 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
         return with_room(lambda: work(deep=True))
     except TooDeepError as error:
         return path, str(error)
+
+
+def path_to(target: Any, values: Mapping[str, Any]) -> str:
+    """Find the way to an object that some variables hold, as a person would write it; its class if there is none."""
+    for name, value in values.items():
+        if value is target:
+            return name
+    for name, value in values.items():
+        recorder = Recorder()
+        with suppress(TooDeepError):
+            recorder.try_to_pickle(value)
+            if way := _way(value, target, recorder.reduced):
+                return name + way
+    return f"a {type(target).__qualname__}"
 
 
 class Recorder(Pickler):

@@ -56,6 +56,26 @@ def test_what_is_excluded_is_not_saved_and_blocks_nothing(lab: Lab) -> None:
     assert done.names["seen"] == [0, 1, 0, 1]
 
 
+def test_caches_whose_results_cannot_be_saved_are_said_at_the_start(lab: Lab) -> None:
+    """By the function's name, and no others; and as soon as one is found that was filled by the cell."""
+    before = (
+        "import functools, threading\n@functools.cache\ndef lock(k):\n    return threading.Lock()\n"
+        "@functools.lru_cache\ndef double(k):\n    return 2 * k\nclass Box:\n    @functools.cache\n"
+        "    def lock(self):\n        return threading.Lock()\n"
+        "box = Box()\n"
+    )
+    cell = "out = []\nfor k in range(3):\n    out.append((lock(0) is lock(0), double(k), box.lock() is None))\n"
+    _, kernel = lab.again(lab.folder(), cell, before=(f"{before}lock(0), double(1)\n",))
+    said = "keeps results that cannot be saved in its cache: a resumed run computes them again"
+    assert f"lock() {said}" in kernel.status.notices
+    assert f"double() {said}" not in kernel.notices
+    left = lab.killed(cell, "len(out) == 2", before=(before,))
+    done, kernel = lab.again(left, cell, before=(before,))
+    assert not done.error
+    for name in ("lock()", "Box.lock()"):
+        assert kernel.status.notices.count(f"{name} {said}") == 1
+
+
 def test_names_always_assigned_before_they_are_read_never_block(lab: Lab) -> None:
     """A file handle, a response, a generator: bound anew in each turn, they need not be saved."""
     Path("in.txt").write_text("text")

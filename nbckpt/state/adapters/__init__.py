@@ -179,6 +179,22 @@ def take_unsettled() -> bool:
     return unsettled
 
 
+def remark(thing: Any, text: str) -> None:
+    """Have a person told something about an object that is being saved; its name goes before the text."""
+    if all(known is not thing for known, _ in _remarks):
+        _remarks.append((thing, text))
+
+
+_remarks: list[tuple[Any, str]] = []
+
+
+def take_remarks() -> list[tuple[Any, str]]:
+    """What adapters had to say about objects since this was asked last."""
+    remarks = list(_remarks)
+    _remarks.clear()
+    return remarks
+
+
 def _load_registered(cls: type, saved: Any) -> Any:
     if cls not in _registered:
         raise RestoreError(
