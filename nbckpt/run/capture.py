@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..errors import UnpicklableError
 from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
+from ..state.adapters import csv_writers
 from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
@@ -104,6 +106,8 @@ class Capture:
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
+        self._flush([*namespace.values(), *held.values()])
+        csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
             found = contents.data | dict(held)
@@ -130,6 +134,17 @@ class Capture:
             self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
         saved = names.Contents(data, contents.modules, contents.definitions, contents.missing)
         return Captured(dumped.parts, saved, code)
+
+    @staticmethod
+    def _flush(values: Iterable[Any]) -> None:
+        """Have what finished iterations wrote on its way: a file's buffer dies with the kernel.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for value in values:
+            if isinstance(value, _BUFFERED) and not value.closed and value.writable():
+                value.flush()
 
     def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
         """Take in the other names that share objects with what is saved; return which were found now."""
@@ -192,6 +207,10 @@ class Capture:
     ) -> None:
         for notice in self.omissions.find(data, needed, drawn_again, error):
             self.tell(notice)
+
+
+_BUFFERED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+"""Files whose own buffer holds what was written last."""
 
 
 def type_name(value: Any) -> str:

@@ -26,6 +26,7 @@ _MODULES = {
         for part in ("key", "value", "item")
     },
     "PIL.ImageDraw.ImageDraw": "image_draws",
+    "_csv.writer": "csv_writers",
     "_ctypes.PyCArrayType": "ctypes_arrays",
     "builtins.BaseException": "exceptions",
     "builtins.frozenset": "by_hand.reduce_container",
@@ -38,6 +39,7 @@ _MODULES = {
     "collections.OrderedDict": "by_hand.reduce_container",
     "collections.defaultdict": "by_hand.reduce_container",
     "collections.deque": "by_hand.reduce_container",
+    "csv.DictWriter": "csv_writers.reduce_named",
     "dataclasses._FIELD_BASE": "singletons",
     "dataclasses._MISSING_TYPE": "singletons",
     "functools.cached_property": "cached_properties",
