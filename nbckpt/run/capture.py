@@ -224,7 +224,7 @@ def type_name(value: Any) -> str:
 def packages_of(values: Iterable[Any]) -> dict[str, str]:
     """The versions of the packages that the variables' classes come from."""
     found = {}
-    for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
+    for package in sorted({str(type(value).__module__).partition(".")[0] for value in values}):
         if package not in sys.stdlib_module_names and package != "__main__":
             version = getattr(sys.modules.get(package), "__version__", None)
             found[package] = str(version or _installed_version(package))

@@ -195,10 +195,10 @@ def _well_known(owner: Any) -> Iterator[tuple[str, Any]]:
         for index, item in enumerate(owner.reshape(-1).tolist()):
             place = ", ".join(str(number) for number in np.unravel_index(index, owner.shape))
             yield f"[{place}]", item
-    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
+    elif str(kind.__module__).partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
         for position, column in enumerate(owner.columns):
             yield from _cells(f"[{said(column)}]", owner.iloc[:, position])
-    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "Series":
+    elif str(kind.__module__).partition(".")[0] == "pandas" and kind.__name__ == "Series":
         yield from _cells("", owner)
 
 
