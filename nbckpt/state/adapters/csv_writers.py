@@ -71,7 +71,7 @@ def reduce(writer: Any) -> Any:
     elif id(file) in _names:
         name = _names[id(file)]
     else:
-        raise pickle.PicklingError("what a csv.writer writes to belongs to this process")
+        raise pickle.PicklingError("cannot pickle '_csv.writer' object: no `with` statement opens its file again")
     return make, (name, {key: getattr(writer.dialect, key) for key in _DIALECT})
 
 
