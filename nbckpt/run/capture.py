@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any
 
 from ..errors import UnpicklableError
 from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
-from ..state.culprit import culprit
+from ..state.adapters import csv_writers
+from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
 
@@ -43,6 +45,7 @@ class Capture:
         """The definitions that the state refers to."""
         self._sharing = parts.Sharing()
         self._outsiders = parts.Outsiders()
+        self._remarked: list[Any] = []
         self._apart: dict[str, int] = {}
         """Other names that share objects with what is saved but cannot be saved, with what they were bound to."""
 
@@ -62,6 +65,7 @@ class Capture:
                 break
         while joined := self._join(namespace, met.identities()):
             met = pickling.probe({name: namespace[name] for name in joined})
+        self._pass_on_remarks(contents.data)
         self.note_fresh(contents.definitions | met.definitions)
         self.inputs = {
             name: known
@@ -85,6 +89,7 @@ class Capture:
         for name, definition in found.items():
             if name not in self._fresh:
                 self._fresh[name] = definition, definitions.fresh_digests(definition)
+                self._tell_of_caches(name, definitions.split_state(definition, {})[-1])
 
     def take(
         self,
@@ -101,6 +106,8 @@ class Capture:
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
+        self._flush([*namespace.values(), *held.values()])
+        csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
             found = contents.data | dict(held)
@@ -121,11 +128,23 @@ class Capture:
                 continue
             if not adapters.take_unsettled():
                 break
+        self._pass_on_remarks(kept)
         code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)
         for name in sorted(uncopied.keys() - self.selection.binds):
             self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
         saved = names.Contents(data, contents.modules, contents.definitions, contents.missing)
         return Captured(dumped.parts, saved, code)
+
+    @staticmethod
+    def _flush(values: Iterable[Any]) -> None:
+        """Have what finished iterations wrote on its way: a file's buffer dies with the kernel.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for value in values:
+            if isinstance(value, _BUFFERED) and not value.closed and value.writable():
+                value.flush()
 
     def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
         """Take in the other names that share objects with what is saved; return which were found now."""
@@ -165,18 +184,33 @@ class Capture:
             thing = self.home.namespace.get(name)
             if isinstance(thing, DEFINITIONS):
                 before, fresh = self._fresh.get(name, (None, {}))
-                for part, state in zip(
-                    states, definitions.split_state(thing, fresh if before is thing else {}), strict=True
-                ):
+                *split, lost = definitions.split_state(thing, fresh if before is thing else {})
+                self._tell_of_caches(name, lost)
+                for part, state in zip(states, split, strict=True):
                     if state:
                         part[name] = state
         return states
+
+    def _tell_of_caches(self, name: str, lost: Iterable[tuple[str, ...]]) -> None:
+        if notice := definitions.lost_caches(name, lost):
+            self.tell(notice)
+
+    def _pass_on_remarks(self, data: Mapping[str, Any]) -> None:
+        """What the objects that were saved gave cause to say, once of each."""
+        for thing, text in adapters.take_remarks():
+            if all(known is not thing for known in self._remarked):
+                self._remarked.append(thing)
+                self.tell(f"{path_to(thing, data)} {text}")
 
     def _leave_out(
         self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError
     ) -> None:
         for notice in self.omissions.find(data, needed, drawn_again, error):
             self.tell(notice)
+
+
+_BUFFERED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+"""Files whose own buffer holds what was written last."""
 
 
 def type_name(value: Any) -> str:
@@ -190,7 +224,7 @@ def type_name(value: Any) -> str:
 def packages_of(values: Iterable[Any]) -> dict[str, str]:
     """The versions of the packages that the variables' classes come from."""
     found = {}
-    for package in sorted({type(value).__module__.partition(".")[0] for value in values}):
+    for package in sorted({str(type(value).__module__).partition(".")[0] for value in values}):
         if package not in sys.stdlib_module_names and package != "__main__":
             version = getattr(sys.modules.get(package), "__version__", None)
             found[package] = str(version or _installed_version(package))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
+from ..state.adapters import csv_writers
 from ..state.home import NOTHING, Home
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
@@ -275,6 +276,7 @@ class Run(ABC):
                 definitions.put_unchanged(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
+        csv_writers.bind(self.namespace)
         needed = self.needed(place)
         at_hand = self.namespace.keys() | place[-1][0].variables(place).keys()
         lacking = {name: why for name, why in description["left_out"].items() if name in needed and name not in at_hand}

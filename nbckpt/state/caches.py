@@ -22,6 +22,15 @@ Entry = tuple[tuple[Any, ...], dict[str, Any], Any]
 """Positional arguments, keyword arguments, result."""
 
 
+class _Unreadable:
+    def __reduce__(self) -> Any:
+        raise pickle.PicklingError("what the function has cached cannot be read")
+
+
+UNREADABLE = _Unreadable()
+"""Stands for results that are there and out of reach."""
+
+
 def contents(function: Any) -> tuple[list[Entry], int, int]:
     """What a cached function holds, least recently used first, and its hits and misses.
 

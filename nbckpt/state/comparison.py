@@ -285,7 +285,7 @@ def _named(thing: Any) -> str:
 
 
 def _package(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
+    return str(kind.__module__).partition(".")[0]
 
 
 def is_users(kind: type) -> bool:

@@ -6,6 +6,7 @@ import pickle
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -52,6 +53,20 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
         return with_room(lambda: work(deep=True))
     except TooDeepError as error:
         return path, str(error)
+
+
+def path_to(target: Any, values: Mapping[str, Any]) -> str:
+    """Find the way to an object that some variables hold, as a person would write it; its class if there is none."""
+    for name, value in values.items():
+        if value is target:
+            return name
+    for name, value in values.items():
+        recorder = Recorder()
+        with suppress(TooDeepError):
+            recorder.try_to_pickle(value)
+            if way := _way(value, target, recorder.reduced):
+                return name + way
+    return f"a {type(target).__qualname__}"
 
 
 class Recorder(Pickler):
@@ -180,10 +195,10 @@ def _well_known(owner: Any) -> Iterator[tuple[str, Any]]:
         for index, item in enumerate(owner.reshape(-1).tolist()):
             place = ", ".join(str(number) for number in np.unravel_index(index, owner.shape))
             yield f"[{place}]", item
-    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
+    elif str(kind.__module__).partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
         for position, column in enumerate(owner.columns):
             yield from _cells(f"[{said(column)}]", owner.iloc[:, position])
-    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "Series":
+    elif str(kind.__module__).partition(".")[0] == "pandas" and kind.__name__ == "Series":
         yield from _cells("", owner)
 
 

@@ -5,14 +5,13 @@ A definition is made again by running its cell, so only what differs from its fr
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 import pickle
 import sys
 import types
 import weakref
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from . import caches
@@ -42,8 +41,11 @@ def state_of(definition: Any) -> State:
         inside = state_of(wrapped) if isinstance(wrapped, types.FunctionType) else {}
         state = {("__wrapped__", *way): inner for way, inner in inside.items()}
         state |= {(name,): value for name, value in vars(definition).items() if _is_own(name) and _is_data(value)}
-        with contextlib.suppress(pickle.PicklingError):
+        try:
             state[_CACHE,] = caches.contents(definition)
+        except pickle.PicklingError:
+            if definition.cache_info().currsize:
+                state[_CACHE,] = caches.UNREADABLE
         return state
     if definition.__globals__ is not vars(sys.modules["__main__"]):
         return {}  # a library's wrapper around the notebook's function
@@ -108,16 +110,35 @@ _met: dict[int, tuple[weakref.ref[Any], dict[tuple[str, ...], str | None], set[t
 """Definitions with what their state was, and the ways to what runs in this process were seen to add to it."""
 
 
-def split_state(definition: Any, fresh: Mapping[tuple[str, ...], str | None]) -> tuple[State, State]:
-    """The part of a definition's state that differs from what it was, and the rest; as far as it can be saved."""
+def split_state(
+    definition: Any, fresh: Mapping[tuple[str, ...], str | None]
+) -> tuple[State, State, list[tuple[str, ...]]]:
+    """The part of a definition's state that differs from what it was, and the rest; and the caches in neither.
+
+    These hold what cannot be saved. All else that cannot be is made again with the definition.
+    """
     parts: tuple[State, State] = {}, {}
+    lost = []
     _, before, added = _met.get(id(definition), (None, {}, set()))
     for way, value in state_of(definition).items():
         if (now := digest(value)) is not None:
             parts[now == fresh.get(way)][way] = value
             if way not in before:
                 added.add(way)
-    return parts
+        elif way[-1] == _CACHE:
+            lost.append(way)
+    return *parts, lost
+
+
+def lost_caches(name: str, ways: Iterable[tuple[str, ...]]) -> str:
+    """What a person should know of caches that cannot be saved, in a definition of some name."""
+    inner = [(part for part in way if not part.startswith(("<", "__"))) for way in ways]
+    functions = [f"{'.'.join((name, *parts))}()" for parts in inner]
+    return (
+        f"{', '.join(functions)} keeps results that cannot be saved in its cache: a resumed run computes them again"
+        if functions
+        else ""
+    )
 
 
 def put_unchanged(definition: Any, state: State) -> None:

@@ -47,9 +47,9 @@ def _update(update: Callable[[Any], Any], value: Any, depth: int, *, sample: boo
             flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
             value = flat[:: value.size >> 12]
         update(value.tobytes())
-    elif kind.__module__.partition(".")[0] == "torch" and hasattr(value, "untyped_storage"):
+    elif str(kind.__module__).partition(".")[0] == "torch" and hasattr(value, "untyped_storage"):
         return _update_torch(update, value, sample=sample)
-    elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in ("DataFrame", "Series"):
+    elif str(kind.__module__).partition(".")[0] == "pandas" and kind.__name__ in ("DataFrame", "Series"):
         return _update_pandas(update, value)
     else:
         return False

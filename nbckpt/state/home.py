@@ -189,22 +189,24 @@ def definition(qualname: str) -> Any:
 def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """A class of the notebook, known before it is filled: what it holds may be derived from it, or hold it too.
 
-    `__init_subclass__` is not called: what it did when the class was defined is part of what was saved.
+    `__init_subclass__` is not called, nor is what a metaclass of the notebook does: what they did when the class
+    was defined is part of what was saved.
     """
     given = [types.resolve_bases(part) for part in arguments if isinstance(part, tuple)]  # one may be `Generic[T]`
     bases = [kind for part in given for base in part if isinstance(base, type) for kind in base.__mro__]
+    metaclasses = [kind for part in arguments[:1] if isinstance(part, type) for kind in part.__mro__]
+    wanted = [(kind, "__init_subclass__") for kind in bases]
+    wanted += [(kind, hook) for kind in metaclasses for hook in ("__new__", "__init__", "__prepare__")]
     hooks = {
-        kind: vars(kind)["__init_subclass__"]
-        for kind in bases
-        if kind.__module__ == "__main__" and "__init_subclass__" in vars(kind)
+        (kind, hook): vars(kind)[hook] for kind, hook in wanted if kind.__module__ == "__main__" and hook in vars(kind)
     }
-    for kind in hooks:
-        del kind.__init_subclass__
+    for kind, hook in hooks:
+        delattr(kind, hook)
     try:
         made = _home.get().made[name] = make(*arguments)
     finally:
-        for kind, hook in hooks.items():
-            setattr(kind, "__init_subclass__", hook)  # noqa: B010 - as it was found, not as it is called
+        for (kind, hook), found in hooks.items():
+            setattr(kind, hook, found)  # as it was found, not as it is called
     return made
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import cloudpickle
 
-from . import adapters, caches, postscripts, stand_ins
+from . import adapters, caches, classes, postscripts, stand_ins
 from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
@@ -149,7 +149,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if outermost != self._by_value:
                 self._note_definitions(thing)
                 return definition, (thing.__qualname__,)
-            if isinstance(thing, type) and isinstance(made := super().reducer_override(thing), tuple):
+            if isinstance(thing, type) and isinstance(made := self._reduce_class(thing), tuple):
                 make, arguments, *rest = made
                 return (make_class, (thing.__qualname__, make, arguments), *rest)
         if isinstance(thing, types.FunctionType) and (rule := adapters.rule_for_function(thing)):
@@ -168,7 +168,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return caches.rebuild, made, held, None, None, caches.fill
         if (reduced := self._reduce_by_rule(thing)) is not NotImplemented:
             return reduced
-        reduced = super().reducer_override(thing)
+        reduced = self._reduce_class(thing) if isinstance(thing, type) else super().reducer_override(thing)
         if reduced is not NotImplemented:
             self._code_as_data |= {id(thing), id(getattr(thing, "__globals__", thing))}
         return reduced
@@ -181,6 +181,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             outermost = one.__qualname__.partition(".")[0]
             if outermost not in self.definitions and is_definition(one):
                 self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
+
+    def _reduce_class(self, kind: type) -> Any:
+        reduced = super().reducer_override(kind)
+        return classes.completed(kind, reduced) if isinstance(reduced, tuple) else reduced
 
     def _reduce_what_can_be(self, thing: Any) -> Any:
         """The same, but where that fails, something that stands for the thing."""

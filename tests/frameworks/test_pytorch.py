@@ -17,6 +17,7 @@ from nbckpt.run.replays import Trail
 from nbckpt.state import adapters, home, pickling, randomness
 from nbckpt.state.adapters import live
 from nbckpt.state.culprit import culprit
+from programs.harness import Lab
 
 from .conftest import needs
 
@@ -161,6 +162,26 @@ def test_a_loader_that_keeps_its_workers_is_saved_without_them(torch: Any) -> No
     assert len(list(made)) == 8
     for used in (loader, made):
         used._iterator._shutdown_workers()
+
+
+def test_that_workers_kept_begin_anew_is_said_at_the_start(lab: Lab) -> None:
+    """Once, naming the loader, wherever it is; and of no loader whose workers are new in each epoch."""
+    before = (
+        "import torch, types\nfrom torch.utils.data import DataLoader\ndata = torch.arange(4)\n"
+        "plain = DataLoader(data, num_workers=1)\n"
+        "trainer = types.SimpleNamespace(loader=DataLoader(data, num_workers=1, persistent_workers=True))\n"
+    )
+    cell = (
+        "mine = DataLoader(data, num_workers=1, persistent_workers=True)\nfor epoch in range(2):\n"
+        "    loaders = len(mine) + len(trainer.loader) + len(plain)\n"
+    )
+    left = lab.killed(cell, "loaders", before=(before,))
+    done, kernel = lab.again(left, cell, before=(before,))
+    assert not done.error
+    for seen in (kernel.notices, lab.again(lab.folder(), cell, before=(before,))[1].notices):
+        assert seen.count("trainer.loader keeps its worker processes from epoch to epoch (persistent_workers)") == 1
+        assert "plain" not in seen
+    assert "mine keeps its worker processes" in kernel.notices
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -87,13 +87,13 @@ class _Walk:
             return (kind.__name__, thing.__name__ if hasattr(thing, "__name__") else thing.co_name)
         if isinstance(thing, io.IOBase) and hasattr(thing, "name"):
             return ("file", str(thing.name), thing.closed)
-        if kind.__module__.startswith("tqdm"):
+        if str(kind.__module__).startswith("tqdm"):
             return (kind.__name__, thing.n, thing.total, getattr(thing, "desc", None), self.form(thing.iterable))
-        if kind.__module__.partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
+        if str(kind.__module__).partition(".")[0] == "numpy" and kind.__name__ == "ndarray":
             return self._array(thing)
-        if kind.__module__.partition(".")[0] == "pandas" and hasattr(thing, "to_dict"):
+        if str(kind.__module__).partition(".")[0] == "pandas" and hasattr(thing, "to_dict"):
             return (kind.__name__, self.form(thing.to_dict()), self.form(list(thing.index)))
-        if kind.__module__.partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
+        if str(kind.__module__).partition(".")[0] == "numpy" and not hasattr(thing, "__dict__"):
             return (kind.__name__, *self._numpy(thing))
         return (self.form(kind), *self._inside(thing))
 
@@ -144,7 +144,8 @@ class _Walk:
         }
         at_home = self.namespace.get(kind.__qualname__) is kind
         inside = [(name, self._attribute(own[name])) for name in sorted(own) if not name.startswith("_abc")]
-        return ("class", kind.__qualname__, at_home, [self.form(base) for base in kind.__bases__], inside)
+        layout = (kind.__basicsize__, kind.__dictoffset__ != 0, kind.__weakrefoffset__ != 0, type(kind).__name__)
+        return ("class", kind.__qualname__, at_home, layout, [self.form(base) for base in kind.__bases__], inside)
 
     def _attribute(self, value: Any) -> Any:
         if isinstance(value, (staticmethod, classmethod)):

@@ -882,4 +882,125 @@ print(list(recent.items()), recent.size, sorted(tree["a"]), votes.title, dict(vo
 len(named), sorted(fixed), type(fixed).__name__
 """,
     ),
+    Program(
+        "classes_with_slots",
+        "Objects of an earlier cell's classes are laid out as they were: with slots, and without a dict.",
+        """
+def refused(thing):
+    try:
+        thing.other = 1
+    except (AttributeError, TypeError) as error:
+        return type(error).__name__
+    return sorted(vars(thing))
+held = [Point(1, 2), Named(3, 4), Open(5, 6), Secret(), Size(7), Frozen(8, (9,)), Weak(), Mixed(), Pair(1, 2)]
+held += [Doubled(3), Cell[int](4), Made(), Late(), local(), One(), Shadowed(2)]
+Single.x.__set__(held[-1], [5])
+out, left = [], []
+for k in range(3):
+    out.append([refused(thing) for thing in held])
+    held[0].x += 1
+    held[3].grow()
+    held[4].size += 1
+    held[9].x += 1
+    left.append(weakref.ref(held[6])() is held[6])
+    try:
+        weakref.ref(held[0])
+    except TypeError:
+        left.append("no weak references")
+    out.append((held[3].told(), held[9].x, Single.x.__get__(held[-1]), len(registry), held[10].item))
+out, left, [kind.__slots__ for kind in map(type, held) if "__slots__" in vars(kind)], inspect.getdoc(Late)
+""",
+        before=(
+            "import abc, dataclasses, inspect, typing, weakref\n",
+            """
+class Point:
+    __slots__ = ("x", "y")
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+class Named(Point):
+    __slots__ = "name"
+class Open(Point):
+    pass
+class Secret:
+    __slots__ = ["__hidden", "_x"]
+    def __init__(self):
+        self.__hidden = [1]
+    def grow(self):
+        self.__hidden.append(len(self.__hidden))
+    def told(self):
+        return list(self.__hidden)
+    @property
+    def x(self):
+        return self._x
+class Base(abc.ABC):
+    __slots__ = ()
+    @abc.abstractmethod
+    def area(self): ...
+class Size(Base):
+    __slots__ = ("_size",)
+    def __init__(self, size):
+        self._size = size
+    @property
+    def size(self):
+        return self._size
+    @size.setter
+    def size(self, size):
+        self._size = size
+    def area(self):
+        return self._size ** 2
+@dataclasses.dataclass(slots=True, frozen=True)
+class Frozen:
+    x: int
+    more: tuple = dataclasses.field(default=(), repr=False)
+class Weak:
+    __slots__ = ("__weakref__",)
+class Mixed(Weak):
+    __slots__ = ("__dict__", "own")
+class Pair(typing.NamedTuple):
+    a: int
+    b: int = 3
+class Single:
+    __slots__ = ("x", "left")
+    def __init__(self, x):
+        self.x = x
+class Doubled(Single):
+    __slots__ = ()
+    @property
+    def x(self):
+        return 2 * Single.x.__get__(self)
+    @x.setter
+    def x(self, x):
+        Single.x.__set__(self, x)
+class Shadowed(Single):
+    __slots__ = ("x",)
+T = typing.TypeVar("T")
+class Cell(typing.Generic[T]):
+    __slots__ = ("item",)
+    def __init__(self, item):
+        self.item = item
+registry = []
+class Slotted(type):
+    def __new__(meta, name, bases, namespace):
+        namespace["__slots__"] = tuple(namespace["__annotations__"])
+        return super().__new__(meta, name, bases, namespace)
+    def __init__(cls, name, bases, namespace):
+        super().__init__(name, bases, namespace)
+        registry.append(name)
+class Made(metaclass=Slotted):
+    a: int
+    b: int
+class Late:
+    "Its slots are documented."
+    __slots__ = {"x": "where it is", "gone": "nowhere"}
+def local():
+    class Local:
+        __slots__ = ("n", "__own")
+        def __init__(self):
+            self.n, self.__own = 1, []
+    return Local()
+class One(int):
+    __slots__ = ()
+""",
+        ),
+    ),
 ]

@@ -56,6 +56,62 @@ def test_what_is_excluded_is_not_saved_and_blocks_nothing(lab: Lab) -> None:
     assert done.names["seen"] == [0, 1, 0, 1]
 
 
+def test_caches_whose_results_cannot_be_saved_are_said_at_the_start(lab: Lab) -> None:
+    """By the function's name, and no others; and as soon as one is found that was filled by the cell."""
+    before = (
+        "import functools, threading\n@functools.cache\ndef lock(k):\n    return threading.Lock()\n"
+        "@functools.lru_cache\ndef double(k):\n    return 2 * k\nclass Box:\n    @functools.cache\n"
+        "    def lock(self):\n        return threading.Lock()\n"
+        "box = Box()\n"
+    )
+    cell = "out = []\nfor k in range(3):\n    out.append((lock(0) is lock(0), double(k), box.lock() is None))\n"
+    _, kernel = lab.again(lab.folder(), cell, before=(f"{before}lock(0), double(1)\n",))
+    said = "keeps results that cannot be saved in its cache: a resumed run computes them again"
+    assert f"lock() {said}" in kernel.status.notices
+    assert f"double() {said}" not in kernel.notices
+    left = lab.killed(cell, "len(out) == 2", before=(before,))
+    done, kernel = lab.again(left, cell, before=(before,))
+    assert not done.error
+    for name in ("lock()", "Box.lock()"):
+        assert kernel.status.notices.count(f"{name} {said}") == 1
+
+
+@pytest.mark.parametrize("boundaries", ["for j in range(2):\n            total += j", "total += 1"])
+def test_rows_appended_around_a_loop_are_all_there_once(lab: Lab, boundaries: str) -> None:
+    """A kill loses no row of a finished iteration, and a csv.writer made before the loop goes on writing."""
+    cell = (
+        "import csv, ledger\nseen, total = [], 0\nwith open('rows.csv', 'a', newline='') as f:\n"
+        "    w = csv.writer(f, delimiter=';')\n    d = csv.DictWriter(f, ['k', 'square'])\n    again = w\n"
+        "    w.writerow(['begun', 'a;b'])\n    d.writeheader()\n"
+        "    for k in range(4):\n        w.writerow([k, 'x;y'])\n"
+        f"        {boundaries}\n        d.writerow({{'k': k, 'square': k * k}})\n        seen.append(k)\n"
+        "again is w, w.dialect.delimiter\n"
+    )
+    left = lab.killed(cell, "len(seen) == 2 and __import__('shutil').copy('rows.csv', 'then.csv')")
+    whole = Path("rows.csv").read_text()
+    assert whole.count("\n") == 10
+    shutil.copy("then.csv", "rows.csv")
+    done, kernel = lab.again(left, cell)
+    assert not done.error
+    assert done.result == (True, ";")
+    assert Path("rows.csv").read_text() == whole
+    assert not lab.saves.unprotected
+    assert "w is" not in kernel.notices
+
+
+def test_a_writer_whose_file_nothing_opens_again_is_said(lab: Lab) -> None:
+    """It is left out with its file, and a resumed run says that it is missing."""
+    cell = (
+        "import csv\nseen = []\nf = open('rows.csv', 'a', newline='')\nw = csv.writer(f)\nfor k in range(4):\n"
+        "    w.writerow([k])\n    seen.append(k)\nf.close()\n"
+    )
+    left = lab.killed(cell, "len(seen) == 2")
+    done, _ = lab.again(left, cell)
+    assert done.error.startswith("MissingVariableError")
+    assert "w (a writer to an open file)" in done.error
+    assert not lab.saves.unprotected
+
+
 def test_names_always_assigned_before_they_are_read_never_block(lab: Lab) -> None:
     """A file handle, a response, a generator: bound anew in each turn, they need not be saved."""
     Path("in.txt").write_text("text")

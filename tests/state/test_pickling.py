@@ -196,3 +196,27 @@ def test_unstable_values_have_no_stable_digest() -> None:
     assert fingerprints.stable_digest([object()]) is None
     assert fingerprints.stable_digest(np.array([None])) is None
     assert fingerprints.stable_digest(np.arange(3)) == fingerprints.stable_digest(np.arange(3))
+
+
+def test_what_a_class_has_hidden_from_pickle_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A property put in a slot's place would be asked for its value, and be told that on the way back."""
+    source = """
+class Doubled:
+    __slots__ = ("x",)
+slot = Doubled.x
+Doubled.x = property(lambda self: 2 * slot.__get__(self), lambda self, x: slot.__set__(self, x))
+thing = Doubled()
+thing.x = 3
+"""
+    notebook = new_notebook(monkeypatch, source)
+    with pytest.raises(UnpicklableError, match="its slot 'x' is hidden"):
+        pickling.dump(notebook["thing"])
+
+
+def test_classes_inside_classes_keep_their_whole_names(notebook: dict[str, Any]) -> None:
+    """Also where the snapshot has to bring them."""
+    code, _ = pickling.pickle_definitions({"Outer": notebook["Outer"]})
+    thing = notebook["Outer"].Inner()
+    pickled = pickling.dump(thing)
+    back = load(bytes(pickled.stream), [], Home({}, code))[0]
+    assert type(back).__qualname__ == "Outer.Inner"

@@ -26,6 +26,7 @@ _MODULES = {
         for part in ("key", "value", "item")
     },
     "PIL.ImageDraw.ImageDraw": "image_draws",
+    "_csv.writer": "csv_writers",
     "_ctypes.PyCArrayType": "ctypes_arrays",
     "builtins.BaseException": "exceptions",
     "builtins.frozenset": "by_hand.reduce_container",
@@ -38,6 +39,7 @@ _MODULES = {
     "collections.OrderedDict": "by_hand.reduce_container",
     "collections.defaultdict": "by_hand.reduce_container",
     "collections.deque": "by_hand.reduce_container",
+    "csv.DictWriter": "csv_writers.reduce_named",
     "dataclasses._FIELD_BASE": "singletons",
     "dataclasses._MISSING_TYPE": "singletons",
     "functools.cached_property": "cached_properties",
@@ -177,6 +179,22 @@ def take_unsettled() -> bool:
     unsettled = bool(_unsettled)
     _unsettled.clear()
     return unsettled
+
+
+def remark(thing: Any, text: str) -> None:
+    """Have a person told something about an object that is being saved; its name goes before the text."""
+    if all(known is not thing for known, _ in _remarks):
+        _remarks.append((thing, text))
+
+
+_remarks: list[tuple[Any, str]] = []
+
+
+def take_remarks() -> list[tuple[Any, str]]:
+    """What adapters had to say about objects since this was asked last."""
+    remarks = list(_remarks)
+    _remarks.clear()
+    return remarks
 
 
 def _load_registered(cls: type, saved: Any) -> Any:

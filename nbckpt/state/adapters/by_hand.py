@@ -2,14 +2,17 @@
 
 A `__getattr__` that looks into an attribute is asked for `__setstate__` first, and asks itself for ever; a dict whose
 `__setitem__` counts is filled before it has a counter; a `__new__` that wants arguments gets none; the `__init__` of
-a class derived from OrderedDict is called without any. Their objects are put together without calling any of these.
+a class derived from OrderedDict is called without any; where a property has a slot's name, pickle asks the property
+and tells it. Their objects are put together without calling any of these.
 """
 
 from __future__ import annotations
 
 import copyreg
+import pickle
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 _MUTATORS = {dict: ("__setitem__", "update"), list: ("__setitem__", "append", "extend")}
@@ -27,6 +30,7 @@ def applies(kind: type) -> bool:
         "__getattr__" in names
         or any(issubclass(kind, base) and names & set(methods) for base, methods in _MUTATORS.items())
         or isinstance(kind.__new__, types.FunctionType)
+        or ("__slots__" in names and any(_hidden_slots(kind)))
     )
 
 
@@ -40,7 +44,51 @@ def reduce(thing: Any) -> Any:
     if not isinstance(reduced, tuple) or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
         return NotImplemented
     _, (kind, *arguments), state, items, pairs = (*reduced, None, None, None)[:5]
+    if hidden := list(_hidden_slots(kind)):
+        state = _with_hidden(thing, hidden, state)
     return bare, (kind, *arguments), (state, list(items or ()), list(pairs or ())), None, None, _fill
+
+
+def _hidden_slots(kind: type) -> Iterator[tuple[type, str]]:
+    """The slots that an object's class gives no way to by their names: something else is there."""
+    for base in kind.__mro__:
+        declared = vars(base).get("__slots__", ()) if base.__flags__ & _HEAP else ()
+        for name in {declared} if isinstance(declared, str) else declared:
+            found = _found(kind, name)
+            is_slot = isinstance(found, types.MemberDescriptorType) and found.__objclass__ is base
+            if found is not None and not is_slot and name not in ("__dict__", "__weakref__"):
+                yield base, name
+
+
+def _found(kind: type, name: str) -> Any:
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+def _with_hidden(thing: Any, hidden: list[tuple[type, str]], state: Any) -> Any:
+    """The state of an object with what is in its hidden slots, rather than what is in their place.
+
+    Raises:
+        pickle.PicklingError: what is in one cannot be asked for, as its own class hides it.
+    """
+    kind = type(thing)
+    if hasattr(kind, "__setstate__") or getattr(kind, "__getstate__", None) is not _GETSTATE:
+        return state
+    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    in_place = {name for _, name in hidden if not isinstance(_found(kind, name), types.MemberDescriptorType)}
+    slots = {name: value for name, value in (slots or {}).items() if name not in in_place}
+    for base, name in hidden:
+        slot = vars(base).get(name)
+        if not isinstance(slot, types.MemberDescriptorType):
+            raise pickle.PicklingError(f"its slot {name!r} is hidden: its class {base.__qualname__} has replaced it")
+        try:
+            slots[f"{base.__name__}.{name}"] = slot.__get__(thing)
+        except AttributeError:  # it is empty
+            continue
+    return attributes, slots
+
+
+_GETSTATE = getattr(object, "__getstate__", None)
+"""What classes have that do not say themselves what to keep; there is none before Python 3.11."""
 
 
 def usual(reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -80,7 +128,11 @@ def _put_state(thing: Any, state: Any) -> None:
     if attributes:
         object.__getattribute__(thing, "__dict__").update(attributes)
     for name, value in (slots or {}).items():
-        object.__setattr__(thing, name, value)
+        owner, _, slot = name.rpartition(".")
+        if owner:
+            next(vars(base)[slot] for base in type(thing).__mro__ if base.__name__ == owner).__set__(thing, value)
+        else:
+            object.__setattr__(thing, name, value)
 
 
 _CONTAINERS: tuple[Any, ...] = (OrderedDict, defaultdict, Counter, deque, set, frozenset)

@@ -12,6 +12,7 @@ _KINDS = {
         pandas.io.excel._base.ExcelFile pandas.io.excel._base.ExcelWriter lmdb.Environment
         pyarrow.lib.NativeFile pyarrow._parquet.ParquetReader pyarrow.lib.RecordBatchReader
     """,
+    "a writer to an open file": "_csv.writer csv.DictWriter",
     "a temporary directory": "tempfile.TemporaryDirectory",
     "a memory map": "mmap.mmap numpy.memmap multiprocessing.shared_memory.SharedMemory",
     "a socket": "_socket.socket ssl.SSLContext _ssl._SSLContext selectors.BaseSelector zmq.sugar.socket.Socket",
