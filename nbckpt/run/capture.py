@@ -14,6 +14,9 @@ from ..state.culprit import culprit
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
 
+_SETTLES_WITHIN = 10
+"""How often a state is pickled anew at most, as its pickling shows what shares memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captured:
@@ -101,6 +104,7 @@ class Capture:
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
+        again = 0
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
             found = contents.data | dict(held)
@@ -119,7 +123,8 @@ class Capture:
             used = names.names_of_definitions(dumped.definitions.values(), namespace)
             if self.selection.grow(used) or not known or self._join(namespace, dumped.met):
                 continue
-            if not adapters.take_unsettled():
+            again += 1
+            if not adapters.take_unsettled() or again > _SETTLES_WITHIN:
                 break
         code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)
         for name in sorted(uncopied.keys() - self.selection.binds):
