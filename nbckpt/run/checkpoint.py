@@ -492,6 +492,7 @@ class Run(ABC):
             "loops": _saved_loops(*place[0]),
             "calls": {str(depth): call for depth, call in enumerate(calls)},
             "attributes": self.attributes,
+            **place[0][0].captured(),
             "moment": {
                 "result": self.result,
                 "surroundings": surroundings.changes(self.surroundings),
