@@ -16,6 +16,9 @@ from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
 
+_SETTLES_WITHIN = 10
+"""How often a state is pickled anew at most, as its pickling shows what shares memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captured:
@@ -108,6 +111,7 @@ class Capture:
         """
         self._flush([*namespace.values(), *held.values()])
         csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
+        again = 0
         while True:
             contents = names.sort_names(self.selection.chosen(namespace), namespace)
             found = contents.data | dict(held)
@@ -126,7 +130,8 @@ class Capture:
             used = names.names_of_definitions(dumped.definitions.values(), namespace)
             if self.selection.grow(used) or not known or self._join(namespace, dumped.met):
                 continue
-            if not adapters.take_unsettled():
+            again += 1
+            if not adapters.take_unsettled() or again > _SETTLES_WITHIN:
                 break
         self._pass_on_remarks(kept)
         code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)

@@ -197,6 +197,7 @@ class Run(ABC):
         """
         saved = self.loaded
         modules = saved.description["modules"]
+        adapters.take_for_arrival()  # of what somebody looked at before
         with self.recorder.swallowed():
             root = parts.build(saved.parts, saved.parts["definitions"], self.home)
             found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
@@ -286,6 +287,10 @@ class Run(ABC):
                 "again in a cell before this one, or open it in a `with` block around the loop, and run the cell again",
                 tuple(lacking),
             )
+        for act in adapters.take_for_arrival():
+            act()
+        for notice in adapters.take_said():
+            self.status.notice(notice)
         moment = self.root["moment"]
         if self.settings.rng and moment["random"] is not None:
             for notice in randomness.restore(moment["random"]):

@@ -222,8 +222,7 @@ def _done(iterator: Any, count: int) -> Sequence[Any] | None:
         index, items = count, range(items.start - count * items.step, items.stop, items.step)
     if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
-    done: Sequence[Any] = items[:count]
-    return done
+    return items[:count] if isinstance(items, (list, tuple, range)) else [items[at] for at in range(count)]
 
 
 def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> Sequence[Any] | None:

@@ -1003,4 +1003,26 @@ class One(int):
 """,
         ),
     ),
+    Program(
+        "files_mapped_to_be_written",
+        "What the loop had written into a mapped file after the snapshot is taken back, so nothing is added twice.",
+        """
+import numpy as np
+table = np.memmap("table.dat", dtype="f4", mode="w+", shape=(4, 2))
+row, bare, reader = table[1], np.asarray(table)[2:], np.memmap("table.dat", dtype="f4", mode="r", shape=(4, 2))
+out = []
+for k in range(4):
+    table[k] += k
+    row += 1
+    bare[0] += 2
+    out.append((table.tolist(), float(row.sum()), reader.tolist()))
+table.flush()
+again = np.memmap("table.dat", dtype="f4", mode="r+", shape=(2, 2), offset=16)
+for k in range(2):
+    again[0, k] *= 3
+    out.append(table.tolist())
+out, type(row).__name__, table.mode, again.mode, np.shares_memory(row, table), np.shares_memory(bare, table)
+""",
+        row="NumPy: memory maps of files, read or written",
+    ),
 ]

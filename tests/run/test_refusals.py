@@ -475,11 +475,15 @@ def test_a_live_resource_that_is_registered_comes_back(lab: Lab) -> None:
     assert done.names["rows"] == ([0, 1, 2, 3], True)
 
 
-def test_a_writable_memory_map_is_left_out_and_a_changed_file_refused(lab: Lab) -> None:
-    """What goes to a file must be opened again by the notebook; what is read from one must be what it was."""
+def test_a_large_memory_map_is_left_out_and_a_changed_file_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made for more than memory holds is opened again by the notebook; what is only read is what it was."""
+    from nbckpt.state.adapters import memory_maps
+
     before = "import numpy as np\nnp.arange(6.0).tofile('m.bin')\nm = np.memmap('m.bin', mode='{}', dtype=float)\n"
     cell = "total = 0.0\nfor k in range(4):\n    total += float(m[k])\n"
-    done, new = lab.again(lab.folder(), cell, before=(before.format("r+"),))
+    with monkeypatch.context() as patch:
+        patch.setattr(memory_maps, "LARGEST", 40)
+        done, new = lab.again(lab.folder(), cell, before=(before.format("r+"),))
     assert not done.error
     assert "m is a memory map and is not saved" in new.notices
     left = lab.killed(cell, "total == 1.0", before=(before.format("r"),))

@@ -21,7 +21,6 @@ REFUSED = {
         ),
         "a temporary directory": "TemporaryDirectory",
         "a memory map": "mmap, shared memory, mp RawArray",
-        "a memory map that is written to": "memmap r+",
         "a socket": "socket, ssl context, selector",
         "a connection": "http conn, smtplib, mp Pipe",
         "a database connection": "sqlite",

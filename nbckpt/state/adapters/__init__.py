@@ -90,6 +90,7 @@ _MODULES = {
 
 _said: list[str] = []
 _unsettled: list[bool] = []
+_on_arrival: list[Callable[[], None]] = []
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
@@ -195,6 +196,18 @@ def take_remarks() -> list[tuple[Any, str]]:
     remarks = list(_remarks)
     _remarks.clear()
     return remarks
+
+
+def do_on_arrival(act: Callable[[], None]) -> None:
+    """Have something done once a run goes on from what is being built, and not if somebody only looks at it."""
+    _on_arrival.append(act)
+
+
+def take_for_arrival() -> list[Callable[[], None]]:
+    """What was to be done since this was asked last."""
+    acts = list(_on_arrival)
+    _on_arrival.clear()
+    return acts
 
 
 def _load_registered(cls: type, saved: Any) -> Any:
