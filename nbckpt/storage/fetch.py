@@ -1,4 +1,4 @@
-"""Reading chunks: many at once, in long runs, straight to where they belong, each verified."""
+"""Reading snapshots: many chunks at once, in long runs, straight to where they belong, each verified."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nbckpt.errors import DamagedSnapshot, NotFound
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
-from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_segment
+from nbckpt.storage.records import digest
+from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_manifest, decode_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nbckpt.storage.log import Kept
     from nbckpt.storage.stores import Store
 
 _RUN = 4 * 1024 * 1024  # bytes read at once: long enough for any store, short enough to share among threads
@@ -34,6 +36,19 @@ class Piece(NamedTuple):
     def place(self) -> memoryview:
         """The bytes of the target that this chunk fills."""
         return self.target[self.at : self.at + self.chunk.plain]
+
+
+def read_manifest(store: Store, name: str, kept: Kept) -> Manifest:
+    """Return the manifest of a snapshot; raises `DamagedSnapshot` if it is gone or not what was saved."""
+    try:
+        raw = store.get(f"{name}/manifests/{kept.manifest}", 0, kept.manifest_bytes + 1)
+    except NotFound as error:
+        msg = "its manifest is missing"
+        raise DamagedSnapshot(msg) from error
+    if digest(raw) != kept.manifest:
+        msg = "its manifest is not what was saved"
+        raise DamagedSnapshot(msg)
+    return decode_manifest(raw)
 
 
 def read_parts(store: Store, folder: str, manifest: Manifest) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:

@@ -20,11 +20,12 @@ from nbckpt.errors import (
     UntrustedSnapshot,
 )
 from nbckpt.settings import NAME, check_name
-from nbckpt.storage.fetch import read_parts
+from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
-from nbckpt.storage.records import digest, seal, unseal
+from nbckpt.storage.prune import GRACE, Pruned, prune
+from nbckpt.storage.records import seal, unseal
 from nbckpt.storage.signing import known_keys, signing_key
-from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format, decode_manifest
+from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
 from nbckpt.storage.stores import Store, open_store
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.storage.writer import Base, Writer
@@ -206,6 +207,16 @@ class Repository:
         for kind in ("manifests", "packs", ""):
             self._store.delete([entry.key for entry in self._store.list(f"{name}/{kind}")])
 
+    def prune(self, name: str, *, grace: float = GRACE, dry_run: bool = False) -> Pruned:
+        """Delete what no snapshot of a checkpoint needs: what runs left behind that were killed or refused.
+
+        Safe while runs save, stall or sleep. What is younger than `grace` seconds stays. With `dry_run` nothing is
+        deleted, only told. Raises `DamagedSnapshot` where it cannot be told what is needed, `UntrustedSnapshot`,
+        `StoreError`.
+        """
+        _check_name(name)
+        return prune(self._store, self.store_id, name, signing_key(), known_keys(), grace=grace, dry_run=dry_run)
+
     def status(self, name: str) -> dict[str, Any] | None:
         """Return what a run last reported with `write_status`, None if there is nothing readable."""
         key = f"{_check_name(name)}/status.json"
@@ -235,7 +246,7 @@ class Repository:
                 raise UnknownCheckpoint(msg)
             for kept in wanted:
                 try:
-                    return read(head, kept, self._manifest(name, kept), damaged)
+                    return read(head, kept, read_manifest(self._store, name, kept), damaged)
                 except DamagedSnapshot as error:
                     if log_seqs(self._store, name)[-1:] != [head.seq]:
                         break  # a run saved while we read, and dropped what we were reading
@@ -258,20 +269,9 @@ class Repository:
             msg = f"The store {self.url} is not there any more: is its disk mounted? Nothing was changed."
             raise StoreError(msg) from error
 
-    def _manifest(self, name: str, kept: Kept) -> Manifest:
-        try:
-            raw = self._store.get(f"{name}/manifests/{kept.manifest}", 0, kept.manifest_bytes + 1)
-        except NotFound as error:
-            msg = "its manifest is missing"
-            raise DamagedSnapshot(msg) from error
-        if digest(raw) != kept.manifest:
-            msg = "its manifest is not what was saved"
-            raise DamagedSnapshot(msg)
-        return decode_manifest(raw)
-
     def _info(self, name: str, kept: Kept) -> SnapshotInfo:
         try:
-            return _describe(kept, self._manifest(name, kept))
+            return _describe(kept, read_manifest(self._store, name, kept))
         except DamagedSnapshot as error:
             return SnapshotInfo(kept.seq, kept.manifest, damage=_sentence(name, kept.seq, str(error)))
 
@@ -282,7 +282,7 @@ class Repository:
             if based_on is not None and candidate.seq > based_on.seq:
                 continue
             try:
-                packs[candidate.seq] = frozenset(self._manifest(name, candidate).packs)
+                packs[candidate.seq] = frozenset(read_manifest(self._store, name, candidate).packs)
             except DamagedSnapshot:
                 continue  # listed no longer; without its manifest nobody can say which packs were its own
             kept.append(candidate)

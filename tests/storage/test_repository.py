@@ -311,6 +311,23 @@ def test_long_store_failures(mode: str) -> None:
     assert at >= 6
 
 
+def test_back_to_an_earlier_state(store: MemoryStore) -> None:
+    """A commit whose response is lost drops what the next one uses again: it is not deleted all the same."""
+    faulty = Faulty(store)
+    writer = Repository.open(faulty).writer("train", keep=1)
+    one, other = ([PartData("p", bytes([number]) * 5000, [], {})] for number in (1, 2))
+    writer.commit({}, one)
+    lost = faulty.count + 3
+    faulty._at, faulty._mode, faulty._times = lost, "loses", 100  # the entry, and every question after it
+    with pytest.raises(StoreError):
+        writer.commit({}, other)
+    faulty._at = 0
+    writer.commit({}, one)
+    loaded = Repository.open(store).load("train")
+    assert loaded is not None
+    assert bytes(loaded.parts["p"].stream) == one[0].stream
+
+
 @pytest.mark.parametrize("mode", ["dies", "dies after"])
 @pytest.mark.parametrize("final", [False, True])
 def test_death_at_every_operation(mode: str, final: bool) -> None:
