@@ -52,8 +52,8 @@ class Every:
         if counted := re.fullmatch(r"(\d+)it", word):
             if int(counted[1]) > 0:
                 return cls(iterations=int(counted[1]))
-        elif (seconds := _seconds(word)) is not None and seconds > 0:
-            return cls(seconds=seconds)
+        elif (length := seconds(word)) is not None and length > 0:
+            return cls(seconds=length)
         raise OptionError(
             f"--every {word!r} is not a time: write a duration (10m, 90s, 1h30m), "
             "a number of iterations (500it), or auto"
@@ -69,7 +69,12 @@ class Every:
         return "auto" if self.seconds is None else duration(self.seconds)
 
 
-def _seconds(word: str) -> float | None:
+def seconds(word: str) -> float | None:
+    """Return how long a duration is, None if it is not one.
+
+    >>> seconds("1h30m"), seconds("0s"), seconds("soon")
+    (5400.0, 0.0, None)
+    """
     pairs = _DURATION.findall(word)
     if not pairs or "".join(number + unit for number, unit in pairs) != word:
         return None

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..errors import NbckptError
-from ..settings import DEFAULT_STORE
+from ..errors import NbckptError, OptionError
+from ..settings import DEFAULT_STORE, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,14 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
     verify.set_defaults(command=_verify)
 
+    prune = commands.add_parser("prune", parents=[store], help="delete what killed runs left and no snapshot needs")
+    prune.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
+    prune.add_argument(
+        "--grace", metavar="TIME", default="24h", help="leave alone what is younger than this: 24h, 30m, 0s"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    prune.set_defaults(command=_prune)
+
     remove = commands.add_parser("remove", parents=[store], help="delete checkpoints for good")
     remove.add_argument("names", metavar="NAME", nargs="+")
     remove.add_argument("--yes", action="store_true", help="do not ask")
@@ -95,6 +103,19 @@ def _verify(arguments: argparse.Namespace) -> int:
     found, intact = verified(Repository.open(arguments.store, create=False), arguments.names)
     print(found)
     return 0 if intact else 1
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .upkeep import pruned
+
+    grace = seconds(arguments.grace)
+    if grace is None:
+        raise OptionError(f"--grace {arguments.grace!r} is not a time: write 24h, 30m or 0s")
+    repository = Repository.open(arguments.store, create=False)
+    swept, well = pruned(repository, arguments.names, grace=grace, dry_run=arguments.dry_run)
+    print(swept)
+    return 0 if well else 1
 
 
 def _remove(arguments: argparse.Namespace) -> int:
