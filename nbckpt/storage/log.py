@@ -65,9 +65,12 @@ class LogEntry:
 
     @property
     def author(self) -> str:
-        """Who wrote it and when, in words."""
-        when = datetime.fromtimestamp(self.time, tz=timezone.utc).astimezone().isoformat(" ", "seconds")
-        return f"host {self.writer.get('host', '?')}, pid {self.writer.get('pid', '?')}, at {when}"
+        """Who wrote it and since when that run has been there, in words."""
+        since = self.writer.get("since")
+        if not isinstance(since, (int, float)):
+            since = self.time
+        when = datetime.fromtimestamp(since, tz=timezone.utc).astimezone().isoformat(" ", "seconds")
+        return f"host {self.writer.get('host', '?')}, pid {self.writer.get('pid', '?')}, since {when}"
 
 
 @dataclass(frozen=True, slots=True)

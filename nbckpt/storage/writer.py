@@ -106,7 +106,7 @@ class Writer:
         self._keep = keep
         self._keys = {key.id: key}
         self._key = key
-        self._writer = {"host": socket.gethostname(), "pid": os.getpid(), **writer_info}
+        self._writer = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), **writer_info}
         self._base = base
         self._attempts: dict[str, _Attempt] = {}  # by their files' digests: entries that exist, for all we know
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
@@ -262,11 +262,16 @@ class Writer:
             self._doomed.clear()
 
     def _refuse(self, seq: int, found: bytes) -> NoReturn:
+        """Stop saving for good, and say who has the name: by the file that was found in our place, or the newest."""
+        who = "was saved or removed by another kernel"
         try:
+            if not found:
+                seq = max(log_seqs(self._store, self._name), default=0)
+                found = read_entry(self._store, self._name, seq)
             author = decode_entry(found, self._keys, self._store_id, self._name, seq).author
-            who = f"was saved by another kernel ({author})"
-        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
-            who = "was saved or removed by another kernel"
+            who = f"is held by another kernel ({author}), which saved"
+        except (StoreError, DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
+            pass  # then nobody can say who; what follows holds all the same
         self._conflict = (
             f"Checkpoint {self._name!r} {who} while this run used it: the saves of this run stop here, its "
             "computation may go on, and nothing that was saved is lost. Give one of the two another name."

@@ -231,7 +231,7 @@ def test_removed_under_a_run(store: MemoryStore, repository: Repository) -> None
     assert keys(store, "log") == []
     repository.remove("other")
     save(repository, 5, name="other")
-    with pytest.raises(CheckpointConflict, match="removed"):
+    with pytest.raises(CheckpointConflict, match="held by another kernel"):
         also.commit(*state(2))
     assert check(repository.load("other")) == 5
     assert repository.names() == ["other"]
