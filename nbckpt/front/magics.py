@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..run.cell import CellRun
     from ..run.position import Plan
     from ..settings import Settings
-    from ..state.namespace import Liveness
+    from ..state.liveness import Liveness
 
 MAGIC = "%%checkpointed"
 _WRAPPERS = ("%%time", "%%capture")
@@ -168,7 +168,7 @@ class Extension:
         from ..run.sites import decorated
         from ..run.syntax import fingerprint
         from ..settings import Settings
-        from ..state.namespace import liveness
+        from ..state.liveness import liveness
 
         try:
             options = vars(parse_argstring(CheckpointMagics.checkpointed, line))

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import CellChangedError, NbckptError, RestoreError
 from ..state.home import NOTHING
-from ..state.namespace import Liveness, names_of_definitions, names_read_by_calling
+from ..state.liveness import Liveness
+from ..state.namespace import names_of_definitions, names_read_by_calling
 from .checkpoint import Layer, Place, Run
 from .frame import Resume, without_ours
 from .function import Caller, check

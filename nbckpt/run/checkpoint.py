@@ -362,7 +362,7 @@ class Run(ABC):
             self.status.notice(notice)
         self.verification.done([position for _, position in place])
         self.status.verified = True
-        self.tell("saved")
+        self.tell("verified")
 
     def _is_in_vain(self, place: Place) -> bool:
         """Whether a snapshot here could not be resumed: inside a replayed loop whose data has changed, for one.

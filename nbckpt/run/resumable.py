@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from ..errors import OptionError
-from ..state.namespace import Liveness, liveness
+from ..state.liveness import Liveness, liveness
 from .instrument import Rewriter, is_guarded
 from .position import Plan
 from .syntax import at

@@ -20,7 +20,7 @@ from typing import Any
 import xxhash
 
 from .adapters import by_hand, live
-from .culprit import _attributes, _said, reduce
+from .culprit import attributes, reduce, said
 from .home import quiet
 from .picklers import Pickler, _is_plain
 from .pickling import Discarded
@@ -184,7 +184,7 @@ class Description:
         if not is_users(kind) or isinstance(thing, (type, types.FunctionType)):
             name = _named(kind if getattr(function, "__module__", "") == "copyreg" else function)
             return name, [*parts, *_pieces(state)], ()
-        own = {name: value for name, value in _attributes(thing) if not name.startswith("__")}
+        own = {name: value for name, value in attributes(thing) if not name.startswith("__")}
         kept = _keys(state)
         spared = tuple(sorted(own.keys() - kept)) if kept is not None else ()
         names = sorted(own.keys() - set(spared))
@@ -254,10 +254,10 @@ def _items(parts: Iterable[Any]) -> Parts:
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> Parts:
     for key, value in pairs:
-        said = _said(key)
-        if type(key) not in _SAY or len(said) >= 60:
-            yield f".<key {said}>", key
-        yield f"[{said}]", value
+        text = said(key)
+        if type(key) not in _SAY or len(text) >= 60:
+            yield f".<key {text}>", key
+        yield f"[{text}]", value
 
 
 def _pieces(state: Any) -> Parts:

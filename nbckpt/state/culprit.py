@@ -148,11 +148,11 @@ def _name(owner: Any, part: Any, reduced: dict[int, tuple[Any, Reduced]]) -> str
     for name, known in _well_known(owner):
         if known is part:
             return name
-    attributes = list(_attributes(owner))
-    for name, known in attributes:
+    held = list(attributes(owner))
+    for name, known in held:
         if known is part:
             return f".{name}"
-    for name, known in attributes:
+    for name, known in held:
         if type(known) in (list, tuple, dict) and any(part is p for p in _parts(known, reduced)):
             return f".{name}{_name(known, part, reduced)}"
     if (fields := getattr(kind, "_fields", None)) and isinstance(owner, tuple) and len(fields) == len(owner):
@@ -177,7 +177,7 @@ def _well_known(owner: Any) -> Iterator[tuple[str, Any]]:
             yield f"[{place}]", item
     elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
         for position, column in enumerate(owner.columns):
-            yield from _cells(f"[{_said(column)}]", owner.iloc[:, position])
+            yield from _cells(f"[{said(column)}]", owner.iloc[:, position])
     elif kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "Series":
         yield from _cells("", owner)
 
@@ -187,10 +187,10 @@ def _cells(column: str, series: Any) -> Iterator[tuple[str, Any]]:
         return
     for label, item in zip(series.index, series.array, strict=True):
         if type(item) not in _LEAVES:
-            yield f"{column}[{_said(label)}]", item
+            yield f"{column}[{said(label)}]", item
 
 
-def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
+def attributes(owner: Any) -> Iterator[tuple[str, Any]]:
     """An object's attributes, without running code of its class: those in its dict, its slots and a built-in's own."""
     yield from list(getattr(owner, "__dict__", {}).items())
     for base in type(owner).__mro__[:-1]:
@@ -210,25 +210,25 @@ def _saved(reduced: Reduced) -> Iterator[tuple[str, Any]]:
         yield f".__reduce__()[1][{index}]", part
     for part in state if type(state) in (tuple, list) else (state,):
         if type(part) is dict:
-            yield from ((f".__getstate__()[{_said(key)}]", value) for key, value in part.items())
-            yield from ((f".__getstate__().<key {_said(key)}>", key) for key in part)
+            yield from ((f".__getstate__()[{said(key)}]", value) for key, value in part.items())
+            yield from ((f".__getstate__().<key {said(key)}>", key) for key in part)
         else:
             yield ".__getstate__()", part
     yield from ((f"[{index}]", part) for index, part in enumerate(items or ()))
     for key, value in pairs or ():
-        yield f"[{_said(key)}]", value
-        yield f".<key {_said(key)}>", key
+        yield f"[{said(key)}]", value
+        yield f".<key {said(key)}>", key
     yield from ((".__reduce__()[5]", part) for part in more)
 
 
 def _key(pairs: Iterable[tuple[Any, Any]], part: Any) -> str:
     for key, value in pairs:
         if value is part:
-            return f"[{_said(key)}]"
-    return f".<key {_said(part).strip('<>')}>"
+            return f"[{said(key)}]"
+    return f".<key {said(part).strip('<>')}>"
 
 
-def _said(key: Any) -> str:
+def said(key: Any) -> str:
     """A key as it is written, where that runs no code of a class's own."""
     if (type(key) is tuple and all(type(part) in _LEAVES for part in key)) or type(key) in _LEAVES:
         text = repr(key)

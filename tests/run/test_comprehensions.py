@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nbckpt.run.instrument import instrument, is_guarded
-from nbckpt.state.namespace import liveness
+from nbckpt.state.liveness import liveness
 
 if TYPE_CHECKING:
     from programs.harness import Lab
