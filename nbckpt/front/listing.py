@@ -105,8 +105,13 @@ def details(repository: Repository, name: str) -> View:
     if known["problems"]:
         parts["problems"] = says("\n".join(known["problems"]))
     if known["history"]:
-        rows = [[str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one)] for one in known["history"]]
-        parts["snapshots"] = table(["number", "progress", "saved", "size"], rows)
+        rows = [
+            [str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one), _metrics(one)]
+            for one in known["history"]
+        ]
+        columns = ["number", "progress", "saved", "size", "metrics"]
+        width = len(columns) - (not any(row[-1] for row in rows))
+        parts["snapshots"] = table(columns[:width], [row[:width] for row in rows])
     if known["variables"]:
         parts["variables"] = table(["name", "type"], [[row["name"], row["type"]] for row in known["variables"]])
     if known["left_out"]:
@@ -275,6 +280,7 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
         "progress": _text(info.description.get("progress")) if known else "cannot be read",
         "saved_at": info.time if known else None,
         "size": info.size if known else None,
+        "metrics": _mapping(info.description.get("metrics")),
         "problem": info.damage,
     }
 
@@ -285,6 +291,10 @@ def _when(moment: float | None, now: float) -> str:
 
 def _size(row: Mapping[str, Any]) -> str:
     return "" if row["size"] is None else size(row["size"])
+
+
+def _metrics(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in row["metrics"].items())
 
 
 def _several(count: int) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbckpt.errors import (
@@ -24,6 +24,7 @@ from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
 from nbckpt.storage.prune import GRACE, Pruned, prune
 from nbckpt.storage.records import seal, unseal
+from nbckpt.storage.retention import Mark, Retention
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
 from nbckpt.storage.stores import Store, open_store
@@ -167,21 +168,21 @@ class Repository:
         self,
         name: str,
         *,
-        keep: int = 3,
+        keep: int | Retention = 3,
         writer_info: dict[str, Any] | None = None,
         based_on: Loaded | None = None,
     ) -> Writer:
         """Return a writer for one run.
 
         `based_on` is the snapshot that the run resumed from: only its bytes are used again, since only they
-        were verified. `keep` snapshots stay after each commit. Of a new name the log begins here, so that a store
-        that refuses does it before any compute. Raises `UntrustedSnapshot` if the newest snapshot is signed with
-        a key that is not here: such a log is not ours to continue.
+        were verified. `keep` snapshots stay after each commit, or those that a `Retention` says, and the one that
+        the run resumed from. Of a new name the log begins here, so that a store that refuses does it before any
+        compute. Raises `UntrustedSnapshot` if the newest snapshot is signed with a key that is not here: such a log
+        is not ours to continue.
         """
         _check_name(name)
-        if keep < 1:
-            msg = f"keep={keep} makes no sense: at least the newest snapshot has to stay."
-            raise OptionError(msg)
+        origin = based_on.seq if based_on is not None else None
+        retention = replace(keep if isinstance(keep, Retention) else Retention(keep), origin=origin)
         key = signing_key()
         head = based_on.head if based_on is not None else self._head(name)
         if head is None:
@@ -193,7 +194,7 @@ class Repository:
             msg = f"Checkpoint {name!r} was removed while a run began to save to it: run the cell again."
             raise StoreError(msg)
         base = self._base(name, head, based_on)
-        return Writer(self._store, self.store_id, name, key, base, keep, writer_info or {})
+        return Writer(self._store, self.store_id, name, key, base, retention, writer_info or {})
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""
@@ -277,18 +278,19 @@ class Repository:
 
     def _base(self, name: str, head: Head, based_on: Loaded | None) -> Base:
         """Return what a writer may build on; snapshots newer than `based_on` are known to be damaged."""
-        kept, packs = [], {}
+        kept, packs, marks = [], {}, {}
         for candidate in _kept(head):
             if based_on is not None and candidate.seq > based_on.seq:
                 continue
             try:
-                packs[candidate.seq] = frozenset(read_manifest(self._store, name, candidate).packs)
+                manifest = read_manifest(self._store, name, candidate)
             except DamagedSnapshot:
                 continue  # listed no longer; without its manifest nobody can say which packs were its own
+            packs[candidate.seq], marks[candidate.seq] = frozenset(manifest.packs), Mark.of(manifest.description)
             kept.append(candidate)
         chunks = based_on.chunks if based_on is not None else {}
         sizes = based_on.manifest.packs if based_on is not None else {}
-        return Base(head.seq, head.digest, tuple(kept), packs, chunks, sizes)
+        return Base(head.seq, head.digest, tuple(kept), packs, marks, chunks, sizes)
 
 
 def _identity(store: Store) -> str:

@@ -33,6 +33,7 @@ from nbckpt.storage.log import (
 )
 from nbckpt.storage.prune import condemned_by
 from nbckpt.storage.records import digest
+from nbckpt.storage.retention import Mark
 from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
 from nbckpt.storage.upload import Upload
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.retention import Retention
     from nbckpt.storage.signing import Key
     from nbckpt.storage.stores import Store
 
@@ -63,13 +65,15 @@ class Base:
     """What a writer goes on from.
 
     The number of the entry that its own succeeds and that file's digest; the snapshots that exist, newest first,
-    with the packs that each of them needs; chunks that are known to be good, with the sizes of their packs.
+    with the packs that each of them needs and what retention asks of it; chunks that are known to be good, with
+    the sizes of their packs.
     """
 
     seq: int
     digest: str
     kept: tuple[Kept, ...]
     packs: dict[int, frozenset[str]]
+    marks: dict[int, Mark]
     chunks: dict[bytes, Chunk]
     pack_sizes: dict[str, int]
 
@@ -97,13 +101,13 @@ class Writer:
         name: str,
         key: Key,
         base: Base,
-        keep: int,
+        retention: Retention,
         writer_info: dict[str, Any],
     ) -> None:
         self._store = store
         self._store_id = store_id
         self._name = name
-        self._keep = keep
+        self._retention = retention
         self._keys = {key.id: key}
         self._key = key
         self._writer = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), **writer_info}
@@ -115,8 +119,9 @@ class Writer:
     def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
-        `final` keeps this snapshot only. Raises `CheckpointConflict`, or `StoreError` if the store fails: then
-        the snapshot before stands, and a later `commit` may succeed.
+        `final` keeps this snapshot, and of the others only those that are kept for good. Raises
+        `CheckpointConflict`, or `StoreError` if the store fails: then the snapshot before stands, and a later
+        `commit` may succeed.
         """
         started = time.perf_counter()
         if self._conflict:
@@ -163,14 +168,16 @@ class Writer:
         """Return the entry that a snapshot exists with, also as a file, and remember it before it is asked for."""
         seq = self._base.seq + 1
         new = Kept(seq, digest(raw), len(raw))
-        keep = (new,) if manifest.final else (new, *self._base.kept)[: self._keep]
+        marks = {**self._base.marks, seq: Mark.of(manifest.description)}
+        known = [(kept, marks[kept.seq]) for kept in (new, *self._base.kept)]
+        keep = self._retention.kept(known, final=manifest.final)
         write_id = manifest.write_id
         entry = LogEntry(
             self._store_id, self._name, seq, self._base.digest, write_id, self._writer, manifest.time, keep
         )
         entry_raw = encode_entry(entry, self._key)
         needs = {**self._base.packs, seq: frozenset(manifest.packs)}
-        base = Base(seq, digest(entry_raw), keep, needs, upload.chunks, manifest.packs)
+        base = Base(seq, digest(entry_raw), keep, needs, marks, upload.chunks, manifest.packs)
         self._attempts[digest(entry_raw)] = _Attempt(entry, base, tuple(upload.written))
         return entry, entry_raw
 
@@ -239,7 +246,8 @@ class Writer:
         Doomed are what it does not keep, and our failed attempts: not the current one, which may come next.
         """
         base = winner.base
-        base = replace(base, packs={kept.seq: base.packs[kept.seq] for kept in base.kept})
+        packs = {kept.seq: base.packs[kept.seq] for kept in base.kept}
+        base = replace(base, packs=packs, marks={kept.seq: base.marks[kept.seq] for kept in base.kept})
         folder = f"{self._name}/"
         needed = {f"{folder}packs/{pack}" for pack in _needed(base)}
         needed |= {f"{folder}manifests/{kept.manifest}" for kept in base.kept}

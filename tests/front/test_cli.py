@@ -187,7 +187,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     shown = told(capsys, "show", "train")
     assert f"unfinished, 1 m 15 s of work, saved by process {os.getpid()}" in shown
     for section in (
-        r"snapshots\n +number +progress +saved +size\n +2 +epoch 3 of 5 .*\n +1 +epoch 3 of 5 ",
+        r"snapshots\n +number +progress +saved +size +metrics\n +2 +epoch 3 of 5 .*loss=0.5\n +1 +epoch 3 of 5 ",
         r"variables\n.*\n +model +Net\n",
         r"left out\n.*\n +log +an open file\n",
         r"metrics\n.*\n +loss +0.5\n",

@@ -397,9 +397,11 @@ def lead(actor: Actor, arrived: Callable[[], bool]) -> None:
         actor.step()
 
 
-def save(actor: Any, number: int, keep: int) -> None:
+def save(actor: Any, number: int, keep: int, *, final: bool = False) -> None:
     repository = Repository.open(actor, create=False)
-    repository.writer("train", keep=keep, based_on=repository.load("train")).commit(*state(number, size=SIZE))
+    repository.writer("train", keep=keep, based_on=repository.load("train")).commit(
+        *state(number, size=SIZE), final=final
+    )
 
 
 def overtaken() -> bool:
@@ -413,7 +415,7 @@ def overtaken() -> bool:
     lead(sweeper, lambda: has("train/prune/00000001.json"))
     lead(slow, lambda: slow.done)
     lead(sweeper, lambda: has("train/log/00000003.json"))
-    save(stage.store, 2, keep=1)  # of the same bytes
+    save(stage.store, 2, keep=1, final=True)  # of the same bytes
     return stage.whole()
 
 
