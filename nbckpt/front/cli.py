@@ -55,6 +55,17 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
     verify.set_defaults(command=_verify)
 
+    repair = commands.add_parser("repair", parents=[store], help="drop what cannot be restored and keep the rest")
+    repair.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
+    repair.set_defaults(command=_repair)
+
+    export = commands.add_parser("export", parents=[store], help="write the variables of a checkpoint as plain files")
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("--to", metavar="DIR", required=True, help="the folder to write to")
+    export.add_argument("--snapshot", metavar="NUMBER", type=int, help="which one, as show lists them; the newest")
+    export.add_argument("--force", action="store_true", help="overwrite what is in the folder")
+    export.set_defaults(command=_export)
+
     prune = commands.add_parser("prune", parents=[store], help="delete what killed runs left and no snapshot needs")
     prune.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
     prune.add_argument(
@@ -103,6 +114,25 @@ def _verify(arguments: argparse.Namespace) -> int:
     found, intact = verified(Repository.open(arguments.store, create=False), arguments.names)
     print(found)
     return 0 if intact else 1
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from .upkeep import repaired
+
+    done, well = repaired(arguments.store, arguments.names)
+    print(done)
+    return 0 if well else 1
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .export import export
+
+    index = export(arguments.name, arguments.to, store=arguments.store, seq=arguments.snapshot, force=arguments.force)
+    left_out = [f"{row['name']}: {row['left_out']}" for row in index if "left_out" in row]
+    print(f"{len(index) - len(left_out)} variables of {arguments.name} are in {arguments.to}; index.json lists them")
+    for line in left_out:
+        print(f"nbckpt: left out {line}", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def _prune(arguments: argparse.Namespace) -> int:

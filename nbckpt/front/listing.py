@@ -141,8 +141,12 @@ def verified(repository: Repository, names: Sequence[str]) -> tuple[View, bool]:
     found, intact = [], True
     for name in names or known:
         problems = repository.verify(name)
-        count = len(repository.history(name))
+        history = repository.history(name)
+        count = len(history)
         intact = intact and not problems
+        if problems:
+            whole = [str(info.seq) for info in history if not any(f"Snapshot {info.seq} of" in one for one in problems)]
+            problems.append(f"{name}: {' and '.join(whole) or 'nothing'} can be restored")
         found += problems or [f"{name}: {_several(count)}" + (", every byte as it was saved" if count else "")]
     return says("\n".join(found) or f"The store {repository.url} holds no checkpoint."), intact
 

@@ -33,6 +33,29 @@ def pruned(repository: Repository, names: Sequence[str], *, grace: float, dry_ru
     return says("\n".join(lines) or f"The store {repository.url} holds no checkpoint."), well
 
 
+def repaired(url: str, names: Sequence[str]) -> tuple[View, bool]:
+    """Drop what cannot be restored and keep the rest; return what was done, and whether all is well now.
+
+    Raises:
+        UnknownCheckpoint: there is none of that name.
+    """
+    from ..storage.repository import Repository
+
+    repository, anew = Repository.mend(url)
+    lines, well = ["nbckpt.json: written anew, by what the snapshots say"] if anew else [], True
+    for name in known(repository, names):
+        try:
+            done = repository.repair(name)
+        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat) as error:
+            lines.append(f"{name}: {error}")
+            well = False
+            continue
+        lines += [f"{name}: dropped snapshot {seq}, {why}" for seq, why in sorted(done.dropped.items())]
+        stay = " and ".join(map(str, done.stay))
+        lines.append(f"{name}: {stay or 'nothing'} can be restored" if done.dropped else f"{name}: nothing to repair")
+    return says("\n".join(lines) or f"The store {repository.url} holds no checkpoint."), well
+
+
 def known(repository: Repository, names: Sequence[str]) -> Sequence[str]:
     """Return these names, or all that there are.
 

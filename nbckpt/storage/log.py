@@ -151,8 +151,8 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
     if (entry.store, entry.checkpoint, entry.seq) != (store_id, name, seq):
         msg = (
             f"{what} was signed as snapshot {entry.seq} of {entry.checkpoint!r} in the store {entry.store}, and this "
-            f"is the store {store_id or 'of no name'}, so nothing of it was read: put it back where it was, or copy "
-            "the whole store with its nbckpt.json."
+            f"is the store {store_id or 'of no name'}, so nothing of it was read: put it back where it was, copy "
+            "the whole store with its nbckpt.json, or run `nbckpt repair` if that file was lost."
         )
         raise UntrustedSnapshot(msg)
     return entry

@@ -76,7 +76,7 @@ def prune(
         head = _head(store, store_id, name, keys)
         if head is None or head.entry is None:
             return Pruned((), 0)
-        needed = _mark(store, name, head.entry.keep)
+        needed = mark(store, name, head.entry.keep)
         if needed is None:
             if log_seqs(store, name)[-1:] == [head.seq]:
                 msg = f"A snapshot of {name!r} is damaged, so nothing was deleted: run `nbckpt repair` first."
@@ -132,7 +132,7 @@ def _head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Head 
     return head
 
 
-def _mark(store: Store, name: str, keep: Iterable[Kept]) -> frozenset[str] | None:
+def mark(store: Store, name: str, keep: Iterable[Kept]) -> frozenset[str] | None:
     """Return the keys that snapshots need, None if a manifest is gone or damaged: then nobody can say.
 
     It can be gone because another prune, or the run itself, is ahead of us.
@@ -163,7 +163,7 @@ def _fence(
             store_id, name, head.seq + 1, head.digest, secrets.token_hex(16), author, time.time(), keep, fence
         )
         if _append(store, entry, encode_entry(entry, key), keys):
-            return _mark(store, name, keep)
+            return mark(store, name, keep)
 
 
 def _announce(store: Store, name: str, raw: bytes) -> Fence:

@@ -24,6 +24,7 @@ from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
 from nbckpt.storage.prune import GRACE, Pruned, prune
 from nbckpt.storage.records import seal, unseal
+from nbckpt.storage.repair import Repaired, damaged_files, repair, signed_store_id
 from nbckpt.storage.retention import Mark, Retention
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
@@ -101,17 +102,41 @@ class Repository:
             store_id = store_id or _found(store)
         return cls(store, store_id)
 
+    @classmethod
+    def mend(cls, url: str | Store) -> tuple[Repository, bool]:
+        """Open a store whose own file may be damaged or gone; tell whether it was written anew.
+
+        Its id stands in every entry that we signed. Raises `DamagedSnapshot` if there is none to tell it.
+        """
+        store = Retrying(open_store(url) if isinstance(url, str) else url)
+        names = cls(store, "").names()
+        signed = signed_store_id(store, names, known_keys())
+        try:
+            store_id = _identity(store)
+        except DamagedSnapshot:
+            store_id = ""
+        if not names or (store_id and signed in {"", store_id}):
+            return cls.open(store, create=False), False
+        if not signed:
+            msg = (
+                f"No entry in the store {store.url} that we signed tells whose {_CONFIG} it was: put that file back "
+                "from a copy. Nothing was changed."
+            )
+            raise DamagedSnapshot(msg)
+        store.put(_CONFIG, [seal(_config(signed))])
+        return cls(store, signed), True
+
     @property
     def url(self) -> str:
         """Where the store is."""
         return self._store.url
 
     def names(self) -> list[str]:
-        """Return the names of all checkpoints, sorted."""
+        """Return the names of all checkpoints, sorted: also of those that have lost their log."""
         found, after = [], ""
         while (entry := next(self._store.list("", after), None)) is not None:
             name, slash, _ = entry.key.partition("/")
-            if slash and NAME.fullmatch(name) and next(self._store.list(f"{name}/log/"), None) is not None:
+            if slash and NAME.fullmatch(name) and any(map(self._has, (f"{name}/log/", f"{name}/manifests/"))):
                 found.append(name)
             after = f"{name}/~" if slash else name  # "~" sorts after all that a key may contain
         return sorted(found)
@@ -121,10 +146,11 @@ class Repository:
         _check_name(name)
         try:
             head = self._head(name)
-        except UntrustedSnapshot as error:
+            if head is None:
+                self._check_log(name)
+                return []
+        except (UntrustedSnapshot, DamagedSnapshot) as error:
             return [SnapshotInfo(max(log_seqs(self._store, name), default=0), damage=str(error))]
-        if head is None:
-            return []
         broken = [SnapshotInfo(seq, damage=_sentence(name, seq, why)) for seq, why in head.damage.items()]
         return broken + [self._info(name, kept) for kept in _kept(head)]
 
@@ -150,7 +176,7 @@ class Repository:
         return self._newest(name, seq, read)
 
     def verify(self, name: str) -> list[str]:
-        """Read every byte of every snapshot and return a sentence for each that is damaged."""
+        """Read every byte that is needed and return a sentence for each snapshot or other file that is damaged."""
         problems = []
         for info in self.history(name):
             if info.damage:
@@ -162,7 +188,21 @@ class Repository:
                 problems.append(str(error))
             except UnknownCheckpoint:  # a run dropped it meanwhile
                 continue
+        said = " ".join(problems)
+        for key, why in damaged_files(self._store, self.store_id, name, known_keys()).items():
+            if key.rpartition("/")[2] not in said and why not in said:
+                problems.append(f"{key} is damaged: {why}.")
         return problems
+
+    def repair(self, name: str) -> Repaired:
+        """Drop the snapshots that cannot be restored, and keep the rest; tell which is which.
+
+        Raises `DamagedSnapshot` where nothing usable is left, and changes nothing then; `UntrustedSnapshot`,
+        `StoreError`.
+        """
+        _check_name(name)
+        self._check_log(name)
+        return repair(self._store, self.store_id, name, signing_key(), known_keys())
 
     def writer(
         self,
@@ -258,9 +298,23 @@ class Repository:
                 damaged.append("Nothing was changed: restore the files from a copy, or start over with --fresh.")
                 raise DamagedSnapshot(" ".join(damaged))
             head = self._head(name)
+        self._check_log(name)
         if self.store_id:
             self._check_alive()
         return None
+
+    def _check_log(self, name: str) -> None:
+        """Raise `DamagedSnapshot` if a checkpoint has no log but was saved to: it is not an empty one."""
+        if self._has(f"{name}/manifests/") and not self._has(f"{name}/log/"):
+            msg = (
+                f"The log of {name!r} is gone and its snapshots are there, so nothing tells which was the last: put "
+                f"{name}/log in the store {self.url} back from a copy, start over with --fresh, or remove the "
+                "checkpoint. Nothing was changed."
+            )
+            raise DamagedSnapshot(msg)
+
+    def _has(self, prefix: str) -> bool:
+        return next(self._store.list(prefix), None) is not None
 
     def _check_alive(self) -> None:
         """Raise `StoreError` if the store itself is gone: an unmounted disk is not an empty store."""
@@ -306,21 +360,19 @@ def _identity(store: Store) -> str:
     except (DamagedSnapshot, KeyError, ValueError) as error:
         if isinstance(error, UnsupportedFormat):
             raise
-        msg = f"{_CONFIG} in the store {store.url} is damaged: put it back from a copy. Nothing was changed."
+        msg = f"{_CONFIG} in the store {store.url} is damaged: run `nbckpt repair`. Nothing was changed."
         raise DamagedSnapshot(msg) from error
 
 
 def _found(store: Store) -> str:
     """Make a store where there was none, and return its id; of several that do so at once, one does."""
-    config = {
-        "format": FORMAT,
-        "store": uuid.uuid4().hex,
-        "hash": "blake3-256",
-        "can": ["if_absent", "list", "range"],
-    }
     with contextlib.suppress(AlreadyExists):
-        store.put(_CONFIG, [seal(config)], if_absent=True)
+        store.put(_CONFIG, [seal(_config(uuid.uuid4().hex))], if_absent=True)
     return _identity(store)
+
+
+def _config(store_id: str) -> dict[str, Any]:
+    return {"format": FORMAT, "store": store_id, "hash": "blake3-256", "can": ["if_absent", "list", "range"]}
 
 
 def _probe(store: Store) -> None:

@@ -200,6 +200,8 @@ class Writer:
             self._refuse(entry.seq, found)
         if not is_on_chain(self._store, winner.entry, found, self._keys):
             self._store.delete([log_key(self._name, entry.seq)])
+            if not log_seqs(self._store, self._name):  # removed: nothing is to be left of it
+                self._store.delete(sorted({key for a in self._attempts.values() for key in a.keys}))
             self._refuse(entry.seq, b"")
         self._adopt(winner, entry)
         return "ours" if winner.entry is entry else "earlier"

@@ -125,7 +125,7 @@ def test_all_damaged(store: MemoryStore) -> None:
     repository = Repository.open(store)
     with pytest.raises(DamagedSnapshot, match=r"Snapshot 3 .*Snapshot 2 .*Snapshot 1 .*Nothing was changed"):
         repository.load("train")
-    assert len(repository.verify("train")) == 3
+    assert sum(problem.startswith("Snapshot") for problem in repository.verify("train")) == 3
     repository.writer("train").commit(*state(4, size=SIZE))
     assert check(repository.load("train"), size=SIZE) == 4
     for key in list(store.blobs):

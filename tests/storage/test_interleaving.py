@@ -234,12 +234,12 @@ def listing_after_the_fence(patch: Patch) -> None:
 
 def goes_on_without_a_manifest(patch: Patch) -> None:
     """A prune that finds a manifest gone takes it for one that needs nothing."""
-    mark = prune._mark
+    mark = prune.mark
 
     def lenient(store: Any, name: str, keep: Any) -> frozenset[str]:
         return frozenset().union(*(mark(store, name, [kept]) or () for kept in keep))
 
-    patch.setattr(prune, "_mark", lenient)
+    patch.setattr(prune, "mark", lenient)
 
 
 def no_second_mark(patch: Patch) -> None:
