@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -82,9 +83,17 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="kill a training half way and see it go on, in under a minute")
     demo.set_defaults(command=_demo)
 
-    key = commands.add_parser("key", help="show the key that this machine signs snapshots with")
+    key = commands.add_parser("key", help="show, import or renew the key that this machine signs snapshots with")
+    key.add_argument("verb", nargs="?", choices=["show", "import", "rotate"], default="show")
+    key.add_argument("file", metavar="FILE", nargs="?", help="of import: where the key is; standard input if left out")
     key.add_argument("--export", action="store_true", help="print the secret itself, for NBCKPT_KEY elsewhere")
+    key.add_argument("--sign", action="store_true", help="of import: sign with it from now on, not only verify")
     key.set_defaults(command=_key)
+
+    trust = commands.add_parser("trust", help="load what anyone who can write to a store saved there")
+    trust.add_argument("url", metavar="URL", nargs="?", help="the store, or what several begin with; lists if left out")
+    trust.add_argument("--revoke", action="store_true", help="trust it no longer")
+    trust.set_defaults(command=_trust)
     return whole
 
 
@@ -172,8 +181,16 @@ def _demo(_: argparse.Namespace) -> int:
 
 
 def _key(arguments: argparse.Namespace) -> int:
-    from ..storage.signing import key_folder, signing_key
+    from ..storage.signing import import_key, key_folder, rotate_key, signing_key
 
+    if arguments.verb == "import":
+        text = Path(arguments.file).read_text(encoding="utf-8") if arguments.file else sys.stdin.read()
+        key = import_key(text, arguments.file or "standard input", sign=arguments.sign)
+        print(f"{key.id} is trusted now" + (", and signs what this machine saves" if arguments.sign else ""))
+        return 0
+    if arguments.verb == "rotate":
+        print(f"{rotate_key().id} signs what this machine saves from now on; the keys before it still verify")
+        return 0
     folder = key_folder()
     place = next((name for name in ("NBCKPT_KEY", "NBCKPT_KEY_FILE") if os.environ.get(name)), "")
     if not (place or arguments.export or (folder / "current").exists()):
@@ -190,6 +207,24 @@ def _key(arguments: argparse.Namespace) -> int:
         print(base64.urlsafe_b64encode(key.secret).rstrip(b"=").decode())
         return 0
     print(f"{key.id} from {place or folder / f'{key.id}.key'}")
+    return 0
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    from ..storage.signing import trust, trusted
+    from ..storage.stores import open_store
+
+    places = trusted()
+    if arguments.url is None:
+        print("\n".join(places) or "no store is trusted beyond what our keys signed")
+        return 0
+    url = open_store(arguments.url).url
+    others = [place for place in places if place != url]
+    trust(others if arguments.revoke else [*others, url])
+    if arguments.revoke:
+        print(f"only what our keys signed is loaded from {url} now")
+    else:
+        print(f"whoever can write to {url} can run code here now, when its snapshots are loaded")
     return 0
 
 

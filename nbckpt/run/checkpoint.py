@@ -166,6 +166,8 @@ class Run(ABC):
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
         self.surroundings = surroundings.capture()
+        for caution in self.repository.cautions(self.name):
+            self.status.notice(caution)
         self.writer = self.repository.writer(
             self.name, keep=self._retention(), writer_info=self.who, based_on=self._found
         )

@@ -26,9 +26,10 @@ from nbckpt.storage.prune import GRACE, Pruned, prune
 from nbckpt.storage.records import seal, unseal
 from nbckpt.storage.repair import Repaired, damaged_files, repair, signed_store_id
 from nbckpt.storage.retention import Mark, Retention
-from nbckpt.storage.signing import known_keys, signing_key
+from nbckpt.storage.signing import is_machine_local, known_keys, signing_key
 from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
 from nbckpt.storage.stores import Store, open_store
+from nbckpt.storage.stores.local import exposed
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.storage.writer import Base, Writer
 
@@ -110,7 +111,7 @@ class Repository:
         """
         store = Retrying(open_store(url) if isinstance(url, str) else url)
         names = cls(store, "").names()
-        signed = signed_store_id(store, names, known_keys())
+        signed = signed_store_id(store, names, known_keys(store.url))
         try:
             store_id = _identity(store)
         except DamagedSnapshot:
@@ -189,7 +190,7 @@ class Repository:
             except UnknownCheckpoint:  # a run dropped it meanwhile
                 continue
         said = " ".join(problems)
-        for key, why in damaged_files(self._store, self.store_id, name, known_keys()).items():
+        for key, why in damaged_files(self._store, self.store_id, name, known_keys(self.url)).items():
             if key.rpartition("/")[2] not in said and why not in said:
                 problems.append(f"{key} is damaged: {why}.")
         return problems
@@ -202,7 +203,7 @@ class Repository:
         """
         _check_name(name)
         self._check_log(name)
-        return repair(self._store, self.store_id, name, signing_key(), known_keys())
+        return repair(self._store, self.store_id, name, signing_key(), known_keys(self.url))
 
     def writer(
         self,
@@ -256,7 +257,21 @@ class Repository:
         `StoreError`.
         """
         _check_name(name)
-        return prune(self._store, self.store_id, name, signing_key(), known_keys(), grace=grace, dry_run=dry_run)
+        return prune(
+            self._store, self.store_id, name, signing_key(), known_keys(self.url), grace=grace, dry_run=dry_run
+        )
+
+    def cautions(self, name: str) -> list[str]:
+        """Return what a person should know before a run saves there, a sentence each."""
+        if "://" not in self.url:
+            return [others] if (others := exposed(self.url)) else []
+        if not is_machine_local() or self._has(f"{name}/log/"):
+            return []
+        caution = (
+            f"{name!r} is signed with a key that only this machine has, so no other could resume from "
+            f"{self.url}: set NBCKPT_KEY there to what `nbckpt key show --export` prints here"
+        )
+        return [caution]
 
     def status(self, name: str) -> dict[str, Any] | None:
         """Return what a run last reported with `write_status`, None if there is nothing readable."""
@@ -272,7 +287,7 @@ class Repository:
         self._store.put(f"{_check_name(name)}/status.json", [json.dumps(status).encode("ascii")])
 
     def _head(self, name: str) -> Head | None:
-        return read_head(self._store, self.store_id, name, known_keys())
+        return read_head(self._store, self.store_id, name, known_keys(self.url))
 
     def _newest(self, name: str, seq: int | None, read: Callable[[Head, Kept, Manifest, list[str]], _T]) -> _T | None:
         """Apply `read` to the newest snapshot on which it does not raise `DamagedSnapshot`."""

@@ -34,6 +34,7 @@ from nbckpt.storage.log import (
 from nbckpt.storage.prune import condemned_by
 from nbckpt.storage.records import digest
 from nbckpt.storage.retention import Mark
+from nbckpt.storage.signing import known_keys
 from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
 from nbckpt.storage.upload import Upload
 
@@ -108,7 +109,8 @@ class Writer:
         self._store_id = store_id
         self._name = name
         self._retention = retention
-        self._keys = {key.id: key}
+        self._keys = known_keys(store.url)
+        self._keys[key.id] = key
         self._key = key
         self._writer = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), **writer_info}
         self._base = base

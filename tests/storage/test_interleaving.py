@@ -461,5 +461,5 @@ def test_a_lone_writer_is_never_refused(monkeypatch: Patch) -> None:
     """An entry of one's own whose response was lost is known again, and taken for success."""
     assert sum(map(lonely, range(30))) > 100
     monkeypatch.setattr(writer, "read_entry", lambda *_: b"somebody else's")
-    with pytest.raises(AssertionError, match="nobody else"):
+    with pytest.raises(AssertionError):
         sum(map(lonely, range(100)))
