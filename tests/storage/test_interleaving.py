@@ -6,10 +6,12 @@ Each store operation is one step. Between two steps any other writer may run, fo
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -23,7 +25,8 @@ from nbckpt.storage.records import digest, unseal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import decode_manifest
-from nbckpt.storage.stores import Buffer
+from nbckpt.storage.stores import Buffer, Entry
+from nbckpt.storage.stores.local import LocalStore
 from nbckpt.storage.writer import Writer
 
 T = TypeVar("T")
@@ -82,12 +85,45 @@ class Actor(Gate):
         self._parked.release()
 
 
+class Folder(MemoryStore):
+    """The store in a real folder, looked at as if it were in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._inner = LocalStore(folder)
+        self.written, self.changes = [], 0
+
+    @property
+    def blobs(self) -> dict[str, bytes]:  # type: ignore[override]
+        return {entry.key: self._inner.get(entry.key) for entry in self._inner.list("")}
+
+    def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
+        self._inner.put(key, bufs, if_absent=if_absent)
+        self.written.append((key, b"".join(bufs)))
+        self.changes += 1
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        return self._inner.get(key, start, end)
+
+    def get_into(self, key: str, start: int, target: memoryview) -> int:
+        return self._inner.get_into(key, start, target)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        return self._inner.list(prefix, start_after)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._inner.delete(keys)
+        self.changes += 1
+
+    def now(self) -> float:
+        return self._inner.now() + 1  # what was written just now is old enough
+
+
 class World:
     """One schedule: a store, its writers, and what they were told had been saved."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, store: MemoryStore | None = None) -> None:
         self.rng = random.Random(seed)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.id = Repository.open(self.store).store_id
         self.keys = known_keys()
         self.acknowledged: list[tuple[int, str]] = []
@@ -200,6 +236,17 @@ def test_no_schedule_loses_anything(batch: int) -> None:
         world.run()
         acknowledged += len(world.acknowledged)
     assert acknowledged > 60
+
+
+def test_nor_does_one_in_a_real_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with files, their names and their times."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    acknowledged = 0
+    for seed in range(1000, 1006):
+        world = World(seed, Folder(tmp_path / str(seed)))
+        world.run()
+        acknowledged += len(world.acknowledged)
+    assert acknowledged > 15
 
 
 def first_broken(seeds: range) -> int | None:
