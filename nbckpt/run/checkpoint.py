@@ -168,6 +168,8 @@ class Run(ABC):
         self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)
+        if self.saved is not None:
+            surroundings.put_back_first(self.saved.description.get("first", {}))
         self.writer = self.repository.writer(
             self.name, keep=self._retention(), writer_info=self.who, based_on=self._found
         )
@@ -201,10 +203,11 @@ class Run(ABC):
         """
         saved = self.loaded
         modules = saved.description["modules"]
-        root = parts.build(saved.parts, saved.parts["definitions"], self.home)
+        with self.recorder.swallowed():
+            root = parts.build(saved.parts, saved.parts["definitions"], self.home)
+            found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         for notice in adapters.take_said():
             self.status.notice(notice)
-        found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
         if self.settings.rng and root["moment"]["random"] is not None:
             randomness.check(root["moment"]["random"])
         for name in self.selection.exclude:
@@ -474,6 +477,7 @@ class Run(ABC):
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
+            "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),
             "run": self.who["run"],
@@ -491,6 +495,7 @@ class Run(ABC):
             "loops": _saved_loops(*place[0]),
             "calls": {str(depth): call for depth, call in enumerate(calls)},
             "attributes": self.attributes,
+            **place[0][0].captured(),
             "moment": {
                 "result": self.result,
                 "surroundings": surroundings.changes(self.surroundings),

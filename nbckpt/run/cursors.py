@@ -16,8 +16,7 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -25,9 +24,9 @@ from typing import Any
 from ..errors import CellChangedError
 from ..state import fingerprints, pickling
 from ..state.home import NOTHING, quiet
-from ..state.iterators import savable
+from ..state.iterators import is_sound, pickles, savable
 from . import loaders
-from .replays import Follower, Sources, Trail, draw_again, refuse_changed
+from .replays import Follower, Sources, Trail, draw_again, refuse_changed, refuse_other
 
 
 @dataclass(slots=True)
@@ -69,6 +68,7 @@ class Cursor:
             record["by_index"] = self.by_index
             record["trail"] = self.trail.saved() if self.trail else None
             record["changed"] = self.sources.changed() if self.sources else []
+            record["given"] = self.sources.given if self.sources else {}
         return record
 
 
@@ -79,7 +79,7 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     """
     bar, inner = look_through(iterable)
     iterator = iter(inner)
-    if not _is_sound(iterator):
+    if not is_sound(iterator):
         iterator = savable(iterator)
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
@@ -103,7 +103,7 @@ def open_async_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
 
 
 def _kind(iterable: Any, iterator: Any) -> str:
-    if _is_sound(iterator):
+    if is_sound(iterator):
         return "iterator"
     if _has_state_dict(iterator) or _has_state_dict(iterable):
         return "state_dict"
@@ -131,6 +131,7 @@ def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, 
     refuse_changed(record, line, trust=trust)
     iterator = iter(inner)
     sources = Sources(iterator)
+    refuse_other(record, sources, line, trust=trust)
     if record.get("by_index") and loaders.loader_in(iterator):
         iterator, follower = loaders.skip(iterator, record, count)
         said = follower.check(count, line, trust=trust)
@@ -193,8 +194,7 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     cursor.bar, cursor.bar_start = bar, record["bar_start"]
     before = done_items(record, count)
     after = list(islice(cursor.iterator, count)) if cursor.kind == "iterator" else []
-    ends = after[:1] + after[-1:]
-    if before is None or len(after) < count or not all(map(_same, before, ends)):
+    if before is None or len(after) < count or not all(map(_same, before, after)):
         raise CellChangedError(
             f"the header of the loop at line {line}, which was in progress, was edited, and its first {count} "
             "items cannot be shown to be the ones that are done. Nothing was lost: undo the edit, or start over "
@@ -203,12 +203,12 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     return cursor
 
 
-def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
-    """The first and the last finished item, where the saved iterator still knows them."""
+def done_items(record: Mapping[str, Any], count: int) -> Sequence[Any] | None:
+    """The finished items, where the saved iterator still knows them."""
     return _done(record["iterator"], count) if record["kind"] == "iterator" else None
 
 
-def _done(iterator: Any, count: int) -> list[Any] | None:
+def _done(iterator: Any, count: int) -> Sequence[Any] | None:
     with quiet():
         source = iterator.__reduce__()
     if source[0] in (zip, enumerate):
@@ -222,20 +222,26 @@ def _done(iterator: Any, count: int) -> list[Any] | None:
         index, items = count, range(items.start - count * items.step, items.stop, items.step)
     if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
-    return [items[0], items[count - 1]] if count else []
+    done: Sequence[Any] = items[:count]
+    return done
 
 
-def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> list[Any] | None:
+def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> Sequence[Any] | None:
     if type(iterator) is enumerate:
         inner, index = parts
-        ends = _done(inner, count)
-        return ends and list(zip((index - count, index - 1), ends, strict=True))
+        items = _done(inner, count)
+        return items if items is None else list(enumerate(items, index - count))
     found = [_done(part, count) for part in parts]
-    known = [ends for ends in found if ends is not None]
+    known = [items for items in found if items is not None]
     return list(zip(*known, strict=True)) if len(known) == len(found) else None
 
 
+_PLAIN = (int, str, bytes, bool, type(None))
+
+
 def _same(one: Any, other: Any) -> bool:
+    if type(one) is type(other) and type(one) in _PLAIN:
+        return bool(one == other)
     for fingerprint in (fingerprints.stable_digest, pickling.digest):
         if (known := fingerprint(one)) is not None:
             return known == fingerprint(other)
@@ -243,37 +249,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# which iterators pickle
-
-_SOURCES: tuple[Any, ...] = (
-    (),
-    [],
-    {},
-    set(),
-    "",
-    "é",
-    b"",
-    bytearray(),
-    range(0),
-    range(1 << 80),
-    {}.values(),
-    {}.items(),
-)
-_SOUND: set[type] = {type(iter(source)) for source in _SOURCES} | {type(iter(deque())), type(reversed([]))}
-_SOUND |= {type(reversed({})), type(reversed({}.values())), type(reversed({}.items()))}
-PLACED: set[type] = {type(iter(source)) for source in _SOURCES if isinstance(source, (tuple, list, range))}
-"""Iterators that tell where they are."""
-
-_MADE_OF_OTHERS = {enumerate, zip, map, filter, reversed}
-
-
-def pickles(iterator: Any) -> bool:
-    """Whether an iterator comes back from a pickle where it was, without drawing from it."""
-    if type(iterator) in _SOUND:
-        return True
-    if type(iterator) in _MADE_OF_OTHERS:
-        return all(pickles(part) for part in iterator.__reduce__()[1] if isinstance(part, Iterator))
-    return pickling.digest(iterator) is not None
+# where iterators are
 
 
 def place(iterator: Any) -> int | None:
@@ -296,11 +272,6 @@ def latest(iterator: Any) -> Any:
 
 
 _LIST: type = type(iter([]))
-
-
-def _is_sound(iterator: Any) -> bool:
-    kind = type(iterator)
-    return kind in _SOUND or (kind in _MADE_OF_OTHERS and pickles(iterator))
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Frame:
 
     def _approach(self, way: Resume, key: str) -> bool:
         statement = self.plan[key]
+        self.run.recorder.swallowing = False
         needed = key in way.entered or way.is_before(key)
         self.make_ready(way, statement, needed=needed)
         if way.is_before(key):
@@ -88,6 +89,8 @@ class Frame:
         if statement.kind != "always" or not self.runs_again(way, statement):
             return False
         way.rebound |= set(statement.binds)
+        # what it shows was shown by the statement as it was, and is in what was replayed
+        self.run.recorder.swallowing = self.run.settings.replay and statement.whole in way.known
         return True
 
     def runs_again(self, way: Resume, statement: Statement) -> bool:
@@ -99,13 +102,8 @@ class Frame:
 
     def arrive(self) -> None:
         """Stand at the saved boundary: put everything back."""
-        place = self.place(self.way_back().position)
-        ways = []
-        for layer, _ in place:
-            ways.append(layer.way)
-            layer.way = None
-        outermost: Any = place[0][0]
-        outermost.arrived([(layer, way.position) for (layer, _), way in zip(place, ways, strict=True)], ways[0])
+        self.run.recorder.swallowing = False
+        come_back(self.place(self.way_back().position))
 
     def way_back(self) -> Resume:
         """The way back that this frame is on."""
@@ -378,6 +376,16 @@ class Resume:
     def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
         return not read.isdisjoint(saved)
+
+
+def come_back(place: Place) -> None:
+    """Let each layer of code in progress be at the saved boundary."""
+    ways = [layer.way for layer, _ in place]
+    for layer, _ in place:
+        layer.way = None
+    outermost: Any = place[0][0]
+    positions = [way if isinstance(way, Position) else way.position for way in ways]
+    outermost.arrived([(layer, at) for (layer, _), at in zip(place, positions, strict=True)], ways[0])
 
 
 def without_ours(error: BaseException) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..state import pickling
 from ..state.home import NOTHING
+from ..state.iterators import PLACED
 from . import cursors
 from .cursors import Cursor
 from .gathering import Gathering
@@ -78,7 +79,7 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
         items = _nested(keeper, loop, current)
     elif loop.gathering is not None:
         return adding(loop.gathering, _pieces(keeper, loop))
-    elif type(cursor.iterator) in cursors.PLACED:
+    elif type(cursor.iterator) in PLACED:
         items = chain(() if current is NOTHING else (current,), chain.from_iterable(_stretches(keeper, loop)))
     else:
         items = _innermost(keeper, loop, current)
@@ -99,7 +100,7 @@ def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     """The items of a comprehension's only clause; boundaries are between the pieces, when what they made is added."""
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101
-    if cursor.bar is None and type(cursor.iterator) in cursors.PLACED:
+    if cursor.bar is None and type(cursor.iterator) in PLACED:
         return _stretches(keeper, loop)
     items = cursor.iterator if cursor.bar is None else cursors.through_bar(cursor, cursor.iterator, loop.count)
     return _interrupted(keeper, loop, items)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,6 +52,12 @@ class Recorder:
             self._listen(hook, "start_displayhook", self._result_begins)
             self._listen(hook, "finish_displayhook", self._result_ends)
 
+    def take_for_shown(self, answers: Mapping[str, Any]) -> None:
+        """Have IPython take the `_` that came back for its own: one that is the user's it never binds anew."""
+        for name, value in answers.items():
+            if self._shell is not None and not callable(value):  # as `_ = gettext.gettext` is, the user's indeed
+                setattr(self._shell.displayhook, name, value)
+
     def stop(self) -> None:
         """Put everything back."""
         while self._undo:
@@ -69,6 +75,15 @@ class Recorder:
             yield
         finally:
             self._quiet = before
+
+    @contextmanager
+    def swallowed(self) -> Iterator[None]:
+        """Have what makes objects again show nothing: what it had to show was shown when they were made."""
+        before, self.swallowing = self.swallowing, True
+        try:
+            yield
+        finally:
+            self.swallowing = before
 
     def to_json(self, *, with_result: bool) -> bytes:
         """What `replay` takes; `with_result`, nobody else will show the result again."""
@@ -111,7 +126,7 @@ class Recorder:
         own = method in getattr(target, "__dict__", {})
 
         def listening(*args: Any, **kwargs: Any) -> Any:
-            if self.swallowing and not self._quiet and sys.exc_info()[0] is None:  # an error is shown
+            if self.swallowing and not self._quiet and not _has_failed():
                 return len(args[0]) if method == "write" else None
             # a terminal's display is a print: what is heard once must not be heard again underneath
             with self.paused():
@@ -188,6 +203,16 @@ class Recorder:
             del entries[0]
         entries.insert(0, Printed("stdout", LEFT_OUT))
         self._size = sum(entry.size for entry in [*entries, *self.result, *self.after])
+
+
+def _has_failed() -> bool:
+    """Whether an error is on its way out of the cell, and is being shown: not one that its own code handles."""
+    at, main = sys.exc_info()[2], vars(sys.modules["__main__"])
+    while at is not None:
+        if at.tb_frame.f_locals is main:
+            return True
+        at = at.tb_next
+    return False
 
 
 class Printed:

@@ -147,6 +147,8 @@ class Sources:
                 self.held |= {name: _data(value) for name, value in generator.gi_frame.f_locals.items()}
                 self.read |= names_of_code(generator.gi_code, self.namespace).reads
         self.digests = self._digests()
+        self.given = {name: fingerprints.stable_digest(value, sample=True) for name, value in self.held.items()}
+        """Fingerprints of its arguments as they were when it began."""
 
     def changed(self) -> list[str]:
         """The names of what is not what it was when the loop began."""
@@ -159,6 +161,27 @@ class Sources:
             name: None if value is NOTHING or randomness.is_generator(value) else pickling.digest(value)
             for name, value in values.items()
         }
+
+
+def refuse_other(record: Mapping[str, Any], sources: Sources, line: int, *, trust: bool) -> None:
+    """Refuse to replay what was made of other arguments: those of its items that are left may be others, too.
+
+    Raises:
+        ReplayError: it was, and is not to be trusted.
+    """
+    before = record.get("given", {})
+    other = [name for name, known in sources.given.items() if known and before.get(name, known) not in (None, known)]
+    if other and not trust:
+        raise ReplayError(
+            f"the loop at line {line} cannot be saved half way, and what it goes over was made of something that "
+            f"changed while it ran ({', '.join(map(_argument, other))}), so it cannot be made again. Nothing is lost: "
+            "go on with --on-change resume if that does not matter, or start over with --fresh; looping over a list "
+            "avoids it"
+        )
+
+
+def _argument(name: str) -> str:
+    return "what its first `in` goes over" if name == ".0" else name
 
 
 def refuse_changed(record: Mapping[str, Any], line: int, *, trust: bool) -> None:

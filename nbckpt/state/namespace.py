@@ -18,9 +18,18 @@ _IPYTHONS = re.compile(
     r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"  # what torch.compile puts beside the code that it runs
 )
 
+_ANSWERS = re.compile(r"_{1,3}|_\d+|_i{1,3}|_i\d+")
+"""Values of earlier cells, and their texts, that IPython gives names to."""
+HISTORY = frozenset({"In", "Out", "_ih", "_oh", "_dh"})
+"""What IPython goes on filling while the kernel lives."""
+
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
+_READ_TEXT = frozenset(
+    "exec eval globals locals vars query run_line_magic run_cell_magic system getoutput user_ns".split()
+)
+"""What is told in text which names to use: a call of `exec`, `%time`, `df.query`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,8 @@ class Names:
 def names_in(code: types.CodeType, *, module: bool = False, inside: bool = True) -> Names:
     """The global names in a code object and, if `inside`, in the functions that it makes.
 
-    `module` says that the names it binds itself are global, too.
+    `module` says that the names it binds itself are global, too. Where code is handed over as text, all words in such
+    text are names that may be read.
     """
     instructions = [(step.opname, step.argval) for step in dis.get_instructions(code)]
     binding = _BINDS if module else _BINDS_GLOBAL
@@ -49,6 +59,8 @@ def names_in(code: types.CodeType, *, module: bool = False, inside: bool = True)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType) and inside:
             names |= names_in(inner)
+        elif isinstance(inner, str) and not _READ_TEXT.isdisjoint(code.co_names):
+            names |= Names(frozenset(re.findall(r"[^\W\d]\w*", inner)))
     return names
 
 
@@ -106,8 +118,10 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
     elif isinstance(value, property):
         parts = [value.fget, value.fset, value.fdel]
     elif isinstance(value, type):
-        if any(getattr(base, "__module__", None) == "__main__" for base in value.__mro__):
-            parts = [part for base in value.__mro__ for part in vars(base).values()]
+        maker: Any = type(value)
+        kinds = (*value.__mro__, *maker.__mro__)
+        if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
+            parts = [part for base in kinds for part in vars(base).values()]
             parts = [
                 part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
             ]
@@ -140,9 +154,12 @@ class Selection:
     """Other names that share objects with these."""
     before: dict[str, int] = field(default_factory=dict)
     """What each user name was bound to when the run began, by identity."""
+    _alive: list[Any] = field(default_factory=list)
+    """The functions and classes among that: nothing that is defined later gets the identity of one."""
 
     def start(self, namespace: Mapping[str, Any]) -> None:
         self.before = {name: id(value) for name, value in list(namespace.items())}
+        self._alive = [value for value in list(namespace.values()) if isinstance(value, DEFINITIONS)]
 
     def is_new(self, name: str, value: Any) -> bool:
         """Whether a name was bound to this since the run began."""
@@ -166,6 +183,7 @@ class Selection:
         else:
             rebound = {name for name, value in list(namespace.items()) if self.is_new(name, value)}
             names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
+            names |= {name for name in self.names if _ANSWERS.fullmatch(name)}
         return (names | self.joined) - self.exclude
 
     def others(self, namespace: Mapping[str, Any]) -> set[str]:

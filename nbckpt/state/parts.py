@@ -18,9 +18,13 @@ from ..errors import UnpicklableError
 from . import pickling
 from .home import Home, Stored, load
 
-KINDS = ("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment")
+KINDS = (
+    *("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment"),
+    *("done", "states", "stretches", "given"),
+)
 """Kinds of units; those of `locals` and `calls` are of functions in progress, by what they are called in messages and
-by their depth; those of `moment` are the result, the surroundings and the random state."""
+by their depth; those of `moment` are the result, the surroundings and the random state; the last ones are a script's,
+of the calls and loops of its block."""
 Key = tuple[str, str]
 """Names a unit: its kind and its name."""
 Root = dict[str, dict[str, Any]]
@@ -151,15 +155,16 @@ class Outsiders:
     """
 
     def __init__(self) -> None:
-        self._made_of: dict[str, tuple[int, set[int]]] = {}
-        """Ids by name, with the id of what the name was bound to."""
+        self._made_of: dict[str, tuple[Any, set[int]]] = {}
+        """Ids by name, with what the name was bound to, which so cannot be taken for what is made later."""
 
     def sharing(self, others: Mapping[str, Any], met: set[int]) -> set[str]:
         """Which of some variables share objects of `met`."""
         found = set()
+        self._made_of = {name: known for name, known in self._made_of.items() if name in others}
         for name, value in others.items():
-            bound, ids = self._made_of.get(name, (0, set()))
-            if bound != id(value):
+            bound, ids = self._made_of.get(name, (self, set()))
+            if bound is not value:
                 ids = self._look(name, value)
             elif not ids.isdisjoint(met):
                 # ids of what pickling had made for itself may be used again by now
@@ -173,5 +178,5 @@ class Outsiders:
             ids = pickling.look(value).identities()
         except UnpicklableError:
             ids = {id(value)}
-        self._made_of[name] = id(value), ids
+        self._made_of[name] = value, ids
         return ids

@@ -25,6 +25,7 @@ from typing import Any
 
 import IPython
 import numpy as np
+from cloudpickle import cloudpickle
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
@@ -235,6 +236,9 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
             if not (statuses and statuses[-1] is status):
                 statuses.append(status)
 
+    # in a new process nobody knows the classes that others had made
+    cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.clear()
+    cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
     shown_by, display.StatusLine = display.StatusLine, Collect
     sys.stdout, sys.stderr = _Stream(screen, "stdout"), _Stream(screen, "stderr")
     try:

@@ -81,3 +81,14 @@ def test_ipythons_names_are_not_the_users() -> None:
     """`Out` and `_3` are IPython's; `_cache` and `__x` are not."""
     assert all(map(names.is_ipythons, ["In", "Out", "_", "__", "_3", "_i", "_i12", "_oh", "get_ipython", "__name__"]))
     assert not any(map(names.is_ipythons, ["_cache", "out", "_x3", "i", "__x", "Inn"]))
+
+
+def test_what_is_defined_anew_is_never_taken_for_what_was_there() -> None:
+    """Python gives the identity of what is gone to what comes next: that is no sign that nothing was defined."""
+    selection = names.Selection(set(), set())
+    namespace: dict[str, Any] = {"f": lambda: 0}
+    selection.start(namespace)
+    for _ in range(100):
+        del namespace["f"]
+        namespace["f"] = lambda: 1
+        assert selection.is_new("f", namespace["f"])

@@ -95,6 +95,22 @@ def test_outsiders_are_found_exactly() -> None:
         assert outsiders.sharing(others, again.met) == set()
 
 
+def test_outsiders_are_looked_at_again_when_they_are_bound_to_something_else() -> None:
+    """Also when that has got the identity of what they were bound to."""
+    outsiders = Outsiders()
+    inner: list[Any] = [[]]
+    others: dict[str, Any] = {"x": [[1]]}
+    for _ in range(100):
+        others["x"] = None
+        others["x"] = [[2]]
+        done = Sharing().dump({"variables": {"inner": inner}})
+        assert outsiders.sharing(others, done.met) == set()
+        others["x"] = None
+        others["x"] = [inner[0]]
+        done = Sharing().dump({"variables": {"inner": inner}})
+        assert outsiders.sharing(others, done.met) == {"x"}
+
+
 @pytest.mark.parametrize("depth", [10_000, 40_000])
 def test_depth_has_no_limit_that_anybody_meets(depth: int) -> None:
     """A list in a list, ten thousand times."""
