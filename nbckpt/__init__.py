@@ -31,6 +31,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .front.script import Checkpoint, checkpointed, load
     from .run.inner import loop
+    from .run.metrics import log
     from .run.resumable import resumable
     from .state.adapters import register
     from .state.randomness import register_random_source
@@ -58,6 +59,7 @@ __all__ = [
     "checkpointed",
     "load",
     "load_ipython_extension",
+    "log",
     "loop",
     "register",
     "register_random_source",
@@ -69,6 +71,7 @@ _HOMES = {
     "Checkpoint": "front.script",
     "checkpointed": "front.script",
     "load": "front.script",
+    "log": "run.metrics",
     "loop": "run.inner",
     "register": "state.adapters",
     "register_random_source": "state.randomness",

@@ -52,8 +52,8 @@ class Every:
         if counted := re.fullmatch(r"(\d+)it", word):
             if int(counted[1]) > 0:
                 return cls(iterations=int(counted[1]))
-        elif (seconds := _seconds(word)) is not None and seconds > 0:
-            return cls(seconds=seconds)
+        elif (length := seconds(word)) is not None and length > 0:
+            return cls(seconds=length)
         raise OptionError(
             f"--every {word!r} is not a time: write a duration (10m, 90s, 1h30m), "
             "a number of iterations (500it), or auto"
@@ -69,7 +69,36 @@ class Every:
         return "auto" if self.seconds is None else duration(self.seconds)
 
 
-def _seconds(word: str) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Best:
+    """Which snapshots are the best: the `count` ones with the lowest or highest value of a logged metric."""
+
+    metric: str
+    lowest: bool
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str | Best) -> Best:
+        """Read `loss:min`, `accuracy:max` or `loss:min:3`.
+
+        >>> Best.parse("loss:min:3")
+        Best(metric='loss', lowest=True, count=3)
+        """
+        if isinstance(text, Best):
+            return text
+        if found := re.fullmatch(r"([^:\s]+):(min|max)(?::([1-9]\d*))?", str(text).strip()):
+            return cls(found[1], found[2] == "min", int(found[3] or 1))
+        raise OptionError(
+            f"--keep-best {text!r} names no metric: write loss:min, accuracy:max, or loss:min:3 for the three best"
+        )
+
+
+def seconds(word: str) -> float | None:
+    """Return how long a duration is, None if it is not one.
+
+    >>> seconds("1h30m"), seconds("0s"), seconds("soon")
+    (5400.0, 0.0, None)
+    """
     pairs = _DURATION.findall(word)
     if not pairs or "".join(number + unit for number, unit in pairs) != word:
         return None
@@ -105,6 +134,8 @@ class Settings:
     exclude: tuple[str, ...] = ()
     store: str = DEFAULT_STORE
     keep: int = 3
+    keep_best: Best | None = None
+    keep_every: Every | None = None
     fresh: bool = False
     on_change: OnChange = "ask"
     rng: bool = True
@@ -163,6 +194,16 @@ def _check_keep(value: Any) -> int:
     return keep
 
 
+def _check_keep_every(value: str | float | Every) -> Every:
+    try:
+        every = Every.parse(value)
+    except OptionError:
+        every = Every()
+    if every.auto:
+        raise OptionError(f"--keep-every {str(value)!r} is not a distance: write 100it (iterations) or 1h (of work)")
+    return every
+
+
 def _check_names(value: str | Iterable[str]) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
     names = tuple(word.strip() for word in words if word.strip())
@@ -191,6 +232,8 @@ _CHECK: dict[str, Any] = {
     "exclude": _check_names,
     "store": str,
     "keep": _check_keep,
+    "keep_best": Best.parse,
+    "keep_every": _check_keep_every,
     "fresh": _check_flag,
     "on_change": _check_on_change,
     "rng": _check_flag,

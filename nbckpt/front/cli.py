@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..errors import NbckptError
-from ..settings import DEFAULT_STORE
+from ..errors import NbckptError, OptionError
+from ..settings import DEFAULT_STORE, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,25 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
     verify.set_defaults(command=_verify)
 
+    repair = commands.add_parser("repair", parents=[store], help="drop what cannot be restored and keep the rest")
+    repair.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
+    repair.set_defaults(command=_repair)
+
+    export = commands.add_parser("export", parents=[store], help="write the variables of a checkpoint as plain files")
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("--to", metavar="DIR", required=True, help="the folder to write to")
+    export.add_argument("--snapshot", metavar="NUMBER", type=int, help="which one, as show lists them; the newest")
+    export.add_argument("--force", action="store_true", help="overwrite what is in the folder")
+    export.set_defaults(command=_export)
+
+    prune = commands.add_parser("prune", parents=[store], help="delete what killed runs left and no snapshot needs")
+    prune.add_argument("names", metavar="NAME", nargs="*", help="all checkpoints if left out")
+    prune.add_argument(
+        "--grace", metavar="TIME", default="24h", help="leave alone what is younger than this: 24h, 30m, 0s"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    prune.set_defaults(command=_prune)
+
     remove = commands.add_parser("remove", parents=[store], help="delete checkpoints for good")
     remove.add_argument("names", metavar="NAME", nargs="+")
     remove.add_argument("--yes", action="store_true", help="do not ask")
@@ -63,9 +83,17 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="kill a training half way and see it go on, in under a minute")
     demo.set_defaults(command=_demo)
 
-    key = commands.add_parser("key", help="show the key that this machine signs snapshots with")
+    key = commands.add_parser("key", help="show, import or renew the key that this machine signs snapshots with")
+    key.add_argument("verb", nargs="?", choices=["show", "import", "rotate"], default="show")
+    key.add_argument("file", metavar="FILE", nargs="?", help="of import: where the key is; standard input if left out")
     key.add_argument("--export", action="store_true", help="print the secret itself, for NBCKPT_KEY elsewhere")
+    key.add_argument("--sign", action="store_true", help="of import: sign with it from now on, not only verify")
     key.set_defaults(command=_key)
+
+    trust = commands.add_parser("trust", help="load what anyone who can write to a store saved there")
+    trust.add_argument("url", metavar="URL", nargs="?", help="the store, or what several begin with; lists if left out")
+    trust.add_argument("--revoke", action="store_true", help="trust it no longer")
+    trust.set_defaults(command=_trust)
     return whole
 
 
@@ -97,6 +125,38 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if intact else 1
 
 
+def _repair(arguments: argparse.Namespace) -> int:
+    from .upkeep import repaired
+
+    done, well = repaired(arguments.store, arguments.names)
+    print(done)
+    return 0 if well else 1
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .export import export
+
+    index = export(arguments.name, arguments.to, store=arguments.store, seq=arguments.snapshot, force=arguments.force)
+    left_out = [f"{row['name']}: {row['left_out']}" for row in index if "left_out" in row]
+    print(f"{len(index) - len(left_out)} variables of {arguments.name} are in {arguments.to}; index.json lists them")
+    for line in left_out:
+        print(f"nbckpt: left out {line}", file=sys.stderr)
+    return 1 if left_out else 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from ..storage.repository import Repository
+    from .upkeep import pruned
+
+    grace = seconds(arguments.grace)
+    if grace is None:
+        raise OptionError(f"--grace {arguments.grace!r} is not a time: write 24h, 30m or 0s")
+    repository = Repository.open(arguments.store, create=False)
+    swept, well = pruned(repository, arguments.names, grace=grace, dry_run=arguments.dry_run)
+    print(swept)
+    return 0 if well else 1
+
+
 def _remove(arguments: argparse.Namespace) -> int:
     from ..storage.repository import Repository
     from .listing import removed
@@ -121,8 +181,16 @@ def _demo(_: argparse.Namespace) -> int:
 
 
 def _key(arguments: argparse.Namespace) -> int:
-    from ..storage.signing import key_folder, signing_key
+    from ..storage.signing import import_key, key_folder, rotate_key, signing_key
 
+    if arguments.verb == "import":
+        text = Path(arguments.file).read_text(encoding="utf-8") if arguments.file else sys.stdin.read()
+        key = import_key(text, arguments.file or "standard input", sign=arguments.sign)
+        print(f"{key.id} is trusted now" + (", and signs what this machine saves" if arguments.sign else ""))
+        return 0
+    if arguments.verb == "rotate":
+        print(f"{rotate_key().id} signs what this machine saves from now on; the keys before it still verify")
+        return 0
     folder = key_folder()
     place = next((name for name in ("NBCKPT_KEY", "NBCKPT_KEY_FILE") if os.environ.get(name)), "")
     if not (place or arguments.export or (folder / "current").exists()):
@@ -139,6 +207,24 @@ def _key(arguments: argparse.Namespace) -> int:
         print(base64.urlsafe_b64encode(key.secret).rstrip(b"=").decode())
         return 0
     print(f"{key.id} from {place or folder / f'{key.id}.key'}")
+    return 0
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    from ..storage.signing import trust, trusted
+    from ..storage.stores import open_store
+
+    places = trusted()
+    if arguments.url is None:
+        print("\n".join(places) or "no store is trusted beyond what our keys signed")
+        return 0
+    url = open_store(arguments.url).url
+    others = [place for place in places if place != url]
+    trust(others if arguments.revoke else [*others, url])
+    if arguments.revoke:
+        print(f"only what our keys signed is loaded from {url} now")
+    else:
+        print(f"whoever can write to {url} can run code here now, when its snapshots are loaded")
     return 0
 
 

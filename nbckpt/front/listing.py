@@ -105,8 +105,13 @@ def details(repository: Repository, name: str) -> View:
     if known["problems"]:
         parts["problems"] = says("\n".join(known["problems"]))
     if known["history"]:
-        rows = [[str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one)] for one in known["history"]]
-        parts["snapshots"] = table(["number", "progress", "saved", "size"], rows)
+        rows = [
+            [str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one), _metrics(one)]
+            for one in known["history"]
+        ]
+        columns = ["number", "progress", "saved", "size", "metrics"]
+        width = len(columns) - (not any(row[-1] for row in rows))
+        parts["snapshots"] = table(columns[:width], [row[:width] for row in rows])
     if known["variables"]:
         parts["variables"] = table(["name", "type"], [[row["name"], row["type"]] for row in known["variables"]])
     if known["left_out"]:
@@ -136,8 +141,12 @@ def verified(repository: Repository, names: Sequence[str]) -> tuple[View, bool]:
     found, intact = [], True
     for name in names or known:
         problems = repository.verify(name)
-        count = len(repository.history(name))
+        history = repository.history(name)
+        count = len(history)
         intact = intact and not problems
+        if problems:
+            whole = [str(info.seq) for info in history if not any(f"Snapshot {info.seq} of" in one for one in problems)]
+            problems.append(f"{name}: {' and '.join(whole) or 'nothing'} can be restored")
         found += problems or [f"{name}: {_several(count)}" + (", every byte as it was saved" if count else "")]
     return says("\n".join(found) or f"The store {repository.url} holds no checkpoint."), intact
 
@@ -275,6 +284,7 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
         "progress": _text(info.description.get("progress")) if known else "cannot be read",
         "saved_at": info.time if known else None,
         "size": info.size if known else None,
+        "metrics": _mapping(info.description.get("metrics")),
         "problem": info.damage,
     }
 
@@ -285,6 +295,10 @@ def _when(moment: float | None, now: float) -> str:
 
 def _size(row: Mapping[str, Any]) -> str:
     return "" if row["size"] is None else size(row["size"])
+
+
+def _metrics(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in row["metrics"].items())
 
 
 def _several(count: int) -> str:

@@ -43,6 +43,8 @@ class NbCkpt(SingletonConfigurable):
     every = Unicode(None, allow_none=True, help="When to save: 10m, 90s, 1h30m, 500it or auto.").tag(config=True)
     store = Unicode(None, allow_none=True, help="The folder that snapshots are kept in.").tag(config=True)
     keep = Integer(None, allow_none=True, help="How many snapshots of a running cell to keep.").tag(config=True)
+    keep_best = Unicode(None, allow_none=True, help="Keep the best by a logged metric too: loss:min.").tag(config=True)
+    keep_every = Unicode(None, allow_none=True, help="Keep one every 100it or 1h of work too.").tag(config=True)
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
@@ -65,6 +67,16 @@ class CheckpointMagics(Magics):
     @argument("--exclude", metavar="A,B", help="Never save these variables.")
     @argument("--store", metavar="URL", help="The folder to save in; .nbckpt beside the notebook if left out.")
     @argument("--keep", metavar="N", help="How many snapshots to keep while the cell runs (3).")
+    @argument(
+        "--keep-best",
+        metavar="METRIC",
+        help="Keep the best by a number given to nbckpt.log too: loss:min, accuracy:max, loss:min:3 for three.",
+    )
+    @argument(
+        "--keep-every",
+        metavar="WHEN",
+        help="Keep one of every 100it (iterations of the outermost loop) or 1h (of work) too.",
+    )
     @argument("--fresh", action="store_true", default=None, help="Start over, whatever was saved.")
     @argument("--on-change", metavar="HOW", help="When the cell was edited: resume, restart or error.")
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")

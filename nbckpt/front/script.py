@@ -35,6 +35,8 @@ def checkpointed(
     every: str | float | Every | None = None,
     store: str | None = None,
     keep: int | None = None,
+    keep_best: str | None = None,
+    keep_every: str | None = None,
     fresh: bool | None = None,
     on_change: str | None = None,
     rng: bool | None = None,
@@ -81,6 +83,8 @@ def checkpointed(
         "every": every,
         "store": store,
         "keep": keep,
+        "keep_best": keep_best,
+        "keep_every": keep_every,
         "verify": verify,
         "quiet": quiet,
     }
@@ -88,15 +92,17 @@ def checkpointed(
     return Checkpoint(settings, caller.f_globals if at_module_level else {})
 
 
-def load(name: str, *, store: str | None = None) -> dict[str, Any]:
+def load(name: str, *, store: str | None = None, seq: int | None = None) -> dict[str, Any]:
     """The variables in the newest snapshot of a checkpoint, and what was on `ckpt.state`; nothing is touched.
+
+    `seq` is the number of another snapshot, as `nbckpt show` lists them.
 
     Raises:
         UnknownCheckpoint: the store has no snapshot of that name.
         RestoreError: its objects cannot be built here.
     """
     place = store or os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
-    saved = Repository.open(place, create=False).load(name)
+    saved = Repository.open(place, create=False).load(name, seq=seq)
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = Home(dict(sys.modules["__main__"].__dict__))
@@ -176,8 +182,8 @@ class Checkpoint:
         self._run.ask()
 
     def log(self, **metrics: float) -> None:
-        """Record numbers with the snapshots from now on, such as `loss=0.3`."""
-        self._run.metrics.update({name: float(value) for name, value in metrics.items()})
+        """Record numbers with the snapshots from now on, such as `loss=0.3`: for `keep_best`, and for people."""
+        self._run.log(metrics)
 
 
 class State:

@@ -17,12 +17,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import CheckpointConflict, MissingVariableError, RestoreError, StoreError, VerificationError
+from ..errors import CheckpointConflict, MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
 from ..state.home import NOTHING, Home
 from ..storage.repository import Repository
+from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from .capture import Capture, packages_of, type_name
 from .outputs import Recorder
@@ -166,10 +167,12 @@ class Run(ABC):
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
         self.surroundings = surroundings.capture()
+        for caution in self.repository.cautions(self.name):
+            self.status.notice(caution)
         if self.saved is not None:
             surroundings.put_back_first(self.saved.description.get("first", {}))
         self.writer = self.repository.writer(
-            self.name, keep=self.settings.keep, writer_info=self.who, based_on=self._found
+            self.name, keep=self._retention(), writer_info=self.who, based_on=self._found
         )
         self._found = None
         self.selection.start(self.namespace)
@@ -186,6 +189,10 @@ class Run(ABC):
         self.schedule.start()
         if self.verification.pending:
             self.schedule.look()
+
+    def _retention(self) -> Retention:
+        """Which snapshots stay besides the newest."""
+        return Retention(self.settings.keep, self.settings.keep_best, self.settings.keep_every)
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -483,6 +490,7 @@ class Run(ABC):
             "run": self.who["run"],
             "every": str(self.settings.every),
             "metrics": self.metrics,
+            "loop": _outermost_loop(place),
             **self.origin,
         }
         return data, description
@@ -505,6 +513,18 @@ class Run(ABC):
     def _is_redefined(self, name: str) -> bool:
         """Whether a definition was made since the cell began, in this run or those that it goes on from."""
         return name in self.redefined or self.selection.is_new(name, self.home.namespace.get(name))
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Record numbers with the snapshots from now on.
+
+        Raises:
+            OptionError: one of them is not a number.
+        """
+        for name, value in metrics.items():
+            try:
+                self.metrics[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise OptionError(f"log({name}={short(repr(value))}) records numbers, and this is none") from error
 
     # -- finish ----------------------------------------------------------------------------------------------
 
@@ -560,6 +580,11 @@ def _saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
     return {
         key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
     }
+
+
+def _outermost_loop(place: Place) -> tuple[str, int]:
+    """The outermost loop in progress, and how many of its iterations were begun."""
+    return next(((key, layer.loops[key].count) for layer, position in place for key in position.turns), ("", 0))
 
 
 def _described(calls: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:

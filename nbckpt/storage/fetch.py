@@ -1,4 +1,4 @@
-"""Reading chunks: many at once, in long runs, straight to where they belong, each verified."""
+"""Reading snapshots: many chunks at once, in long runs, straight to where they belong, each verified."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from nbckpt.errors import DamagedSnapshot, NotFound
+from nbckpt.errors import DamagedSnapshot, NotFound, RestoreError
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
-from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_segment
+from nbckpt.storage.records import digest
+from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_manifest, decode_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nbckpt.storage.log import Kept
     from nbckpt.storage.stores import Store
 
 _RUN = 4 * 1024 * 1024  # bytes read at once: long enough for any store, short enough to share among threads
@@ -36,11 +38,25 @@ class Piece(NamedTuple):
         return self.target[self.at : self.at + self.chunk.plain]
 
 
+def read_manifest(store: Store, name: str, kept: Kept) -> Manifest:
+    """Return the manifest of a snapshot; raises `DamagedSnapshot` if it is gone or not what was saved."""
+    try:
+        raw = store.get(f"{name}/manifests/{kept.manifest}", 0, kept.manifest_bytes + 1)
+    except NotFound as error:
+        msg = "its manifest is missing"
+        raise DamagedSnapshot(msg) from error
+    if digest(raw) != kept.manifest:
+        msg = "its manifest is not what was saved"
+        raise DamagedSnapshot(msg)
+    return decode_manifest(raw)
+
+
 def read_parts(store: Store, folder: str, manifest: Manifest) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:
     """Return the parts of a snapshot and all its chunks by id, every one of them verified.
 
     `folder` is the checkpoint's. Buffers are writable, each in memory of its own. Raises `DamagedSnapshot`.
     """
+    _check_room(manifest)
     tables = [blob for part in manifest.parts for blob in part.blobs if blob.table]
     listed = dict(zip(map(id, tables), _read_tables(store, folder, tables, manifest.packs), strict=True))
     pieces: list[Piece] = []
@@ -58,6 +74,37 @@ def read_parts(store: Store, folder: str, manifest: Manifest) -> tuple[dict[str,
     chunks = {piece.chunk.id: piece.chunk for piece in pieces}
     chunks.update((chunk.id, chunk) for blob in tables for chunk in blob.chunks)
     return parts, chunks
+
+
+def _check_room(manifest: Manifest) -> None:
+    """Raise `RestoreError` before a snapshot that cannot fit into this machine is unfolded.
+
+    One chunk may stand for any number of equal ones, so few bytes can claim to be very many. The tables of chunks
+    are always smaller than what they list.
+    """
+    room = _physical_memory()
+    claimed = manifest.total_bytes
+    claimed += sum(chunk.plain for p in manifest.parts for blob in p.blobs if blob.table for chunk in blob.chunks)
+    if room and claimed > room:
+        msg = (
+            f"The snapshot unfolds to {claimed / 1e9:.1f} GB and this machine has {room / 1e9:.1f} GB of memory. "
+            "Nothing was loaded or changed: restore it on a larger one."
+        )
+        raise RestoreError(msg)
+
+
+def _physical_memory() -> int:
+    """Return the bytes of memory and swap, 0 where the system does not say."""
+    try:
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - no file in the usual sense
+            room += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("SwapTotal:"))
+    except OSError:
+        pass  # not Linux: swap is not counted
+    return room
 
 
 def _memory(size: int) -> memoryview:

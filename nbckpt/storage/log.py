@@ -25,6 +25,9 @@ _FILE = re.compile(r"([0-9]{8,18})\.json")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1024 * 1024  # bytes of an entry that a reader accepts
 
+# Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
+KEEPS = 16
+
 
 class Kept(NamedTuple):
     """A snapshot that an entry keeps: its number, its manifest's name, that file's bytes."""
@@ -34,12 +37,20 @@ class Kept(NamedTuple):
     manifest_bytes: int
 
 
+class Fence(NamedTuple):
+    """What a prune says in its entry: its number, and the digest of the file that lists what it condemned."""
+
+    epoch: int
+    condemned: str
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """What one commit says.
 
     `keep` lists the snapshots that exist from then on, newest first, its own included. Number 0 keeps none: it
-    begins the log. `previous` is the digest of the entry before.
+    begins the log. `previous` is the digest of the entry before. The entry of a prune has a `fence`, adds no
+    snapshot and keeps those that the entry before it does.
     """
 
     store: str
@@ -50,12 +61,16 @@ class LogEntry:
     writer: dict[str, Any]
     time: float
     keep: tuple[Kept, ...]
+    fence: Fence | None = None
 
     @property
     def author(self) -> str:
-        """Who wrote it and when, in words."""
-        when = datetime.fromtimestamp(self.time, tz=timezone.utc).astimezone().isoformat(" ", "seconds")
-        return f"host {self.writer.get('host', '?')}, pid {self.writer.get('pid', '?')}, at {when}"
+        """Who wrote it and since when that run has been there, in words."""
+        since = self.writer.get("since")
+        if not isinstance(since, (int, float)):
+            since = self.time
+        when = datetime.fromtimestamp(since, tz=timezone.utc).astimezone().isoformat(" ", "seconds")
+        return f"host {self.writer.get('host', '?')}, pid {self.writer.get('pid', '?')}, since {when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,11 @@ def log_seqs(store: Store, name: str) -> list[int]:
     return sorted(int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0]))
 
 
+def old_seqs(seqs: Sequence[int], newest: int) -> list[int]:
+    """Return the numbers in a log that nobody needs any more, now that `newest` is in it."""
+    return [seq for seq in seqs if seq <= newest - KEEPS]
+
+
 def encode_entry(entry: LogEntry, key: Key) -> bytes:
     """Return the signed file."""
     record = {
@@ -95,6 +115,7 @@ def encode_entry(entry: LogEntry, key: Key) -> bytes:
         "writer": entry.writer,
         "time": entry.time,
         "keep": [list(kept) for kept in entry.keep],
+        **({"fence": list(entry.fence)} if entry.fence else {}),
     }
     return seal(signed(record, key))
 
@@ -119,6 +140,7 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
             dict(record["writer"]),
             float(record["time"]),
             tuple(_kept(item) for item in record["keep"]),
+            _fence(record["fence"]) if "fence" in record else None,
         )
         entry.author  # noqa: B018 - a time that is none shows here, not in the middle of a message
     except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
@@ -129,8 +151,8 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
     if (entry.store, entry.checkpoint, entry.seq) != (store_id, name, seq):
         msg = (
             f"{what} was signed as snapshot {entry.seq} of {entry.checkpoint!r} in the store {entry.store}, and this "
-            f"is the store {store_id or 'of no name'}, so nothing of it was read: put it back where it was, or copy "
-            "the whole store with its nbckpt.json."
+            f"is the store {store_id or 'of no name'}, so nothing of it was read: put it back where it was, copy "
+            "the whole store with its nbckpt.json, or run `nbckpt repair` if that file was lost."
         )
         raise UntrustedSnapshot(msg)
     return entry
@@ -188,6 +210,31 @@ def check_succession(entry: LogEntry, before: bytes, keys: dict[str, Key]) -> No
     raise DamagedSnapshot(msg)
 
 
+def is_on_chain(store: Store, entry: LogEntry, raw: bytes, keys: dict[str, Key]) -> bool:
+    """Tell whether the log leads to an entry that was just created: whether its author was awake enough.
+
+    Its place may have been free because the log is long past it, or because the checkpoint was removed. An
+    entry that is not on the chain may be deleted, any other never: its place would be free once more.
+    """
+    name, seq = entry.checkpoint, entry.seq
+    log = log_seqs(store, name)
+    if log and log[-1] > seq:
+        try:
+            successor = decode_entry(read_entry(store, name, seq + 1), keys, entry.store, name, seq + 1)
+        except NotFound:  # so far behind that ours is being pruned too, if it is on the chain
+            return False
+        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):  # somebody went on; the next save will tell
+            return True
+        return successor.previous == digest(raw)
+    try:
+        check_succession(entry, read_entry(store, name, seq - 1), keys)
+    except NotFound:  # removed with all the checkpoint, unless it was pruned just now
+        return log_seqs(store, name)[-1:] != log[-1:] and is_on_chain(store, entry, raw, keys)
+    except DamagedSnapshot:
+        return False
+    return True
+
+
 def read_entry(store: Store, name: str, seq: int) -> bytes:
     """Return the file of an entry; raises `NotFound`."""
     return store.get(log_key(name, seq), 0, _LARGEST)
@@ -199,3 +246,11 @@ def _kept(item: Any) -> Kept:
         msg = "not a snapshot"
         raise ValueError(msg)
     return Kept(seq, manifest, size)
+
+
+def _fence(item: Any) -> Fence:
+    epoch, condemned = item
+    if type(epoch) is not int or epoch < 1 or not _HEX.fullmatch(condemned):
+        msg = "not a fence"
+        raise ValueError(msg)
+    return Fence(epoch, condemned)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbckpt.errors import (
@@ -20,12 +20,16 @@ from nbckpt.errors import (
     UntrustedSnapshot,
 )
 from nbckpt.settings import NAME, check_name
-from nbckpt.storage.fetch import read_parts
+from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
-from nbckpt.storage.records import digest, seal, unseal
-from nbckpt.storage.signing import known_keys, signing_key
-from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format, decode_manifest
+from nbckpt.storage.prune import GRACE, Pruned, prune
+from nbckpt.storage.records import seal, unseal
+from nbckpt.storage.repair import Repaired, damaged_files, repair, signed_store_id
+from nbckpt.storage.retention import Mark, Retention
+from nbckpt.storage.signing import is_machine_local, known_keys, signing_key
+from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
 from nbckpt.storage.stores import Store, open_store
+from nbckpt.storage.stores.local import exposed
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.storage.writer import Base, Writer
 
@@ -99,17 +103,41 @@ class Repository:
             store_id = store_id or _found(store)
         return cls(store, store_id)
 
+    @classmethod
+    def mend(cls, url: str | Store) -> tuple[Repository, bool]:
+        """Open a store whose own file may be damaged or gone; tell whether it was written anew.
+
+        Its id stands in every entry that we signed. Raises `DamagedSnapshot` if there is none to tell it.
+        """
+        store = Retrying(open_store(url) if isinstance(url, str) else url)
+        names = cls(store, "").names()
+        signed = signed_store_id(store, names, known_keys(store.url))
+        try:
+            store_id = _identity(store)
+        except DamagedSnapshot:
+            store_id = ""
+        if not names or (store_id and signed in {"", store_id}):
+            return cls.open(store, create=False), False
+        if not signed:
+            msg = (
+                f"No entry in the store {store.url} that we signed tells whose {_CONFIG} it was: put that file back "
+                "from a copy. Nothing was changed."
+            )
+            raise DamagedSnapshot(msg)
+        store.put(_CONFIG, [seal(_config(signed))])
+        return cls(store, signed), True
+
     @property
     def url(self) -> str:
         """Where the store is."""
         return self._store.url
 
     def names(self) -> list[str]:
-        """Return the names of all checkpoints, sorted."""
+        """Return the names of all checkpoints, sorted: also of those that have lost their log."""
         found, after = [], ""
         while (entry := next(self._store.list("", after), None)) is not None:
             name, slash, _ = entry.key.partition("/")
-            if slash and NAME.fullmatch(name) and next(self._store.list(f"{name}/log/"), None) is not None:
+            if slash and NAME.fullmatch(name) and any(map(self._has, (f"{name}/log/", f"{name}/manifests/"))):
                 found.append(name)
             after = f"{name}/~" if slash else name  # "~" sorts after all that a key may contain
         return sorted(found)
@@ -119,10 +147,11 @@ class Repository:
         _check_name(name)
         try:
             head = self._head(name)
-        except UntrustedSnapshot as error:
+            if head is None:
+                self._check_log(name)
+                return []
+        except (UntrustedSnapshot, DamagedSnapshot) as error:
             return [SnapshotInfo(max(log_seqs(self._store, name), default=0), damage=str(error))]
-        if head is None:
-            return []
         broken = [SnapshotInfo(seq, damage=_sentence(name, seq, why)) for seq, why in head.damage.items()]
         return broken + [self._info(name, kept) for kept in _kept(head)]
 
@@ -148,7 +177,7 @@ class Repository:
         return self._newest(name, seq, read)
 
     def verify(self, name: str) -> list[str]:
-        """Read every byte of every snapshot and return a sentence for each that is damaged."""
+        """Read every byte that is needed and return a sentence for each snapshot or other file that is damaged."""
         problems = []
         for info in self.history(name):
             if info.damage:
@@ -160,27 +189,41 @@ class Repository:
                 problems.append(str(error))
             except UnknownCheckpoint:  # a run dropped it meanwhile
                 continue
+        said = " ".join(problems)
+        for key, why in damaged_files(self._store, self.store_id, name, known_keys(self.url)).items():
+            if key.rpartition("/")[2] not in said and why not in said:
+                problems.append(f"{key} is damaged: {why}.")
         return problems
+
+    def repair(self, name: str) -> Repaired:
+        """Drop the snapshots that cannot be restored, and keep the rest; tell which is which.
+
+        Raises `DamagedSnapshot` where nothing usable is left, and changes nothing then; `UntrustedSnapshot`,
+        `StoreError`.
+        """
+        _check_name(name)
+        self._check_log(name)
+        return repair(self._store, self.store_id, name, signing_key(), known_keys(self.url))
 
     def writer(
         self,
         name: str,
         *,
-        keep: int = 3,
+        keep: int | Retention = 3,
         writer_info: dict[str, Any] | None = None,
         based_on: Loaded | None = None,
     ) -> Writer:
         """Return a writer for one run.
 
         `based_on` is the snapshot that the run resumed from: only its bytes are used again, since only they
-        were verified. `keep` snapshots stay after each commit. Of a new name the log begins here, so that a store
-        that refuses does it before any compute. Raises `UntrustedSnapshot` if the newest snapshot is signed with
-        a key that is not here: such a log is not ours to continue.
+        were verified. `keep` snapshots stay after each commit, or those that a `Retention` says, and the one that
+        the run resumed from. Of a new name the log begins here, so that a store that refuses does it before any
+        compute. Raises `UntrustedSnapshot` if the newest snapshot is signed with a key that is not here: such a log
+        is not ours to continue.
         """
         _check_name(name)
-        if keep < 1:
-            msg = f"keep={keep} makes no sense: at least the newest snapshot has to stay."
-            raise OptionError(msg)
+        origin = based_on.seq if based_on is not None else None
+        retention = replace(keep if isinstance(keep, Retention) else Retention(keep), origin=origin)
         key = signing_key()
         head = based_on.head if based_on is not None else self._head(name)
         if head is None:
@@ -192,7 +235,7 @@ class Repository:
             msg = f"Checkpoint {name!r} was removed while a run began to save to it: run the cell again."
             raise StoreError(msg)
         base = self._base(name, head, based_on)
-        return Writer(self._store, self.store_id, name, key, base, keep, writer_info or {})
+        return Writer(self._store, self.store_id, name, key, base, retention, writer_info or {})
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""
@@ -205,6 +248,30 @@ class Repository:
             self._store.delete(log)
         for kind in ("manifests", "packs", ""):
             self._store.delete([entry.key for entry in self._store.list(f"{name}/{kind}")])
+
+    def prune(self, name: str, *, grace: float = GRACE, dry_run: bool = False) -> Pruned:
+        """Delete what no snapshot of a checkpoint needs: what runs left behind that were killed or refused.
+
+        Safe while runs save, stall or sleep. What is younger than `grace` seconds stays. With `dry_run` nothing is
+        deleted, only told. Raises `DamagedSnapshot` where it cannot be told what is needed, `UntrustedSnapshot`,
+        `StoreError`.
+        """
+        _check_name(name)
+        return prune(
+            self._store, self.store_id, name, signing_key(), known_keys(self.url), grace=grace, dry_run=dry_run
+        )
+
+    def cautions(self, name: str) -> list[str]:
+        """Return what a person should know before a run saves there, a sentence each."""
+        if "://" not in self.url:
+            return [others] if (others := exposed(self.url)) else []
+        if not is_machine_local() or self._has(f"{name}/log/"):
+            return []
+        caution = (
+            f"{name!r} is signed with a key that only this machine has, so no other could resume from "
+            f"{self.url}: set NBCKPT_KEY there to what `nbckpt key show --export` prints here"
+        )
+        return [caution]
 
     def status(self, name: str) -> dict[str, Any] | None:
         """Return what a run last reported with `write_status`, None if there is nothing readable."""
@@ -220,7 +287,7 @@ class Repository:
         self._store.put(f"{_check_name(name)}/status.json", [json.dumps(status).encode("ascii")])
 
     def _head(self, name: str) -> Head | None:
-        return read_head(self._store, self.store_id, name, known_keys())
+        return read_head(self._store, self.store_id, name, known_keys(self.url))
 
     def _newest(self, name: str, seq: int | None, read: Callable[[Head, Kept, Manifest, list[str]], _T]) -> _T | None:
         """Apply `read` to the newest snapshot on which it does not raise `DamagedSnapshot`."""
@@ -235,7 +302,7 @@ class Repository:
                 raise UnknownCheckpoint(msg)
             for kept in wanted:
                 try:
-                    return read(head, kept, self._manifest(name, kept), damaged)
+                    return read(head, kept, read_manifest(self._store, name, kept), damaged)
                 except DamagedSnapshot as error:
                     if log_seqs(self._store, name)[-1:] != [head.seq]:
                         break  # a run saved while we read, and dropped what we were reading
@@ -246,9 +313,23 @@ class Repository:
                 damaged.append("Nothing was changed: restore the files from a copy, or start over with --fresh.")
                 raise DamagedSnapshot(" ".join(damaged))
             head = self._head(name)
+        self._check_log(name)
         if self.store_id:
             self._check_alive()
         return None
+
+    def _check_log(self, name: str) -> None:
+        """Raise `DamagedSnapshot` if a checkpoint has no log but was saved to: it is not an empty one."""
+        if self._has(f"{name}/manifests/") and not self._has(f"{name}/log/"):
+            msg = (
+                f"The log of {name!r} is gone and its snapshots are there, so nothing tells which was the last: put "
+                f"{name}/log in the store {self.url} back from a copy, start over with --fresh, or remove the "
+                "checkpoint. Nothing was changed."
+            )
+            raise DamagedSnapshot(msg)
+
+    def _has(self, prefix: str) -> bool:
+        return next(self._store.list(prefix), None) is not None
 
     def _check_alive(self) -> None:
         """Raise `StoreError` if the store itself is gone: an unmounted disk is not an empty store."""
@@ -258,37 +339,27 @@ class Repository:
             msg = f"The store {self.url} is not there any more: is its disk mounted? Nothing was changed."
             raise StoreError(msg) from error
 
-    def _manifest(self, name: str, kept: Kept) -> Manifest:
-        try:
-            raw = self._store.get(f"{name}/manifests/{kept.manifest}", 0, kept.manifest_bytes + 1)
-        except NotFound as error:
-            msg = "its manifest is missing"
-            raise DamagedSnapshot(msg) from error
-        if digest(raw) != kept.manifest:
-            msg = "its manifest is not what was saved"
-            raise DamagedSnapshot(msg)
-        return decode_manifest(raw)
-
     def _info(self, name: str, kept: Kept) -> SnapshotInfo:
         try:
-            return _describe(kept, self._manifest(name, kept))
+            return _describe(kept, read_manifest(self._store, name, kept))
         except DamagedSnapshot as error:
             return SnapshotInfo(kept.seq, kept.manifest, damage=_sentence(name, kept.seq, str(error)))
 
     def _base(self, name: str, head: Head, based_on: Loaded | None) -> Base:
         """Return what a writer may build on; snapshots newer than `based_on` are known to be damaged."""
-        kept, packs = [], {}
+        kept, packs, marks = [], {}, {}
         for candidate in _kept(head):
             if based_on is not None and candidate.seq > based_on.seq:
                 continue
             try:
-                packs[candidate.seq] = frozenset(self._manifest(name, candidate).packs)
+                manifest = read_manifest(self._store, name, candidate)
             except DamagedSnapshot:
                 continue  # listed no longer; without its manifest nobody can say which packs were its own
+            packs[candidate.seq], marks[candidate.seq] = frozenset(manifest.packs), Mark.of(manifest.description)
             kept.append(candidate)
         chunks = based_on.chunks if based_on is not None else {}
         sizes = based_on.manifest.packs if based_on is not None else {}
-        return Base(head.seq, head.digest, tuple(kept), packs, chunks, sizes)
+        return Base(head.seq, head.digest, tuple(kept), packs, marks, chunks, sizes)
 
 
 def _identity(store: Store) -> str:
@@ -304,21 +375,19 @@ def _identity(store: Store) -> str:
     except (DamagedSnapshot, KeyError, ValueError) as error:
         if isinstance(error, UnsupportedFormat):
             raise
-        msg = f"{_CONFIG} in the store {store.url} is damaged: put it back from a copy. Nothing was changed."
+        msg = f"{_CONFIG} in the store {store.url} is damaged: run `nbckpt repair`. Nothing was changed."
         raise DamagedSnapshot(msg) from error
 
 
 def _found(store: Store) -> str:
     """Make a store where there was none, and return its id; of several that do so at once, one does."""
-    config = {
-        "format": FORMAT,
-        "store": uuid.uuid4().hex,
-        "hash": "blake3-256",
-        "can": ["if_absent", "list", "range"],
-    }
     with contextlib.suppress(AlreadyExists):
-        store.put(_CONFIG, [seal(config)], if_absent=True)
+        store.put(_CONFIG, [seal(_config(uuid.uuid4().hex))], if_absent=True)
     return _identity(store)
+
+
+def _config(store_id: str) -> dict[str, Any]:
+    return {"format": FORMAT, "store": store_id, "hash": "blake3-256", "can": ["if_absent", "list", "range"]}
 
 
 def _probe(store: Store) -> None:

@@ -22,7 +22,7 @@ from nbckpt.errors import OptionError, UntrustedSnapshot
 from nbckpt.storage.records import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _CONTEXT = b"nbckpt log entry 1\0"
 _ALGORITHM = "hmac-sha256"
@@ -64,21 +64,83 @@ def signing_key() -> Key:
         raise OptionError(msg) from error
 
 
-def known_keys() -> dict[str, Key]:
-    """Return every key that signatures may be verified with, by id; makes none."""
+class Keyring(dict[str, Key]):
+    """The keys that signatures are verified with, by id; with `anyone`, the writers of a store are trusted anyway."""
+
+    anyone = False
+
+
+def known_keys(url: str = "") -> Keyring:
+    """Return every key that signatures in the store at `url` may be verified with; makes none."""
     found = list(_keys_in_folder(key_folder()))
     given = _key_from_environment()
-    return {key.id: key for key in (*found, *([given] if given else []))}
+    keyring = Keyring({key.id: key for key in (*found, *([given] if given else []))})
+    keyring.anyone = any(url == place or url.startswith(place.rstrip("/") + "/") for place in trusted() if url)
+    return keyring
+
+
+def is_machine_local() -> bool:
+    """Whether snapshots are signed with a key that nobody has given to this machine."""
+    return not (os.environ.get("NBCKPT_KEY") or os.environ.get("NBCKPT_KEY_FILE"))
 
 
 def key_folder() -> Path:
     """Return the folder of this user's keys, which need not exist."""
+    return data_folder() / "keys"
+
+
+def data_folder() -> Path:
+    """Return the folder of what nbckpt keeps for this user beside their stores; it need not exist."""
     data = os.environ.get("NBCKPT_DATA_DIR")
     if not data:
         import platformdirs
 
         data = platformdirs.user_data_dir("nbckpt")
-    return Path(data).expanduser() / "keys"
+    return Path(data).expanduser()
+
+
+def import_key(text: str, where: str, *, sign: bool) -> Key:
+    """Keep a key of another machine to verify with, and with `sign` to sign with from now on."""
+    key = _parse(text, where)
+    folder = _make_folder()
+    with contextlib.suppress(FileExistsError):
+        _create(folder / f"{key.id}.key", _text(key))
+    if sign:
+        _make_current(folder, key)
+    return key
+
+
+def rotate_key() -> Key:
+    """Make a new key to sign with from now on; the ones before still verify what they signed.
+
+    Raises `OptionError` where the environment says which key signs.
+    """
+    if not is_machine_local():
+        msg = "The key that signs here is the one of NBCKPT_KEY or NBCKPT_KEY_FILE: give these another one instead."
+        raise OptionError(msg)
+    folder = _make_folder()
+    key = Key(secrets.token_bytes(32))
+    _create(folder / f"{key.id}.key", _text(key))
+    _make_current(folder, key)
+    return key
+
+
+def trusted() -> list[str]:
+    """Return the places whose writers this user trusts, whatever they sign with."""
+    path = data_folder() / "trusted"
+    try:
+        with path.open("rb") as file:
+            if os.name != "nt" and os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                msg = f"{path} can be changed by others than you and was not used: run chmod 600 {path}."
+                raise OptionError(msg)
+            return file.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def trust(places: Iterable[str]) -> None:
+    """Replace the places whose writers this user trusts."""
+    _replace(_make_folder().parent / "trusted", "".join(f"{place}\n" for place in places).encode())
 
 
 def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:
@@ -88,22 +150,31 @@ def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:
 
 
 def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
-    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record.
+    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record, or anyone may have.
 
     `what` says in the message which snapshot it is about.
     """
     claimed = {name: value for name, value in record.items() if name != "signature"}
     key_id, signature = claimed.get("key"), record.get("signature")
     author = _author(record.get("writer"))
+    anyone = isinstance(keys, Keyring) and keys.anyone
     if not isinstance(key_id, str) or not isinstance(signature, str) or claimed.get("algorithm") != _ALGORITHM:
-        msg = f"{what} ({author}) is not signed, so nothing of it was read: whoever can write there could have made it."
+        if anyone:
+            return
+        msg = (
+            f"{what} ({author}) is not signed, so nothing of it was read: whoever can write there could have made it. "
+            "If you trust all who can, run `nbckpt trust` with the store's URL; else start over with --fresh under "
+            "another name."
+        )
         raise UntrustedSnapshot(msg)
     key = keys.get(key_id)
     if key is None:
+        if anyone:
+            return
         msg = (
             f"{what} ({author}) is signed with the key {key_id!r:.40}, which this machine does not have, so nothing of "
-            f"it was read and nothing was changed: copy {key_id:.40}.key from that machine into {key_folder()}, or set "
-            "NBCKPT_KEY to the key."
+            f"it was read and nothing was changed: run `nbckpt key import` with that machine's key (or set NBCKPT_KEY "
+            "to it), or `nbckpt trust` with the store's URL if you trust all who can write there."
         )
         raise UntrustedSnapshot(msg)
     if not hmac.compare_digest(_signature(claimed, key).encode(), signature.encode("utf-8", "replace")):
@@ -152,9 +223,15 @@ def _parse(text: str, where: str) -> Key:
 
 def _read(path: Path) -> Key:
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if os.name != "nt" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            msg = f"The key in {path} can be read by others than you and was not used: run chmod 600 {path}."
+        status = os.fstat(file.fileno())
+        readers = stat.S_IRWXG | stat.S_IRWXO
+        if getattr(os, "geteuid", int)() != 0 and status.st_uid == 0:
+            readers &= ~stat.S_IRGRP  # a mounted secret is root's, and ours through a group of the container
+        if os.name != "nt" and status.st_mode & readers:
+            msg = (
+                f"The key in {path} can be read by others than you and was not used: run chmod 600 {path}, mount the "
+                "secret with defaultMode 0440, or put the key itself into NBCKPT_KEY."
+            )
             raise OptionError(msg)
         text = file.read(1024).decode("ascii", "replace")
     return _parse(text, str(path))
@@ -183,17 +260,38 @@ def _current_key(folder: Path) -> Key | None:
 
 def _make_key(folder: Path) -> Key:
     """Make the first key; of several processes that do so at once, all get the one whose `current` came first."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    _make_folder()
     key = Key(secrets.token_bytes(32))
     path = folder / f"{key.id}.key"
-    _create(path, base64.urlsafe_b64encode(key.secret).rstrip(b"=") + b"\n")
+    _create(path, _text(key))
     try:
         _create(folder / "current", key.id.encode() + b"\n")
     except FileExistsError:
         path.unlink()
     current = _current_key(folder)
     return current if current is not None else _make_key(folder)
+
+
+def _make_folder() -> Path:
+    folder = key_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    return folder
+
+
+def _text(key: Key) -> bytes:
+    return base64.urlsafe_b64encode(key.secret).rstrip(b"=") + b"\n"
+
+
+def _make_current(folder: Path, key: Key) -> None:
+    _replace(folder / "current", key.id.encode() + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a private file in one step."""
+    new = path.with_name(f".{secrets.token_hex(8)}")
+    _create(new, content)
+    new.replace(path)
 
 
 def _create(path: Path, content: bytes) -> None:

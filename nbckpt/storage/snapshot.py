@@ -188,6 +188,9 @@ def _blob(item: Any, places: list[tuple[str, int]]) -> Blob:
     table = "table" in item
     chunks = tuple(_chunk(row, places) for row in item["table" if table else "chunks"])
     size = _count(item["size"])
+    if table and 16 * sum(chunk.plain for chunk in chunks) > size + MAX_CHUNK:
+        msg = "a table of chunks is out of all proportion to what it lists"
+        raise ValueError(msg)
     if not table and sum(chunk.plain for chunk in chunks) != size:
         msg = "the chunks of a blob are not as long as the blob"
         raise ValueError(msg)

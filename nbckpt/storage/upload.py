@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _IN_FLIGHT = 4  # packs being written while the next is filled
 _SMALL = 1024 * 1024  # bytes in use that make a pack a small one
 _CROWD = 64  # small packs, before they are merged
+_BURDEN = 2.5  # bytes in the packs of a snapshot for each that it needs, before the deadest are written anew
 
 
 class Upload:
@@ -103,12 +104,19 @@ class Upload:
 def _worth_keeping(chunks: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> dict[bytes, Chunk]:
     """Return the chunks to use again: not those in packs that are mostly dead, nor in crowds of small packs.
 
-    Writing these anew bounds the disk at about twice the state, and the number of files that a restore opens.
+    Writing these anew bounds the disk at a small multiple of the state, and the number of files that a restore
+    opens. The longer a pack is left alone, the less of it is left to write: so the deadest go first, and only when
+    there is too much dead weight in all. Then scattered edits cost less than a tenth more than what they change.
     """
     used: Counter[str] = Counter()
     for chunk in chunks.values():
         used[chunk.pack] += chunk.footprint
     small = {pack for pack, size in used.items() if size < _SMALL}
-    crowd = small if len(small) > _CROWD else set()
-    good = {pack for pack, size in used.items() if 2 * size >= pack_sizes[pack] and pack not in crowd}
-    return {id_: chunk for id_, chunk in chunks.items() if chunk.pack in good}
+    left = set(small) if len(small) > _CROWD else set()
+    weight = sum(pack_sizes[pack] for pack in used)
+    for pack in sorted(used, key=lambda pack: used[pack] / pack_sizes[pack]):
+        if weight <= _BURDEN * used.total() or 2 * used[pack] >= pack_sizes[pack]:
+            break
+        weight -= pack_sizes[pack] - used[pack]
+        left.add(pack)
+    return {id_: chunk for id_, chunk in chunks.items() if chunk.pack not in left}

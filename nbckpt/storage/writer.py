@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nbckpt.errors import (
     AlreadyExists,
@@ -20,16 +20,21 @@ from nbckpt.errors import (
     UntrustedSnapshot,
 )
 from nbckpt.storage.log import (
+    Fence,
     Kept,
     LogEntry,
-    check_succession,
     decode_entry,
     encode_entry,
+    is_on_chain,
     log_key,
     log_seqs,
+    old_seqs,
     read_entry,
 )
+from nbckpt.storage.prune import condemned_by
 from nbckpt.storage.records import digest
+from nbckpt.storage.retention import Mark
+from nbckpt.storage.signing import known_keys
 from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
 from nbckpt.storage.upload import Upload
 
@@ -37,11 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.retention import Retention
     from nbckpt.storage.signing import Key
     from nbckpt.storage.stores import Store
 
-# Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
-_LOG_KEEPS = 16
+_Outcome = Literal["ours", "earlier", "fenced"]
+"""Who has the place in the log: this snapshot, an earlier attempt of ours, or a prune."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,15 @@ class Base:
     """What a writer goes on from.
 
     The number of the entry that its own succeeds and that file's digest; the snapshots that exist, newest first,
-    with the packs that each of them needs; chunks that are known to be good, with the sizes of their packs.
+    with the packs that each of them needs and what retention asks of it; chunks that are known to be good, with
+    the sizes of their packs.
     """
 
     seq: int
     digest: str
     kept: tuple[Kept, ...]
     packs: dict[int, frozenset[str]]
+    marks: dict[int, Mark]
     chunks: dict[bytes, Chunk]
     pack_sizes: dict[str, int]
 
@@ -94,66 +102,89 @@ class Writer:
         name: str,
         key: Key,
         base: Base,
-        keep: int,
+        retention: Retention,
         writer_info: dict[str, Any],
     ) -> None:
         self._store = store
         self._store_id = store_id
         self._name = name
-        self._keep = keep
-        self._keys = {key.id: key}
+        self._retention = retention
+        self._keys = known_keys(store.url)
+        self._keys[key.id] = key
         self._key = key
-        self._writer = {"host": socket.gethostname(), "pid": os.getpid(), **writer_info}
+        self._writer = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), **writer_info}
         self._base = base
-        self._attempts: dict[str, _Attempt] = {}  # by write id: entries that exist, for all we know
+        self._attempts: dict[str, _Attempt] = {}  # by their files' digests: entries that exist, for all we know
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
         self._conflict: str | None = None
 
     def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
-        `final` keeps this snapshot only. Raises `CheckpointConflict`, or `StoreError` if the store fails: then
-        the snapshot before stands, and a later `commit` may succeed.
+        `final` keeps this snapshot, and of the others only those that are kept for good. Raises
+        `CheckpointConflict`, or `StoreError` if the store fails: then the snapshot before stands, and a later
+        `commit` may succeed.
         """
         started = time.perf_counter()
         if self._conflict:
             raise CheckpointConflict(self._conflict)
-        upload = Upload(self._store, self._name, self._base.chunks, self._base.pack_sizes)
-        try:
-            stored = tuple(upload.part(part) for part in parts)
-            upload.finish()
-            now, write_id = time.time(), secrets.token_hex(16)
-            needed = dict.fromkeys(chunk.pack for chunk in upload.chunks.values())
-            packs = {pack: upload.packs[pack] for pack in needed}
-            manifest = Manifest(write_id, now, self._writer, final, description, stored, packs)
-            raw = encode_manifest(manifest)
-            manifest_id = digest(raw)
-            upload.put(f"{self._name}/manifests/{manifest_id}", [raw])
-        except BaseException:
-            upload.discard()
-            raise
+        reusable, sizes, written = self._base.chunks, self._base.pack_sizes, 0
         while True:
-            seq = self._base.seq + 1
-            new = Kept(seq, manifest_id, len(raw))
-            keep = (new,) if final else (new, *self._base.kept)[: self._keep]
-            entry = LogEntry(self._store_id, self._name, seq, self._base.digest, write_id, self._writer, now, keep)
-            entry_raw = encode_entry(entry, self._key)
-            needs = {**self._base.packs, seq: frozenset(packs)}
-            base = Base(seq, digest(entry_raw), keep, needs, upload.chunks, packs)
-            self._attempts[write_id] = _Attempt(entry, base, tuple(upload.written))
-            if self._append(entry, entry_raw):
+            upload = Upload(self._store, self._name, reusable, sizes)
+            manifest, raw = self._put(upload, description, parts, final=final)
+            written += sum(upload.written.values())
+            outcome: _Outcome = "earlier"
+            while outcome == "earlier":
+                entry, entry_raw = self._ask(upload, manifest, raw)
+                outcome = self._append(entry, entry_raw)
+            if outcome == "ours":
                 break
+            reusable, sizes = self._rebase(upload), upload.packs
         self._tidy()
-        written = sum(upload.written.values()) + len(entry_raw)
-        return Committed(seq, manifest_id, written, manifest.total_bytes, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Committed(entry.seq, digest(raw), written + len(entry_raw), manifest.total_bytes, seconds)
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
         if self._conflict is None:
             self._tidy()
 
-    def _append(self, entry: LogEntry, raw: bytes) -> bool:
-        """Create the log entry; False if an earlier attempt of ours turns out to have that place already."""
+    def _put(
+        self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+    ) -> tuple[Manifest, bytes]:
+        """Make all of a snapshot durable but the entry that makes it exist; return its manifest, also as a file."""
+        try:
+            stored = tuple(upload.part(part) for part in parts)
+            upload.finish()
+            needed = dict.fromkeys(chunk.pack for chunk in upload.chunks.values())
+            packs = {pack: upload.packs[pack] for pack in needed}
+            manifest = Manifest(secrets.token_hex(16), time.time(), self._writer, final, description, stored, packs)
+            raw = encode_manifest(manifest)
+            upload.put(f"{self._name}/manifests/{digest(raw)}", [raw])
+        except BaseException:
+            upload.discard()
+            raise
+        return manifest, raw
+
+    def _ask(self, upload: Upload, manifest: Manifest, raw: bytes) -> tuple[LogEntry, bytes]:
+        """Return the entry that a snapshot exists with, also as a file, and remember it before it is asked for."""
+        seq = self._base.seq + 1
+        new = Kept(seq, digest(raw), len(raw))
+        marks = {**self._base.marks, seq: Mark.of(manifest.description)}
+        known = [(kept, marks[kept.seq]) for kept in (new, *self._base.kept)]
+        keep = self._retention.kept(known, final=manifest.final)
+        write_id = manifest.write_id
+        entry = LogEntry(
+            self._store_id, self._name, seq, self._base.digest, write_id, self._writer, manifest.time, keep
+        )
+        entry_raw = encode_entry(entry, self._key)
+        needs = {**self._base.packs, seq: frozenset(manifest.packs)}
+        base = Base(seq, digest(entry_raw), keep, needs, marks, upload.chunks, manifest.packs)
+        self._attempts[digest(entry_raw)] = _Attempt(entry, base, tuple(upload.written))
+        return entry, entry_raw
+
+    def _append(self, entry: LogEntry, raw: bytes) -> _Outcome:
+        """Create the log entry, unless a prune or an earlier attempt of ours turns out to have that place already."""
         try:
             self._store.put(log_key(self._name, entry.seq), [raw], if_absent=True)
             found = raw
@@ -163,40 +194,49 @@ class Writer:
             except NotFound:  # taken, and pruned since: by runs that are far ahead, perhaps on top of our entry
                 self._refuse(entry.seq, b"")
         # An entry of ours that we did not hear about was a lost response, which is success.
-        ours = [attempt for attempt in self._attempts.values() if attempt.base.digest == digest(found)]
-        if not ours:
+        winner = self._attempts.get(digest(found))
+        if winner is None:
+            if self._fence(entry.seq, found) is not None:
+                return "fenced"
             self._discard_attempts(entry.seq)
             self._refuse(entry.seq, found)
-        (winner,) = ours
-        if not self._on_chain(winner.entry, found):
+        if not is_on_chain(self._store, winner.entry, found, self._keys):
             self._store.delete([log_key(self._name, entry.seq)])
+            if not log_seqs(self._store, self._name):  # removed: nothing is to be left of it
+                self._store.delete(sorted({key for a in self._attempts.values() for key in a.keys}))
             self._refuse(entry.seq, b"")
         self._adopt(winner, entry)
-        return winner.entry is entry
+        return "ours" if winner.entry is entry else "earlier"
 
-    def _on_chain(self, entry: LogEntry, raw: bytes) -> bool:
-        """Tell whether the log leads to our entry: whether we were awake enough to be the one that goes on.
-
-        Its place may have been free because the log is long past it, or because the checkpoint was removed. An
-        entry that is not on the chain may be deleted, any other never: its place would be free once more.
-        """
-        log = log_seqs(self._store, self._name)
-        if log and log[-1] > entry.seq:
-            try:
-                after = read_entry(self._store, self._name, entry.seq + 1)
-                successor = decode_entry(after, self._keys, self._store_id, self._name, entry.seq + 1)
-            except NotFound:  # so far behind that ours is being pruned too, if it is on the chain
-                return False
-            except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):  # somebody went on; our next save will tell
-                return True
-            return successor.previous == digest(raw)
+    def _fence(self, seq: int, raw: bytes) -> Fence | None:
+        """Return the fence in a file, if it is the entry of a prune that went on from where we stand."""
         try:
-            check_succession(entry, read_entry(self._store, self._name, entry.seq - 1), self._keys)
-        except NotFound:  # removed with all the checkpoint, unless it was pruned just now
-            return log_seqs(self._store, self._name)[-1:] != log[-1:] and self._on_chain(entry, raw)
-        except DamagedSnapshot:
-            return False
-        return True
+            entry = decode_entry(raw, self._keys, self._store_id, self._name, seq)
+        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
+            return None
+        return entry.fence if entry.previous == self._base.digest else None
+
+    def _rebase(self, upload: Upload) -> dict[bytes, Chunk]:
+        """Go on from behind the prunes that came between; return the chunks of `upload` that they left alone.
+
+        A prune marks what the snapshots need that exist, and knows nothing of one that is on its way: its packs
+        are written again under new names where they were condemned, and its manifest in any case.
+        """
+        condemned: set[str] = set()
+        newest = max(log_seqs(self._store, self._name), default=0)
+        for seq in range(self._base.seq + 1, newest + 1):
+            try:
+                raw = read_entry(self._store, self._name, seq)
+            except NotFound:  # behind by more than the log keeps: nobody can say what happened
+                self._refuse(seq, b"")
+            fence = self._fence(seq, raw)
+            if fence is None:
+                self._discard_attempts(seq)
+                self._refuse(seq, raw)
+            listed = condemned_by(self._store, self._name, fence)
+            condemned |= set(upload.packs) - _needed(self._base) if listed is None else listed
+            self._base = replace(self._base, seq=seq, digest=digest(raw))
+        return {id_: chunk for id_, chunk in upload.chunks.items() if chunk.pack not in condemned}
 
     def _discard_attempts(self, seq: int) -> None:
         """Delete what we wrote for a place that somebody else has, if ours can never have been there before."""
@@ -211,15 +251,16 @@ class Writer:
         """
         base = winner.base
         packs = {kept.seq: base.packs[kept.seq] for kept in base.kept}
+        base = replace(base, packs=packs, marks={kept.seq: base.marks[kept.seq] for kept in base.kept})
         folder = f"{self._name}/"
-        needed = {f"{folder}packs/{pack}" for pack in frozenset().union(*packs.values())}
+        needed = {f"{folder}packs/{pack}" for pack in _needed(base)}
         needed |= {f"{folder}manifests/{kept.manifest}" for kept in base.kept}
-        dropped = {f"{folder}packs/{pack}" for pack in frozenset().union(*base.packs.values())}
+        dropped = {f"{folder}packs/{pack}" for pack in _needed(winner.base)}
         dropped |= {f"{folder}manifests/{kept.manifest}" for kept in self._base.kept}
         others = (attempt for attempt in self._attempts.values() if attempt.entry is not current)
         failed = {key for attempt in others for key in attempt.keys}
-        self._doomed |= (dropped | failed) - needed
-        self._base = replace(base, packs=packs)
+        self._doomed = (self._doomed | dropped | failed) - needed
+        self._base = base
         self._attempts.clear()
 
     def _tidy(self) -> None:
@@ -227,19 +268,29 @@ class Writer:
         # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
         # a reader never meets a manifest whose packs are being deleted.
         with contextlib.suppress(StoreError):
-            log = log_seqs(self._store, self._name)
-            self._doomed.update(log_key(self._name, seq) for seq in log if seq <= self._base.seq - _LOG_KEEPS)
+            old = old_seqs(log_seqs(self._store, self._name), self._base.seq)
+            self._doomed.update(log_key(self._name, seq) for seq in old)
             self._store.delete(sorted(self._doomed))
             self._doomed.clear()
 
     def _refuse(self, seq: int, found: bytes) -> NoReturn:
+        """Stop saving for good, and say who has the name: by the file that was found in our place, or the newest."""
+        who = "was saved or removed by another kernel"
         try:
+            if not found:
+                seq = max(log_seqs(self._store, self._name), default=0)
+                found = read_entry(self._store, self._name, seq)
             author = decode_entry(found, self._keys, self._store_id, self._name, seq).author
-            who = f"was saved by another kernel ({author})"
-        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
-            who = "was saved or removed by another kernel"
+            who = f"is held by another kernel ({author}), which saved"
+        except (StoreError, DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat):
+            pass  # then nobody can say who; what follows holds all the same
         self._conflict = (
             f"Checkpoint {self._name!r} {who} while this run used it: the saves of this run stop here, its "
             "computation may go on, and nothing that was saved is lost. Give one of the two another name."
         )
         raise CheckpointConflict(self._conflict)
+
+
+def _needed(base: Base) -> frozenset[str]:
+    """Return the packs of all snapshots that a writer goes on from."""
+    return frozenset().union(*base.packs.values())

@@ -187,7 +187,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     shown = told(capsys, "show", "train")
     assert f"unfinished, 1 m 15 s of work, saved by process {os.getpid()}" in shown
     for section in (
-        r"snapshots\n +number +progress +saved +size\n +2 +epoch 3 of 5 .*\n +1 +epoch 3 of 5 ",
+        r"snapshots\n +number +progress +saved +size +metrics\n +2 +epoch 3 of 5 .*loss=0.5\n +1 +epoch 3 of 5 ",
         r"variables\n.*\n +model +Net\n",
         r"left out\n.*\n +log +an open file\n",
         r"metrics\n.*\n +loss +0.5\n",
@@ -231,13 +231,36 @@ def test_odd_descriptions(odd: dict[str, Any], capsys: pytest.CaptureFixture[str
 def test_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
     """A name that is not there is one line and exit status 1; no other checkpoint is touched."""
     save("train")
-    for command in (["show", "x"], ["verify", "x"], ["remove", "train", "x", "--yes"]):
+    for command in (["show", "x"], ["verify", "x"], ["prune", "x"], ["remove", "train", "x", "--yes"]):
         assert main(command) == 1
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith("nbckpt: there is no checkpoint 'x' in ")
         assert said.err.count("\n") == 1
     assert "train" in listed(capsys)
+
+
+def test_prune(capsys: pytest.CaptureFixture[str]) -> None:
+    """What no snapshot needs goes when it is old enough; a dry run only says so; what cannot be told is left."""
+    assert told(capsys, "prune") == f"The store {Path('.nbckpt').absolute()} holds no checkpoint.\n"
+    save("train", count=2)
+    save("other")
+    junk = Path(".nbckpt/train/packs") / ("0" * 32)
+    junk.write_bytes(bytes(2000))
+    before = sorted(Path(".nbckpt").rglob("*"))
+    assert told(capsys, "prune") == "other: nothing to prune\ntrain: nothing to prune\n"
+    sentence = "train: 1 file (2 kB) that no snapshot needs"
+    assert told(capsys, "prune", "train", "--grace", "0s", "--dry-run") == f"{sentence} would be deleted\n"
+    assert sorted(Path(".nbckpt").rglob("*")) == before
+    assert told(capsys, "prune", "train", "--grace", "0s") == f"{sentence} deleted\n"
+    assert not junk.exists()
+    assert "every byte as it was saved" in told(capsys, "verify", "train")
+    save("train")
+    damage("train", "manifests")
+    assert main(["prune"]) == 1
+    assert "nbckpt repair" in capsys.readouterr().out
+    assert main(["prune", "--grace", "soon"]) == 1
+    assert "'soon' is not a time" in capsys.readouterr().err
 
 
 def test_remove_asks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

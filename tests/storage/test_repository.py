@@ -231,7 +231,7 @@ def test_removed_under_a_run(store: MemoryStore, repository: Repository) -> None
     assert keys(store, "log") == []
     repository.remove("other")
     save(repository, 5, name="other")
-    with pytest.raises(CheckpointConflict, match="removed"):
+    with pytest.raises(CheckpointConflict, match="held by another kernel"):
         also.commit(*state(2))
     assert check(repository.load("other")) == 5
     assert repository.names() == ["other"]
@@ -309,6 +309,23 @@ def test_long_store_failures(mode: str) -> None:
         if not reached:
             break
     assert at >= 6
+
+
+def test_back_to_an_earlier_state(store: MemoryStore) -> None:
+    """A commit whose response is lost drops what the next one uses again: it is not deleted all the same."""
+    faulty = Faulty(store)
+    writer = Repository.open(faulty).writer("train", keep=1)
+    one, other = ([PartData("p", bytes([number]) * 5000, [], {})] for number in (1, 2))
+    writer.commit({}, one)
+    lost = faulty.count + 3
+    faulty._at, faulty._mode, faulty._times = lost, "loses", 100  # the entry, and every question after it
+    with pytest.raises(StoreError):
+        writer.commit({}, other)
+    faulty._at = 0
+    writer.commit({}, one)
+    loaded = Repository.open(store).load("train")
+    assert loaded is not None
+    assert bytes(loaded.parts["p"].stream) == one[0].stream
 
 
 @pytest.mark.parametrize("mode", ["dies", "dies after"])

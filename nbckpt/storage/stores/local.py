@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +108,15 @@ class LocalStore:
         return time.time()
 
     def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
+        """Return where a blob is; raises `StoreError` if the way there leads through a link, perhaps out of here."""
+        path = self._root / check_key(key)
+        for place in (path, *path.parents):
+            if place == self._root:
+                break
+            if place.is_symlink():
+                msg = f"{place} is a symbolic link, and a store follows none: replace it by what it leads to."
+                raise StoreError(msg)
+        return path
 
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[Path]:
@@ -129,7 +138,7 @@ class LocalStore:
                 found = sorted(
                     (folder + entry.name + ("/" if entry.is_dir() else ""), entry)
                     for entry in entries
-                    if not entry.name.startswith(".")
+                    if not entry.name.startswith(".") and not entry.is_symlink()
                 )
         except FileNotFoundError:
             return
@@ -170,7 +179,7 @@ class LocalStore:
         if folder != folder.parent:
             self._make_folder(folder.parent)
         try:
-            folder.mkdir()
+            folder.mkdir(0o700 if folder == self._root else 0o777)
         except FileExistsError:
             if not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder)) from None
@@ -199,6 +208,32 @@ class LocalStore:
         )
         explained.errno = error.errno
         return explained
+
+
+def exposed(folder: str) -> str:
+    """Say who else than the user may write to a folder; nothing if nobody, or if it is not there."""
+    try:
+        status = Path(folder).stat()
+    except OSError:
+        return ""
+    others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
+    if os.name == "nt" or not others:
+        return ""
+    return (
+        f"Others than you can write to the store {folder}: they could delete what is saved there, and what they put "
+        f"there is refused. If they should not, run chmod 700 {folder}"
+    )
+
+
+def _is_own_group(status: os.stat_result) -> bool:
+    """Tell whether a group is the one that many systems give each user alone, under the user's name."""
+    try:
+        import grp
+        import pwd
+
+        return grp.getgrgid(status.st_gid).gr_name == pwd.getpwuid(status.st_uid).pw_name
+    except (ImportError, KeyError):
+        return False
 
 
 def _name_new(temporary: Path, path: Path) -> None:
