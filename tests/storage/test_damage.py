@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from states import check, state
-from unreliable import MemoryStore
 
 from nbckpt.errors import DamagedSnapshot, UnsupportedFormat, UntrustedSnapshot
 from nbckpt.storage.log import Kept, LogEntry, encode_entry
 from nbckpt.storage.records import canonical, digest, seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import signing_key
+from nbckpt.testing.faults import MemoryStore
 
 SIZE = 70_000
 

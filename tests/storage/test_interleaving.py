@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import pytest
 from states import check, state
-from unreliable import Died, Gate, MemoryStore
 
 from nbckpt.errors import CheckpointConflict, StoreError
 from nbckpt.storage import writer as writer_module
@@ -23,6 +22,7 @@ from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import decode_manifest
 from nbckpt.storage.writer import Writer
+from nbckpt.testing.faults import Died, Gate, MemoryStore
 
 T = TypeVar("T")
 SIZE = 3000

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from states import check, state
-from unreliable import Died, Faulty, MemoryStore
 
 from nbckpt.errors import (
     CheckpointConflict,
@@ -25,6 +24,7 @@ from nbckpt.storage import signing, upload
 from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import FORMAT, PartData
+from nbckpt.testing.faults import Died, Faulty, MemoryStore
 
 
 @pytest.fixture

@@ -9,28 +9,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_contract import StoreContract
-from unreliable import Faulty, MemoryStore
 
 from nbckpt.errors import AlreadyExists, NotFound, OptionError, StoreError
 from nbckpt.storage.stores import Store, open_store
 from nbckpt.storage.stores.local import LocalStore
 from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.testing.faults import Faulty, MemoryStore
+from nbckpt.testing.stores import StoreTests
 
 
-class TestMemory(StoreContract):
+class TestMemory(StoreTests):
     @pytest.fixture
     def store(self) -> Store:
         return MemoryStore()
 
 
-class TestLocal(StoreContract):
+class TestLocal(StoreTests):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         return LocalStore(tmp_path / "store")
 
+    def address(self, store: Store) -> str:
+        return store.url
 
-class TestLocalWithoutLinks(StoreContract):
+
+class TestLocalWithoutLinks(StoreTests):
     @pytest.fixture
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         def link(*_: object) -> None:
@@ -40,7 +43,7 @@ class TestLocalWithoutLinks(StoreContract):
         return LocalStore(tmp_path / "store")
 
 
-class TestRetrying(StoreContract):
+class TestRetrying(StoreTests):
     @pytest.fixture
     def store(self) -> Store:
         return Retrying(MemoryStore())

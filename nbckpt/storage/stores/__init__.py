@@ -35,7 +35,11 @@ class Store(Protocol):
 
     @property
     def url(self) -> str:
-        """Where the store is, as a person would write it."""
+        """Where the store is, as a person would write it; it can be opened again by it."""
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether the one who opened it vouches that never two runs at once save under one name there."""
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """Keep the concatenation of `bufs` under `key`; it is durable when this returns.

@@ -44,6 +44,11 @@ class Retrying:
         """The other store's."""
         return self._store.url
 
+    @property
+    def single_writer(self) -> bool:
+        """The other store's."""
+        return self._store.single_writer
+
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """See `Store.put`."""
         _patiently(lambda: self._store.put(key, bufs, if_absent=if_absent))
