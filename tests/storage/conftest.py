@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import servers
 
 from nbckpt.storage.stores import retrying
 
@@ -19,3 +21,10 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "PAUSES", (0, 0, 0))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], servers.Server]]:
+    """Starts the server of a name, when a test first asks for it; all are stopped at the end."""
+    yield lambda name: servers.s3(name, tmp_path_factory.getbasetemp() / "servers")
+    servers.stop()

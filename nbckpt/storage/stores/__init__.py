@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from nbckpt.errors import OptionError
 
@@ -65,31 +65,54 @@ class Store(Protocol):
 
 def check_key(key: str) -> str:
     """Return `key` if a store may use it; raises `OptionError` for one that could lead out of the store."""
-    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+    if not is_key(key):
         msg = f"{key!r} cannot be a key in a store: only letters, digits, '.', '_' and '-' between slashes."
         raise OptionError(msg)
     return key
 
 
+def is_key(key: str) -> bool:
+    """Tell whether a store may use `key`."""
+    return all(_SEGMENT.fullmatch(segment) for segment in key.split("/"))
+
+
+def yes_or_no(url: str, option: str, value: str) -> bool:
+    """Return what an option of a URL says; raises `OptionError` if it says neither."""
+    if value.lower() not in {"true", "yes", "1", "false", "no", "0"}:
+        msg = f"The store {url!r} cannot be opened: {option}={value} is neither true nor false."
+        raise OptionError(msg)
+    return value.lower() in {"true", "yes", "1"}
+
+
 def open_store(url: str) -> Store:
-    """Return the store at `url`: a folder's path (`~` is the home folder) or a `file://` URL.
+    """Return the store at `url`: a folder's path (`~` is the home folder), `file://…`, or `s3://bucket/prefix`.
 
-    Nothing is read or created yet. Raises `OptionError` for any other kind of URL.
+    Options follow a question mark: `s3://bucket/prefix?region=eu-central-1`. Nothing is read or created yet.
+    Raises `OptionError` for any other kind of URL.
     """
-    from nbckpt.storage.stores.local import LocalStore
-
     # One letter before the colon is a Windows drive, not a scheme.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url) is None:
-        path = url
-    else:
-        parts = urlsplit(url)
-        if parts.scheme.lower() != "file" or parts.netloc not in {"", "localhost"}:
-            msg = (
-                f"The store {url!r} cannot be opened: a folder's path or a file:///… URL works; "
-                f"{parts.scheme}:// with {parts.netloc!r} does not."
-            )
-            raise OptionError(msg)
-        path = unquote(parts.path)
+        return _folder(url, url)
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if scheme == "file" and parts.netloc in {"", "localhost"}:
+        return _folder(url, unquote(parts.path))
+    if scheme == "s3":
+        from nbckpt.storage.stores.s3 import S3Store
+
+        place, _, query = url.partition("://")[2].partition("?")
+        bucket, _, prefix = place.partition("/")
+        return S3Store(bucket, prefix, dict(parse_qsl(query, keep_blank_values=True)))
+    msg = (
+        f"The store {url!r} cannot be opened: a folder's path, a file:///… or an s3://bucket/… URL works; "
+        f"{parts.scheme}:// with {parts.netloc!r} does not."
+    )
+    raise OptionError(msg)
+
+
+def _folder(url: str, path: str) -> Store:
+    from nbckpt.storage.stores.local import LocalStore
+
     if not path or "\0" in path:
         msg = f"The store {url!r} names no folder: give a path like '.nbckpt' or '~/checkpoints'."
         raise OptionError(msg)
