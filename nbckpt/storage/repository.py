@@ -22,11 +22,13 @@ from nbckpt.errors import (
 from nbckpt.settings import NAME, check_name
 from nbckpt.storage.fetch import read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
+from nbckpt.storage.probe import CREATES_ONCE, probe
 from nbckpt.storage.records import digest, seal, unseal
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format, decode_manifest
 from nbckpt.storage.stores import Store, open_store
 from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.storage.stores.single_writer import SingleWriter
 from nbckpt.storage.writer import Base, Writer
 
 if TYPE_CHECKING:
@@ -92,12 +94,15 @@ class Repository:
         Without `create` nothing is written, and a store that does not exist is an empty one. Raises `StoreError`,
         `UnsupportedFormat` for a store of a newer nbckpt, `DamagedSnapshot` if its identity is damaged.
         """
-        store = Retrying(open_store(url) if isinstance(url, str) else url)
-        store_id = _identity(store)
+        store: Store = Retrying(open_store(url) if isinstance(url, str) else url)
+        config = _config(store)
         if create:
-            _probe(store)
-            store_id = store_id or _found(store)
-        return cls(store, store_id)
+            vouched = store.single_writer or config.get("single_writer") is True
+            can = probe(store, vouched=vouched, race=not config and "://" in store.url)
+            config = config or _found(store, can)
+        else:
+            can = config.get("can", [CREATES_ONCE])
+        return cls(store if CREATES_ONCE in can else SingleWriter(store), config.get("store", ""))
 
     @property
     def url(self) -> str:
@@ -291,60 +296,32 @@ class Repository:
         return Base(head.seq, head.digest, tuple(kept), packs, chunks, sizes)
 
 
-def _identity(store: Store) -> str:
-    """Return the id in the store's own file, empty if there is no store."""
+def _config(store: Store) -> dict[str, Any]:
+    """Return what is in the store's own file, empty if there is no store."""
     try:
         raw = store.get(_CONFIG, 0, 64 * 1024)
     except NotFound:
-        return ""
+        return {}
     try:
         config = unseal(raw)
         check_format(config.get("format"), f"The store {store.url}")
-        return str(config["store"])
-    except (DamagedSnapshot, KeyError, ValueError) as error:
+        config["store"], config["can"] = str(config["store"]), list(config["can"])
+    except (DamagedSnapshot, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnsupportedFormat):
             raise
         msg = f"{_CONFIG} in the store {store.url} is damaged: put it back from a copy. Nothing was changed."
         raise DamagedSnapshot(msg) from error
+    return config
 
 
-def _found(store: Store) -> str:
-    """Make a store where there was none, and return its id; of several that do so at once, one does."""
-    config = {
-        "format": FORMAT,
-        "store": uuid.uuid4().hex,
-        "hash": "blake3-256",
-        "can": ["if_absent", "list", "range"],
-    }
+def _found(store: Store, can: list[str]) -> dict[str, Any]:
+    """Make a store where there was none, and return its settings; of several that do so at once, one does."""
+    config = {"format": FORMAT, "store": uuid.uuid4().hex, "hash": "blake3-256", "can": can}
+    if CREATES_ONCE not in can:
+        config["single_writer"] = True
     with contextlib.suppress(AlreadyExists):
-        store.put(_CONFIG, [seal(config)], if_absent=True)
-    return _identity(store)
-
-
-def _probe(store: Store) -> None:
-    """Prove that the store does what snapshots rely on; raises `StoreError`.
-
-    Some servers accept "only if absent" and overwrite all the same: there, two kernels would lose each other's work.
-    """
-    key, content = f"probe-{secrets.token_hex(8)}", b"nbckpt looks whether it can save here"
-    try:
-        with contextlib.suppress(AlreadyExists):  # our own, when its first response was lost
-            store.put(key, [content], if_absent=True)
-        refused = False
-        try:
-            store.put(key, [b"overwritten"], if_absent=True)
-        except AlreadyExists:
-            refused = True
-        piece = memoryview(bytearray(4))
-        ranged = store.get_into(key, 3, piece) == 4 and bytes(piece) == content[3:7] == store.get(key, 3, 7)
-        listed = [entry.key for entry in store.list(key)] == [key]
-        if not (refused and ranged and listed and store.get(key) == content):
-            lacks = "creating only what is absent" if not refused else "reading and listing what was just written"
-            msg = f"The store {store.url} does not support {lacks}: nothing would be safe in it, so choose another."
-            raise StoreError(msg)
-    finally:
-        with contextlib.suppress(StoreError):
-            store.delete([key])
+        store.put(_CONFIG, [seal(config)], if_absent=CREATES_ONCE in can)
+    return _config(store)
 
 
 def _kept(head: Head) -> tuple[Kept, ...]:

@@ -411,17 +411,6 @@ def test_store_that_went_away(tmp_path: Path) -> None:
         repository.load("train")
 
 
-def test_store_that_lies(store: MemoryStore) -> None:
-    """A server that overwrites what is to be created only if absent is refused before anything is saved."""
-
-    class Overwrites(MemoryStore):
-        def put(self, key: str, bufs: Any, *, if_absent: bool = False) -> None:
-            super().put(key, bufs)
-
-    with pytest.raises(StoreError, match="creating only what is absent"):
-        Repository.open(Overwrites())
-
-
 def test_newer_format(store: MemoryStore, repository: Repository) -> None:
     """A newer nbckpt's store, entry or manifest is named with both versions, and nothing is changed."""
     save(repository, 1)

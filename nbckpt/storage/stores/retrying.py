@@ -27,6 +27,7 @@ _HOPELESS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
     errno.EINVAL,
+    errno.ENOTSUP,
     errno.ENXIO,
 }
 

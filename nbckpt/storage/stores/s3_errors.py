@@ -29,6 +29,7 @@ _KINDS = {
     "InvalidToken": DENIED,
     "RequestTimeTooSkewed": DENIED,
     "NoSuchBucket": NO_BUCKET,
+    "NotImplemented": errno.ENOTSUP,
     "QuotaExceeded": FULL,
     "InsufficientStorage": FULL,
     "XMinioStorageFull": FULL,
