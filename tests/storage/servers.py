@@ -146,6 +146,23 @@ def rclone(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def sftp(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """What the URLs of an SFTP server look like, with PATH in them, and its process."""
+    pytest.importorskip("asyncssh")
+    script = Path(__file__).parent / "sftp_server.py"
+    process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port, "the SFTP server did not start"
+        options = f"key_filename={folder / 'id'}&allow_agent=false&look_for_keys=false"
+        yield f"sftp://tester@127.0.0.1:{port}/PATH?{options}", process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
 def environment() -> Iterator[None]:
     """The credentials of the servers, and nothing of the person's own."""
     ours = {

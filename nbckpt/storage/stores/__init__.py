@@ -85,29 +85,31 @@ def yes_or_no(url: str, option: str, value: str) -> bool:
 
 
 def open_store(url: str) -> Store:
-    """Return the store at `url`: a folder's path (`~` is the home folder), `file://…`, or `s3://bucket/prefix`.
+    """Return the store at `url`: a folder's path (`~` is the home folder), `s3://bucket/prefix`, or what fsspec knows.
 
     Options follow a question mark: `s3://bucket/prefix?region=eu-central-1`. Nothing is read or created yet.
-    Raises `OptionError` for any other kind of URL.
+    Raises `OptionError` for a URL that makes no sense.
     """
     # One letter before the colon is a Windows drive, not a scheme.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url) is None:
         return _folder(url, url)
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    if scheme == "file" and parts.netloc in {"", "localhost"}:
+    scheme = url.partition("://")[0].lower()
+    if scheme == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in {"", "localhost"}:
+            msg = f"The store {url!r} cannot be opened: a folder of this machine is file:///…, or just its path."
+            raise OptionError(msg)
         return _folder(url, unquote(parts.path))
+    place, _, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
     if scheme == "s3":
         from nbckpt.storage.stores.s3 import S3Store
 
-        place, _, query = url.partition("://")[2].partition("?")
-        bucket, _, prefix = place.partition("/")
-        return S3Store(bucket, prefix, dict(parse_qsl(query, keep_blank_values=True)))
-    msg = (
-        f"The store {url!r} cannot be opened: a folder's path, a file:///… or an s3://bucket/… URL works; "
-        f"{parts.scheme}:// with {parts.netloc!r} does not."
-    )
-    raise OptionError(msg)
+        bucket, _, prefix = place.partition("://")[2].partition("/")
+        return S3Store(bucket, prefix, options)
+    from nbckpt.storage.stores.filesystem import FilesystemStore
+
+    return FilesystemStore(place, options)
 
 
 def _folder(url: str, path: str) -> Store:
