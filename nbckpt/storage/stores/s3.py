@@ -91,7 +91,7 @@ class S3Store:
             body.seek(0)
             try:
                 reply = self._ask("write", key, "put_object", Body=body, **asked)
-            except _Refused as error:
+            except StoreError as error:
                 if pause is None or error.code != _CONFLICT:
                     raise
                 time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - so that two do not meet again
@@ -184,7 +184,7 @@ class S3Store:
             asked["Range"] = f"bytes={start}-{last}"
         try:
             reply = self._ask("read", key, "get_object", **asked)
-        except _Refused as error:
+        except StoreError as error:
             if error.code == "InvalidRange":  # it begins where the object ends, or behind
                 return None
             raise
@@ -267,17 +267,11 @@ class S3Store:
 
         return self._explain(verb, key, NOT_S3, WRONG)
 
-    def _explain(self, verb: str, key: str, reason: str, number: int | None = None, code: str = "") -> _Refused:
+    def _explain(self, verb: str, key: str, reason: str, number: int | None = None, code: str = "") -> StoreError:
         what = f"{verb} {key} in the store" if key else f"{verb} in the store"
-        explained = _Refused(f"Could not {what} {self._place}: {reason}. What was saved before is untouched.")
+        explained = StoreError(f"Could not {what} {self._place}: {reason}. What was saved before is untouched.")
         explained.errno, explained.code = number, code
         return explained
-
-
-class _Refused(StoreError):  # noqa: N818 - as its family
-    """What S3 says, with its own word for it."""
-
-    code = ""
 
 
 class _Body(io.RawIOBase):
