@@ -263,9 +263,9 @@ class S3Store:
         return session.client("s3", endpoint_url=self._given.get("endpoint_url"), config=config)
 
     def _not_s3(self, verb: str, key: str) -> StoreError:
-        from nbckpt.storage.stores.s3_errors import NOT_S3, WRONG
+        from nbckpt.storage.stores.s3_errors import NOT_S3
 
-        return self._explain(verb, key, NOT_S3, WRONG)
+        return self._explain(verb, key, NOT_S3)
 
     def _explain(self, verb: str, key: str, reason: str, number: int | None = None, code: str = "") -> StoreError:
         what = f"{verb} {key} in the store" if key else f"{verb} in the store"

@@ -10,6 +10,7 @@ DENIED, NO_BUCKET, WRONG, FULL = errno.EACCES, errno.ENXIO, errno.EINVAL, errno.
 """The numbers of errors that trying again does not cure."""
 
 NOT_S3 = "what answers there does not speak S3: correct endpoint_url"
+"""Trying again may help: an answer that broke off is not S3 either."""
 
 _CREDENTIALS = "check the access key and its secret, or name another profile with ?profile="
 _EXPIRED = "the credentials have expired: log in again, as with `aws sso login`"
@@ -83,7 +84,7 @@ def understand(error: Exception, bucket: str) -> Understood | None:
         return _refusal(error.response, bucket)
     # boto3 follows what it takes for the way to a bucket's region, until the stack is full.
     if isinstance(error, (ResponseParserError, RecursionError)):
-        return Understood("", NOT_S3, WRONG)
+        return Understood("", NOT_S3, None)
     if isinstance(error, HTTPError):
         return Understood("", f"the connection failed ({_short(error)})", None)
     if isinstance(error, (boto.BotoCoreError, ValueError)):
@@ -105,7 +106,7 @@ def explain_code(code: str, status: int, bucket: str) -> tuple[str, int | None]:
     elif code in _BUSY:
         reason = f"the server is overloaded ({code})"
     elif (code.isdigit() and code.startswith("4")) or not code:
-        return NOT_S3, WRONG
+        return NOT_S3, None
     elif status >= 500 or not status:
         reason = f"the server failed ({code})"
     else:
@@ -126,7 +127,7 @@ def _refusal(response: Mapping[str, Any], bucket: str) -> Understood:
         where = f"in the region {region}: add ?region={region}" if region else "elsewhere: add its ?region="
         return Understood(code, f"the bucket is {where} to the store's URL", WRONG)
     reason, number = explain_code(code, status, bucket)
-    if number == WRONG and reason != NOT_S3 and said.get("Message"):
+    if number == WRONG and said.get("Message"):
         reason = f"{reason[:-1]}: {str(said['Message']).rstrip('.')})" if reason.endswith(")") else reason
     return Understood(code, reason, number)
 
