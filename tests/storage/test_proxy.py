@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from states import check, state
@@ -12,13 +12,13 @@ from states import check, state
 from nbckpt.errors import AlreadyExists, DamagedSnapshot, NotFound, StoreError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.stores import open_store, retrying
-from nbckpt.storage.stores.s3 import S3Store
 from nbckpt.testing.proxy import FAULTS, FaultyProxy
 
 if TYPE_CHECKING:
     import servers
 
 pytest.importorskip("boto3")
+pytestmark = pytest.mark.usefixtures("shared_clients")
 
 _places = itertools.count()
 SIZE = 100_000
@@ -33,21 +33,6 @@ def moto(s3_server: Callable[[str], servers.Server]) -> servers.Server:
 def place(server: servers.Server, proxy: FaultyProxy | None = None, name: str = "") -> str:
     url = server.url(f"proxy/{name or next(_places)}", timeout="0.3")
     return url if proxy is None else url.replace(server.endpoint, proxy.url)
-
-
-@pytest.fixture(autouse=True)
-def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One client for each proxy: making one takes longer than all that is asked of it here."""
-    clients: dict[str, Any] = {}
-    new = S3Store._new_client
-
-    def client(self: S3Store) -> Any:
-        endpoint = self._given["endpoint_url"]
-        if endpoint not in clients:
-            clients[endpoint] = new(self)
-        return clients[endpoint]
-
-    monkeypatch.setattr(S3Store, "_new_client", client)
 
 
 @pytest.mark.slow

@@ -201,6 +201,7 @@ def web_server(status: int, body: bytes, headers: dict[str, str]) -> Iterator[st
             server.shutdown()
 
 
+@pytest.mark.usefixtures("shared_clients")
 @pytest.mark.parametrize("status", [200, 301, 302, 404, 405])
 @pytest.mark.parametrize("body", [b"", b"<html><body>Log in here</body></html>"])
 def test_a_web_page_is_no_store(status: int, body: bytes) -> None:
@@ -214,6 +215,7 @@ def error(code: str, more: str = "") -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It says.</Message>{more}</Error>".encode()
 
 
+@pytest.mark.usefixtures("shared_clients")
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
@@ -236,6 +238,7 @@ def test_refusals_are_not_tried_again(status: int, code: str, says: str) -> None
             assert not isinstance(caught.value, NotFound)
 
 
+@pytest.mark.usefixtures("shared_clients")
 @pytest.mark.parametrize(
     ("status", "code"),
     [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequests"), (400, "RequestTimeout"), (400, "BadDigest")],

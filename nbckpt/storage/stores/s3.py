@@ -117,6 +117,7 @@ class S3Store:
         if reply is None:
             return 0
         if self._skipped(key, reply, start):
+            reply["Body"].close()
             data = self.get(key, start, start + len(target))
             target[: len(data)] = data
             return len(data)
@@ -189,6 +190,7 @@ class S3Store:
                 return None
             raise
         if "ETag" not in reply or "ContentLength" not in reply:
+            reply["Body"].close()
             raise self._not_s3("read", key)
         return reply
 
