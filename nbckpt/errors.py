@@ -24,7 +24,12 @@ class OptionError(NbckptError, ValueError):
 
 
 class StoreError(NbckptError, OSError):
-    """A store could not be reached, read or written; the operation was retried where that could help."""
+    """A store could not be reached, read or written; the operation was retried where that could help.
+
+    `code` is the server's own word for what is wrong, if it has one.
+    """
+
+    code = ""
 
 
 class NotFound(StoreError, FileNotFoundError):  # noqa: N818 - reads as what it is: `except NotFound`

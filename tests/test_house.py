@@ -16,6 +16,8 @@ PACKAGE = Path(nbckpt.__file__).parent
 FLOORS = ["front", "run", "state", "storage"]
 GROUND = ["settings", "errors"]
 """What every floor may use; errors at the very bottom."""
+YARD = "testing"
+"""Beside the house: it may look in at every window, and nobody leans on it."""
 
 
 def modules() -> list[Path]:
@@ -44,7 +46,7 @@ def upward(source: str, place: str) -> list[str]:
 
 
 def floor(name: str) -> int:
-    """How far down a module stands; the package itself is the roof."""
+    """How far down a module stands; the package itself is the roof, and as far up is what nothing may import."""
     first = name.split(".", maxsplit=1)[0]
     order = ["", *FLOORS, *GROUND]
     return order.index(first) if first in order else 0
@@ -60,6 +62,14 @@ def test_the_walk_sees_an_import_upward() -> None:
     """The test above can fail: a module of the lowest floor that imports from a higher one is caught."""
     source = "from ..front import magics\nimport nbckpt.run.cell\nfrom ..errors import StoreError\n"
     assert upward(source, "storage/bad.py") == ["front.magics", "run.cell"]
+
+
+def test_nothing_rests_on_the_tests() -> None:
+    """No floor imports from the package for tests, and pytest is imported nowhere else."""
+    assert upward("from nbckpt.testing.faults import Faulty", "storage/bad.py") == ["testing.faults.Faulty"]
+    for path in modules():
+        if path.relative_to(PACKAGE).parts[0] != YARD:
+            assert "pytest" not in path.read_text(encoding="utf-8"), path
 
 
 def test_no_two_modules_import_each_other() -> None:

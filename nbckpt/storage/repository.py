@@ -22,6 +22,7 @@ from nbckpt.errors import (
 from nbckpt.settings import NAME, check_name
 from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
+from nbckpt.storage.probe import CREATES_ONCE, probe
 from nbckpt.storage.prune import GRACE, Pruned, prune
 from nbckpt.storage.records import seal, unseal
 from nbckpt.storage.repair import Repaired, damaged_files, repair, signed_store_id
@@ -31,6 +32,7 @@ from nbckpt.storage.snapshot import FORMAT, Manifest, PartData, check_format
 from nbckpt.storage.stores import Store, open_store
 from nbckpt.storage.stores.local import exposed
 from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.storage.stores.single_writer import SingleWriter
 from nbckpt.storage.writer import Base, Writer
 
 if TYPE_CHECKING:
@@ -96,12 +98,15 @@ class Repository:
         Without `create` nothing is written, and a store that does not exist is an empty one. Raises `StoreError`,
         `UnsupportedFormat` for a store of a newer nbckpt, `DamagedSnapshot` if its identity is damaged.
         """
-        store = Retrying(open_store(url) if isinstance(url, str) else url)
-        store_id = _identity(store)
+        store: Store = Retrying(open_store(url) if isinstance(url, str) else url)
+        config = _config(store)
         if create:
-            _probe(store)
-            store_id = store_id or _found(store)
-        return cls(store, store_id)
+            vouched = store.single_writer or config.get("single_writer") is True
+            can = probe(store, vouched=vouched, race=not config and "://" in store.url)
+            config = config or _found(store, can)
+        else:
+            can = config.get("can", [CREATES_ONCE])
+        return cls(store if CREATES_ONCE in can else SingleWriter(store), config.get("store", ""))
 
     @classmethod
     def mend(cls, url: str | Store) -> tuple[Repository, bool]:
@@ -113,7 +118,7 @@ class Repository:
         names = cls(store, "").names()
         signed = signed_store_id(store, names, known_keys(store.url))
         try:
-            store_id = _identity(store)
+            store_id = _config(store).get("store", "")
         except DamagedSnapshot:
             store_id = ""
         if not names or (store_id and signed in {"", store_id}):
@@ -124,8 +129,9 @@ class Repository:
                 "from a copy. Nothing was changed."
             )
             raise DamagedSnapshot(msg)
-        store.put(_CONFIG, [seal(_config(signed))])
-        return cls(store, signed), True
+        can = probe(store, vouched=store.single_writer, race=False)
+        store.put(_CONFIG, [seal(_settings(signed, can))])
+        return cls.open(store, create=False), True
 
     @property
     def url(self) -> str:
@@ -362,58 +368,34 @@ class Repository:
         return Base(head.seq, head.digest, tuple(kept), packs, marks, chunks, sizes)
 
 
-def _identity(store: Store) -> str:
-    """Return the id in the store's own file, empty if there is no store."""
+def _config(store: Store) -> dict[str, Any]:
+    """Return what is in the store's own file, empty if there is no store."""
     try:
         raw = store.get(_CONFIG, 0, 64 * 1024)
     except NotFound:
-        return ""
+        return {}
     try:
         config = unseal(raw)
         check_format(config.get("format"), f"The store {store.url}")
-        return str(config["store"])
-    except (DamagedSnapshot, KeyError, ValueError) as error:
+        config["store"], config["can"] = str(config["store"]), list(config["can"])
+    except (DamagedSnapshot, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnsupportedFormat):
             raise
         msg = f"{_CONFIG} in the store {store.url} is damaged: run `nbckpt repair`. Nothing was changed."
         raise DamagedSnapshot(msg) from error
+    return config
 
 
-def _found(store: Store) -> str:
-    """Make a store where there was none, and return its id; of several that do so at once, one does."""
+def _found(store: Store, can: list[str]) -> dict[str, Any]:
+    """Make a store where there was none, and return its settings; of several that do so at once, one does."""
     with contextlib.suppress(AlreadyExists):
-        store.put(_CONFIG, [seal(_config(uuid.uuid4().hex))], if_absent=True)
-    return _identity(store)
+        store.put(_CONFIG, [seal(_settings(uuid.uuid4().hex, can))], if_absent=CREATES_ONCE in can)
+    return _config(store)
 
 
-def _config(store_id: str) -> dict[str, Any]:
-    return {"format": FORMAT, "store": store_id, "hash": "blake3-256", "can": ["if_absent", "list", "range"]}
-
-
-def _probe(store: Store) -> None:
-    """Prove that the store does what snapshots rely on; raises `StoreError`.
-
-    Some servers accept "only if absent" and overwrite all the same: there, two kernels would lose each other's work.
-    """
-    key, content = f"probe-{secrets.token_hex(8)}", b"nbckpt looks whether it can save here"
-    try:
-        with contextlib.suppress(AlreadyExists):  # our own, when its first response was lost
-            store.put(key, [content], if_absent=True)
-        refused = False
-        try:
-            store.put(key, [b"overwritten"], if_absent=True)
-        except AlreadyExists:
-            refused = True
-        piece = memoryview(bytearray(4))
-        ranged = store.get_into(key, 3, piece) == 4 and bytes(piece) == content[3:7] == store.get(key, 3, 7)
-        listed = [entry.key for entry in store.list(key)] == [key]
-        if not (refused and ranged and listed and store.get(key) == content):
-            lacks = "creating only what is absent" if not refused else "reading and listing what was just written"
-            msg = f"The store {store.url} does not support {lacks}: nothing would be safe in it, so choose another."
-            raise StoreError(msg)
-    finally:
-        with contextlib.suppress(StoreError):
-            store.delete([key])
+def _settings(store_id: str, can: list[str]) -> dict[str, Any]:
+    config = {"format": FORMAT, "store": store_id, "hash": "blake3-256", "can": can}
+    return config if CREATES_ONCE in can else {**config, "single_writer": True}
 
 
 def _kept(head: Head) -> tuple[Kept, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import servers
 
 from nbckpt.storage.stores import retrying
+from nbckpt.storage.stores.s3 import S3Store
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +23,25 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "PAUSES", (0, 0, 0))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], servers.Server]]:
+    """Starts the server of a name, when a test first asks for it; all are stopped at the end."""
+    yield lambda name: servers.s3(name, tmp_path_factory.getbasetemp() / "servers")
+    servers.stop()
+
+
+@pytest.fixture
+def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client for each server: making one takes longer than all that is asked of it."""
+    clients: dict[str, Any] = {}
+    new = S3Store._new_client
+
+    def client(self: S3Store) -> Any:
+        endpoint = self._given["endpoint_url"]
+        if endpoint not in clients:
+            clients[endpoint] = new(self)
+        return clients[endpoint]
+
+    monkeypatch.setattr(S3Store, "_new_client", client)

@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable
 
 import pytest
-from unreliable import MemoryStore
 
 from nbckpt.storage.chunks import SMALL_CHUNK
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
+from nbckpt.testing.faults import MemoryStore
 
 PAGE = 4096
 ARRAYS, ARRAY = 4, 144 * SMALL_CHUNK  # 38 MB

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from unreliable import MemoryStore
 
 from nbckpt.errors import DamagedSnapshot, UnsupportedFormat
 from nbckpt.storage import chunks as chunks_module
@@ -26,6 +25,7 @@ from nbckpt.storage.snapshot import (
     encode_segment,
 )
 from nbckpt.storage.upload import Upload
+from nbckpt.testing.faults import MemoryStore
 
 # Recipes, not bytes: Hypothesis shows what it draws.
 recipes = st.tuples(

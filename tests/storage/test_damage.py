@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from states import check, state
-from unreliable import MemoryStore
 
 from nbckpt.errors import DamagedSnapshot, UnsupportedFormat, UntrustedSnapshot
 from nbckpt.storage import fetch
@@ -22,6 +21,7 @@ from nbckpt.storage.records import canonical, digest, seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import signing_key
 from nbckpt.storage.snapshot import PartData
+from nbckpt.testing.faults import MemoryStore
 
 SIZE = 70_000
 

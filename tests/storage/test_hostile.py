@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from states import check, state
-from unreliable import MemoryStore
 
 import nbckpt
 from nbckpt.errors import DamagedSnapshot, NbckptError, OptionError, RestoreError
@@ -23,6 +22,7 @@ from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import Key, known_keys, signing_key
 from nbckpt.storage.snapshot import PartData, encode_segment
 from nbckpt.storage.stores.local import LocalStore
+from nbckpt.testing.faults import MemoryStore
 
 SIZE = 4000
 fuzzed = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

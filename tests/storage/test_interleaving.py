@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import pytest
 from states import check, state
-from unreliable import Died, Gate, MemoryStore
 
 from nbckpt.errors import CheckpointConflict, DamagedSnapshot, StoreError
 from nbckpt.storage import log, prune, writer
@@ -28,6 +27,7 @@ from nbckpt.storage.snapshot import decode_manifest
 from nbckpt.storage.stores import Buffer, Entry
 from nbckpt.storage.stores.local import LocalStore
 from nbckpt.storage.writer import Writer
+from nbckpt.testing.faults import Died, Gate, MemoryStore
 
 T = TypeVar("T")
 SIZE = 3000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from states import check, state
-from unreliable import MemoryStore
 
 from nbckpt.errors import CheckpointConflict, DamagedSnapshot
 from nbckpt.storage.repository import Repository
+from nbckpt.testing.faults import MemoryStore
 
 SIZE = 70_000
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from states import check, state
-from unreliable import Died, Faulty, MemoryStore
 
 from nbckpt.errors import (
     CheckpointConflict,
@@ -25,6 +24,7 @@ from nbckpt.storage import signing, upload
 from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import FORMAT, PartData
+from nbckpt.testing.faults import Died, Faulty, MemoryStore
 
 
 @pytest.fixture
@@ -426,17 +426,6 @@ def test_store_that_went_away(tmp_path: Path) -> None:
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="mounted"):
         repository.load("train")
-
-
-def test_store_that_lies(store: MemoryStore) -> None:
-    """A server that overwrites what is to be created only if absent is refused before anything is saved."""
-
-    class Overwrites(MemoryStore):
-        def put(self, key: str, bufs: Any, *, if_absent: bool = False) -> None:
-            super().put(key, bufs)
-
-    with pytest.raises(StoreError, match="creating only what is absent"):
-        Repository.open(Overwrites())
 
 
 def test_newer_format(store: MemoryStore, repository: Repository) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from states import state
-from unreliable import MemoryStore
 
 from nbckpt.errors import OptionError
 from nbckpt.settings import Best, Every, Settings
 from nbckpt.storage.log import Kept
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.retention import Mark, Retention
+from nbckpt.testing.faults import MemoryStore
 
 LOSSES = (5.0, 2.0, 7.0, 2.0, math.nan, 9.0, 3.0)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from states import check, state
-from unreliable import MemoryStore
 
 from nbckpt.errors import OptionError, RestoreError, StoreError, UntrustedSnapshot
 from nbckpt.front.cli import main
@@ -18,6 +17,7 @@ from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder, key_folder, known_keys, signing_key, trusted
 from nbckpt.storage.stores.local import exposed
+from nbckpt.testing.faults import MemoryStore
 
 posix = pytest.mark.skipif(os.name == "nt", reason="files have no such modes")
 

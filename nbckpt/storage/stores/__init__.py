@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from nbckpt.errors import OptionError
 
@@ -35,7 +35,11 @@ class Store(Protocol):
 
     @property
     def url(self) -> str:
-        """Where the store is, as a person would write it."""
+        """Where the store is, as a person would write it; it can be opened again by it."""
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether the one who opened it vouches that never two runs at once save under one name there."""
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """Keep the concatenation of `bufs` under `key`; it is durable when this returns.
@@ -61,31 +65,56 @@ class Store(Protocol):
 
 def check_key(key: str) -> str:
     """Return `key` if a store may use it; raises `OptionError` for one that could lead out of the store."""
-    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+    if not is_key(key):
         msg = f"{key!r} cannot be a key in a store: only letters, digits, '.', '_' and '-' between slashes."
         raise OptionError(msg)
     return key
 
 
+def is_key(key: str) -> bool:
+    """Tell whether a store may use `key`."""
+    return all(_SEGMENT.fullmatch(segment) for segment in key.split("/"))
+
+
+def yes_or_no(url: str, option: str, value: str) -> bool:
+    """Return what an option of a URL says; raises `OptionError` if it says neither."""
+    if value.lower() not in {"true", "yes", "1", "false", "no", "0"}:
+        msg = f"The store {url!r} cannot be opened: {option}={value} is neither true nor false."
+        raise OptionError(msg)
+    return value.lower() in {"true", "yes", "1"}
+
+
 def open_store(url: str) -> Store:
-    """Return the store at `url`: a folder's path (`~` is the home folder) or a `file://` URL.
+    """Return the store at `url`: a folder's path (`~` is the home folder), `s3://bucket/prefix`, or what fsspec knows.
 
-    Nothing is read or created yet. Raises `OptionError` for any other kind of URL.
+    Options follow a question mark: `s3://bucket/prefix?region=eu-central-1`. Nothing is read or created yet.
+    Raises `OptionError` for a URL that makes no sense.
     """
-    from nbckpt.storage.stores.local import LocalStore
-
     # One letter before the colon is a Windows drive, not a scheme.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url) is None:
-        path = url
-    else:
+        return _folder(url, url)
+    scheme = url.partition("://")[0].lower()
+    if scheme == "file":
         parts = urlsplit(url)
-        if parts.scheme.lower() != "file" or parts.netloc not in {"", "localhost"}:
-            msg = (
-                f"The store {url!r} cannot be opened: a folder's path or a file:///… URL works; "
-                f"{parts.scheme}:// with {parts.netloc!r} does not."
-            )
+        if parts.netloc not in {"", "localhost"}:
+            msg = f"The store {url!r} cannot be opened: a folder of this machine is file:///…, or just its path."
             raise OptionError(msg)
-        path = unquote(parts.path)
+        return _folder(url, unquote(parts.path))
+    place, _, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if scheme == "s3":
+        from nbckpt.storage.stores.s3 import S3Store
+
+        bucket, _, prefix = place.partition("://")[2].partition("/")
+        return S3Store(bucket, prefix, options)
+    from nbckpt.storage.stores.filesystem import FilesystemStore
+
+    return FilesystemStore(place, options)
+
+
+def _folder(url: str, path: str) -> Store:
+    from nbckpt.storage.stores.local import LocalStore
+
     if not path or "\0" in path:
         msg = f"The store {url!r} names no folder: give a path like '.nbckpt' or '~/checkpoints'."
         raise OptionError(msg)

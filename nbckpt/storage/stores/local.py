@@ -37,6 +37,8 @@ _REASONS = {
 class LocalStore:
     """Keeps each blob in a file of its own below one folder, which is created by the first write."""
 
+    single_writer = False  # nobody need vouch: names in a folder are taken once
+
     def __init__(self, folder: Path) -> None:
         self._root = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links, for nothing
         self._swept: set[Path] = set()

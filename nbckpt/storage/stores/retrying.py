@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from nbckpt.storage.stores import Buffer, Entry, Store
 
-PAUSES = (0.1, 0.5, 2.0)  # seconds before each further attempt
+PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds, about, before each further attempt
 
 _HOPELESS = {
     errno.EACCES,
@@ -25,6 +26,9 @@ _HOPELESS = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.ENXIO,
 }
 
 T = TypeVar("T")
@@ -43,6 +47,11 @@ class Retrying:
     def url(self) -> str:
         """The other store's."""
         return self._store.url
+
+    @property
+    def single_writer(self) -> bool:
+        """The other store's."""
+        return self._store.single_writer
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """See `Store.put`."""
@@ -92,5 +101,5 @@ def _patiently(operation: Callable[[], T]) -> T:
         except StoreError as error:
             if error.errno in _HOPELESS:
                 raise
-            time.sleep(pause)
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - so that many kernels do not come back at once
     return operation()
