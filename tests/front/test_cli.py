@@ -311,7 +311,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
         assert stopped.value.code == 2
     capsys.readouterr()
     assert main(["list", "--store", "gopher://x"]) == 1
-    assert capsys.readouterr().err.startswith("nbckpt: The store 'gopher://x' cannot be opened")
+    assert capsys.readouterr().err.startswith("nbckpt: The store gopher://x cannot be opened")
 
 
 def test_version() -> None:

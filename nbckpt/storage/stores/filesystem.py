@@ -228,7 +228,10 @@ class FilesystemStore:
                 from fsspec.implementations.sftp import SFTPFileSystem as Filesystem
             else:
                 Filesystem = fsspec.get_filesystem_class(self._scheme)  # noqa: N806 - a class
-        except (ImportError, ValueError) as error:
+        except ValueError as error:
+            msg = f"The store {self._place} cannot be opened: nothing installed here knows {self._scheme}:// URLs."
+            raise OptionError(msg) from error
+        except ImportError as error:
             what = "paramiko: run `pip install 'nbckpt[sftp]'`" if self._scheme in SSH else f"a package: {error}"
             msg = f"The store {self._place} needs {what.rstrip('.')}."
             raise OptionError(msg) from error
