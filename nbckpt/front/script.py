@@ -247,11 +247,11 @@ class ScriptRun(Run):
         """How long its loops are: all that is known of a script."""
         return {"totals": self.block.totals}
 
-    def save(self, place: Place, *, finished: bool = False) -> bool:
+    def save(self, place: Place, *, finished: bool = False, durable: bool = True) -> bool:
         """Commit a snapshot; a name in `vars` that there is no variable for is said."""
         if missing := sorted((self.selection.only or frozenset()) - self.namespace.keys()):
             self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
-        return super().save(place, finished=finished)
+        return super().save(place, finished=finished, durable=durable)
 
 
 class Block(Order):

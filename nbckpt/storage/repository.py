@@ -194,6 +194,10 @@ class Repository:
         base = self._base(name, head, based_on)
         return Writer(self._store, self.store_id, name, key, base, keep, writer_info or {})
 
+    def head(self, name: str) -> Head | None:
+        """Return the end of a checkpoint's log, None if there is no log."""
+        return self._head(_check_name(name))
+
     def remove(self, name: str) -> None:
         """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""
         _check_name(name)

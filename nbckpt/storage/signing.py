@@ -73,12 +73,17 @@ def known_keys() -> dict[str, Key]:
 
 def key_folder() -> Path:
     """Return the folder of this user's keys, which need not exist."""
+    return data_folder() / "keys"
+
+
+def data_folder() -> Path:
+    """Return the folder of what nbckpt keeps for this user beside their stores; it need not exist."""
     data = os.environ.get("NBCKPT_DATA_DIR")
     if not data:
         import platformdirs
 
         data = platformdirs.user_data_dir("nbckpt")
-    return Path(data).expanduser() / "keys"
+    return Path(data).expanduser()
 
 
 def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from nbckpt.storage.log import (
     read_entry,
 )
 from nbckpt.storage.records import digest
-from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
+from nbckpt.storage.snapshot import Manifest, PartData, decode_segment, encode_manifest, encode_segment
 from nbckpt.storage.upload import Upload
 
 if TYPE_CHECKING:
@@ -146,6 +146,50 @@ class Writer:
         self._tidy()
         written = sum(upload.written.values()) + len(entry_raw)
         return Committed(seq, manifest_id, written, manifest.total_bytes, time.perf_counter() - started)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it knows for sure what it goes on from: no entry that it asked for may exist unheard of."""
+        return not self._attempts
+
+    @property
+    def standing(self) -> tuple[int, str]:
+        """The entry of the log that its next one succeeds, by number and digest."""
+        return self._base.seq, self._base.digest
+
+    def dismantled(self) -> tuple[dict[str, Any], bytes]:
+        """Return what another process needs to go on in this one's place, as a record and bytes."""
+        base = self._base
+        record = {
+            "url": self._store.url,
+            "store_id": self._store_id,
+            "name": self._name,
+            "key": self._key.id,
+            "keep": self._keep,
+            "writer": self._writer,
+            "seq": base.seq,
+            "digest": base.digest,
+            "kept": [list(kept) for kept in base.kept],
+            "packs": [[seq, sorted(packs)] for seq, packs in base.packs.items()],
+            "pack_sizes": base.pack_sizes,
+            "doomed": sorted(self._doomed),
+        }
+        return record, encode_segment([*base.chunks.values()])
+
+    @classmethod
+    def assembled(cls, record: dict[str, Any], chunks: bytes, store: Store, key: Key) -> Writer:
+        """Return the writer that was `dismantled` elsewhere."""
+        base = Base(
+            record["seq"],
+            record["digest"],
+            tuple(Kept(*kept) for kept in record["kept"]),
+            {seq: frozenset(packs) for seq, packs in record["packs"]},
+            {chunk.id: chunk for chunk in decode_segment(chunks, record["pack_sizes"])},
+            record["pack_sizes"],
+        )
+        writer = cls(store, record["store_id"], record["name"], key, base, record["keep"], record["writer"])
+        writer._doomed.update(record["doomed"])
+        return writer
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
