@@ -96,9 +96,7 @@ class Service:
         self._say(said)
 
     def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # the kernel is gone, but what it handed over before may still be on the line
+        with contextlib.suppress(OSError):  # the kernel is gone; what it handed over may still be on the line
             self._channel.send(message)
 
     def _leave(self, _: int, __: FrameType | None) -> None:
