@@ -26,6 +26,7 @@ from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.process import WriterLostError
 from ..storage.repository import Repository
 from ..storage.snapshot import PartData
+from ..storage.spool import upload_waiting
 from ..storage.writer import Committed
 from .capture import Capture, packages_of, type_name
 from .outputs import Recorder
@@ -155,6 +156,8 @@ class Run(ABC):
         """
         self.repository = Repository.open(self.settings.store)
         self._wait_for_writer()
+        if not self.settings.fresh:
+            upload_waiting(self.repository, self.name, keep=self.settings.keep, tell=self.status.notice)
         found = None if self.settings.fresh else self.repository.load(self.name)
         if found is not None:
             for damage in found.damaged:

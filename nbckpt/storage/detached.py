@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from nbckpt.storage.channel import Channel
 from nbckpt.storage.lease import Lease
 from nbckpt.storage.signing import known_keys
 from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.spool import Spool
 from nbckpt.storage.stores import open_store
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.storage.writer import Writer
@@ -59,11 +61,18 @@ def decode_save(view: memoryview, head: int) -> tuple[dict[str, Any], list[PartD
     return record["description"], parts, record["final"]
 
 
+PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two attempts to upload what waits."""
+
+
 class Service:
     """Saves what the kernel hands over, one after another."""
 
     def __init__(self, writer: Writer, channel: Channel, arena: Arena, lease: Lease | None, kernel: int) -> None:
         self._writer, self._channel, self._arena, self._lease, self._kernel = writer, channel, arena, lease, kernel
+        self._spool = Spool(writer)
+        self._number = 0
+        self._pause, self._again = PAUSE, 0.0
         self._leaving = False
 
     def run(self) -> None:
@@ -82,18 +91,42 @@ class Service:
                 self._save(message)
             elif not _is_alive(self._kernel):
                 break
+            elif self._spool.holds and time.monotonic() > self._again:
+                self._upload()
         self._writer.close()
 
     def _save(self, message: dict[str, Any]) -> None:
         said: dict[str, Any] = {"number": message["number"]}
+        self._number = message["number"]
+        if self._lease is not None:
+            self._lease.take()  # an upload may have given it back since the kernel took it
         try:
             description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
-            said["committed"] = asdict(self._writer.commit(description, parts, final=final))
+            said["committed"] = asdict(self._spool.commit(description, parts, final=final))
         except (NbckptError, MemoryError, OSError) as error:
-            said |= {"error": type(error).__name__, "message": str(error), "errno": getattr(error, "errno", None)}
+            said |= _told(error)
         if self._lease is not None:
             self._lease.give_back()
-        self._say(said)
+        self._pause = PAUSE
+        self._again = time.monotonic() + self._pause
+        self._say({**said, "waits": self._spool.holds})
+
+    def _upload(self) -> None:
+        """Try whether the store is back, from the copy on this disk: the arena may be filled anew meanwhile."""
+        said: dict[str, Any] = {"number": self._number, "late": True}
+        if self._lease is not None:
+            self._lease.take()
+        try:
+            committed = self._spool.upload()
+            said |= {} if committed is None else {"committed": asdict(committed)}
+        except (NbckptError, MemoryError, OSError) as error:
+            said |= _told(error)
+        if self._lease is not None:
+            self._lease.give_back()
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._again = time.monotonic() + self._pause
+        if len(said) > 2:
+            self._say({**said, "waits": self._spool.holds})
 
     def _say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the kernel is gone; what it handed over may still be on the line
@@ -101,6 +134,10 @@ class Service:
 
     def _leave(self, _: int, __: FrameType | None) -> None:
         self._leaving = True
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)[:4000], "errno": getattr(error, "errno", None)}
 
 
 def _is_alive(pid: int) -> bool:

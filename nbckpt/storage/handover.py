@@ -17,6 +17,7 @@ from nbckpt.errors import CheckpointConflict, OptionError
 from nbckpt.storage.lease import Lease
 from nbckpt.storage.process import Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.spool import Spool
 from nbckpt.storage.writer import Committed, Writer
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Here:
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
+        self._spool = Spool(writer)
         self._outcome: Outcome | None = None
         self._took = 0.0
 
@@ -185,7 +187,7 @@ class Here:
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
         """Save it."""
         began = time.perf_counter()
-        self._outcome = _commit(self.writer, description, parts, final=final)
+        self._outcome = _commit(self._spool, description, parts, final=final)
         self._took = time.perf_counter() - began
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:  # noqa: ARG002 - it is known
@@ -202,7 +204,7 @@ class Threaded:
     """Writes in a thread of this process."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+        self._writer, self._spool = writer, Spool(writer)
         self._thread: threading.Thread | None = None
         self._outcomes: list[Outcome] = []
 
@@ -219,7 +221,7 @@ class Threaded:
         ]
 
         def work() -> None:
-            self._outcomes.append(_commit(self._writer, description, copies, final=final))
+            self._outcomes.append(_commit(self._spool, description, copies, final=final))
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")
@@ -242,9 +244,9 @@ class Threaded:
         self._writer.close()
 
 
-def _commit(writer: Writer, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Outcome:
+def _commit(spool: Spool, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Outcome:
     try:
-        return writer.commit(description, parts, final=final)
+        return spool.commit(description, parts, final=final)
     except Exception as error:  # noqa: BLE001 - an outcome like the other, which is shown
         return error
 

@@ -48,6 +48,8 @@ class Process:
         self.pid: int | None = None
         self._lease = lease
         self._handed = self._heard = 0
+        self._waits = False
+        """Whether the newest snapshot waits on this machine for the store to be back."""
         record, chunks = writer.dismantled()
         self._arena = Arena()
         ours, theirs = socket.socketpair()
@@ -96,21 +98,21 @@ class Process:
 
     def outcome(self, timeout: float | None = 0.0) -> Committed | Exception | None:
         """Return what became of the snapshot on its way, None if that is not known within `timeout` seconds."""
-        while self.is_busy:
+        while self.is_busy or self._waits:
             try:
-                message = self._channel.look(timeout)
+                message = self._channel.look(timeout if self.is_busy else 0.0)
             except EOFError:
-                self._heard = self._handed
+                self._heard, self._waits = self._handed, False
                 return self._lost()
             if message is None:
                 return None
             self.pid = message.get("pid", self.pid)
             number = message.get("number", 0)
-            if number <= self._heard:
+            if number <= self._heard and not (message.get("late") and number == self._handed):
                 self._channel.drop()
                 continue
             outcome = _outcome(message)
-            self._heard = number
+            self._heard, self._waits = number, message["waits"]
             self._channel.drop()
             return outcome
         return None

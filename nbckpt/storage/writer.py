@@ -148,6 +148,36 @@ class Writer:
         return Committed(seq, manifest_id, written, manifest.total_bytes, time.perf_counter() - started)
 
     @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._store.url
+
+    @property
+    def store_id(self) -> str:
+        """Which store it is."""
+        return self._store_id
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's."""
+        return self._name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Who saves."""
+        return self._writer
+
+    @property
+    def newest(self) -> str:
+        """The manifest of the newest snapshot that exists as far as it knows, empty for none."""
+        return self._base.kept[0].manifest if self._base.kept else ""
+
+    @property
+    def asked(self) -> list[str]:
+        """The manifests of snapshots that may exist unheard of."""
+        return [attempt.entry.keep[0].manifest for attempt in self._attempts.values()]
+
+    @property
     def is_settled(self) -> bool:
         """Whether it knows for sure what it goes on from: no entry that it asked for may exist unheard of."""
         return not self._attempts
