@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,13 +66,13 @@ class Remote:
 
 
 @pytest.fixture(params=["sync", "thread", "process"])
-def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
     (tmp_path / "custom").mkdir()
     (tmp_path / "custom" / "sitecustomize.py").write_text(_CUSTOMIZE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "custom"), str(ROOT)]))
     monkeypatch.setenv("NBCKPT_WRITER", request.param)
     monkeypatch.setattr(spool, "is_remote", lambda url: "/spool/" not in url)
-    yield Remote(tmp_path / "store")
+    return Remote(tmp_path / "store")
 
 
 def save(hand: Handover, number: int, *, final: bool = False) -> object:
@@ -95,10 +94,8 @@ def test_a_snapshot_waits_and_a_newer_one_takes_its_place(remote: Remote) -> Non
     assert place.stat().st_mode & 0o777 == 0o700
     assert check(Repository.open(str(place)).load("train")) == 3
     remote.come_back()
-    if isinstance(outcome := save(hand, 4), Committed):
-        assert remote.newest == 4
-    else:
-        raise AssertionError(outcome)
+    assert isinstance(save(hand, 4), Committed)
+    assert remote.newest == 4
     assert not remote.waiting
     hand.close()
 
