@@ -30,10 +30,12 @@ from typing import Any
 
 from nbckpt.testing.lives import LENGTH, NAME, KernelLife, ScriptLife, begin, digest, step
 
-WHAT = ("kernel", "writer", "both", "disk-full", "power-loss")
+WHAT = ("kernel", "writer", "both", "disk-full", "power-loss", "s3-faults")
 _EVERY = ("1it", "1it", "2it", "0.01s", "auto")
 _SPAN = 0.35
 """Seconds of a life, at most, after its loop has begun."""
+_SILENCE = 1.0
+"""Seconds after which a request is given up."""
 _ROOM = 6 * 1024 * 1024
 """Bytes of the disk that is filled."""
 
@@ -56,10 +58,13 @@ def expected(generation: int) -> list[str]:
 
 
 class Campaign:
-    """A store and the lives that were spent on it."""
+    """A store and the lives that were spent on it; `through` is its address for those who live, if it is another."""
 
-    def __init__(self, what: str, place: Path, store: str, seed: int, *, kernels: bool = False) -> None:
+    def __init__(
+        self, what: str, place: Path, store: str, seed: int, *, kernels: bool = False, through: str = ""
+    ) -> None:
         self.what, self.place, self.store, self.kernels = what, place, store, kernels
+        self.through = through or store
         self.rng = random.Random(f"{what} {seed} {kernels}")
         self.counts: Counter[str] = Counter()
         self.acknowledged = (0, 0)
@@ -77,10 +82,10 @@ class Campaign:
         every = self.rng.choice(_EVERY)
         aside = self.place / "aside"
         if self.kernels:
-            life: Any = KernelLife(self.store, str(diary), self.generation, every, fresh=fresh)
+            life: Any = KernelLife(self.through, str(diary), self.generation, every, fresh=fresh)
         else:
             power = partial(_cut, self.store, aside, self.rng.randrange(400)) if self.what == "power-loss" else None
-            life = ScriptLife(self.store, str(diary), self.generation, every, fresh=fresh, power=power)
+            life = ScriptLife(self.through, str(diary), self.generation, every, fresh=fresh, power=power)
         writer = None
         try:
             # most die after something was acknowledged, some before
@@ -126,7 +131,7 @@ class Campaign:
 
     def _nap(self, life: Any) -> None:
         """Let some time pass: the moment of death is what chance decides."""
-        until = time.monotonic() + self.rng.random() * _SPAN
+        until = time.monotonic() + self.rng.random() * (3 if self.what == "s3-faults" else 1) * _SPAN
         while time.monotonic() < until and not life.ended():
             time.sleep(0.001)
 
@@ -251,6 +256,34 @@ def _small_disk(place: Path) -> Iterator[str]:
             subprocess.run(["umount", "-l", str(place)], check=False)
 
 
+def _among(store: str, kind: str) -> str:
+    """A store of its own for one kind of lives: cells do not go on from scripts."""
+    place, question, options = store.partition("?")
+    return f"{place}-{kind}{question}{options}"
+
+
+@contextlib.contextmanager
+def _faulty_s3(seed: int) -> Iterator[tuple[str, str]]:
+    """A prefix in a bucket, by its address and by one where things go wrong."""
+    import boto3
+
+    os.environ |= {"AWS_ACCESS_KEY_ID": "crash", "AWS_SECRET_ACCESS_KEY": "crash", "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [sys.executable, "-m", "nbckpt.testing.faulty_s3", "--chance", "0.05", "--seed", str(seed)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            direct, faulty = server.stdout.readline().split()
+            boto3.client("s3", endpoint_url=direct).create_bucket(Bucket=NAME)
+            yield (
+                f"s3://{NAME}/store?endpoint_url={direct}",
+                f"s3://{NAME}/store?endpoint_url={faulty}&timeout={_SILENCE}",
+            )
+        finally:
+            server.stdin.close()
+
+
 def campaign(
     what: str, kills: int, *, store: str = "", seed: int = 0, kernels: int = 0, talk: bool = False
 ) -> Counter[str]:
@@ -264,11 +297,14 @@ def campaign(
     try:
         with contextlib.ExitStack() as stack:
             if what == "disk-full":
-                root = stack.enter_context(_small_disk(place / "disk"))
+                root = through = stack.enter_context(_small_disk(place / "disk"))
             else:
-                root = store or str(place / "store")
+                root = through = store or str(place / "store")
+            if what == "s3-faults" and not store:
+                root, through = stack.enter_context(_faulty_s3(seed))
             for number, real in ((kernels, True), (kills - kernels, False)):
-                series = Campaign(what, place, f"{root}-{'kernels' if real else 'scripts'}", seed, kernels=real)
+                kind = "kernels" if real else "scripts"
+                series = Campaign(what, place, _among(root, kind), seed, kernels=real, through=_among(through, kind))
                 for n in range(number):
                     try:
                         series.spend()

@@ -43,6 +43,14 @@ def test_a_full_disk() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_s3_with_faults() -> None:
+    """Errors, resets, stalls, cut and repeated and late requests: still nothing acknowledged is lost."""
+    for module in ("nbckpt.storage.stores.s3", "boto3", "moto"):
+        pytest.importorskip(module)
+    done = run("--what", "s3-faults", "--kills", "6")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 BROKEN = {
     "folders are not synced": "from nbckpt.storage.stores import local; local._sync_folder = lambda folder: None",
     "files are not synced": """
