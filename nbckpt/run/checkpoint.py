@@ -12,6 +12,7 @@ import pickle
 import secrets
 import socket
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from ..storage.writer import Committed
 from .capture import Capture, packages_of, type_name
 from .outputs import Recorder
 from .position import Position
-from .schedule import Schedule
+from .schedule import REFRESH, Schedule
 from .status import Reporter, Status
 from .verification import KEPT, Verification, verify
 
@@ -128,6 +129,11 @@ class Run(ABC):
         self.fenced = False
         self._handed: dict[str, Any] = {}
         """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
+        self._hearing = threading.RLock()
+        """Held while something is said of a save: the thread that watches the clock may have to."""
+        self.schedule.ticked = self._hear_meanwhile
+        self._news_since = 0.0
+        """When something was said of a save that may have been passed over to spare the screen; 0 if nothing was."""
         self._committed = 0
         """The number of the newest that is durable."""
         self.verification = Verification(wanted=settings.verify)
@@ -488,18 +494,30 @@ class Run(ABC):
 
     def _hear(self, timeout: float | None = 0.0) -> None:
         """Take note of what became of the snapshot on its way, if that is known within so many seconds."""
-        outcome: Outcome | None = self.handover.outcome(timeout)
-        if outcome is not None:
-            self.status.saving = False
-        if isinstance(outcome, Committed):
-            self.status.protect()
-            self.status.saved_at, self.status.saved_progress = self._handed["at"], self._handed["progress"]
-            self.status.snapshots += 1
-            self.status.size = outcome.total_bytes
-            self._committed = outcome.seq
-            self.tell("saved")
-        elif outcome is not None:
-            self._failed(outcome)
+        with self._hearing:
+            outcome: Outcome | None = self.handover.outcome(timeout)
+            if outcome is not None:
+                self.status.saving = False
+            if isinstance(outcome, Committed):
+                self.status.protect()
+                self.status.saved_at, self.status.saved_progress = self._handed["at"], self._handed["progress"]
+                self.status.snapshots += 1
+                self.status.size = outcome.total_bytes
+                self._committed = outcome.seq
+                self.tell("saved")
+            elif outcome is not None:
+                self._failed(outcome)
+
+    def _hear_meanwhile(self) -> None:
+        """The same, in an iteration that takes long: a person who looks should see that it is saved."""
+        if self._news_since and self._hearing.acquire(blocking=False):
+            try:
+                self._hear()
+                if time.monotonic() - self._news_since > REFRESH:
+                    self.tell("progress")
+                    self._news_since = time.monotonic() if self.status.saving else 0.0
+            finally:
+                self._hearing.release()
 
     def _failed(self, error: Exception) -> None:
         """Say that the run is not protected, and why."""
@@ -611,7 +629,9 @@ class Run(ABC):
 
     def tell(self, event: str) -> None:
         """Show the status; what it shows is not part of the cell's output."""
-        with self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
+        if event in ("saving", "saved"):
+            self._news_since = time.monotonic()
+        with self._hearing, self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self.reporter.show(self.status, event=event)
 
 

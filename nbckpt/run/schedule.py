@@ -37,6 +37,8 @@ class Schedule:
         self._stopped = threading.Event()
         self.missed: Callable[[], None] = lambda: None
         """Called by the thread that reads the clock when no boundary has answered its last call."""
+        self.ticked: Callable[[], None] = lambda: None
+        """Called by that thread whenever it reads the clock."""
 
     def start(self) -> None:
         """Begin to watch the clock."""
@@ -102,6 +104,7 @@ class Schedule:
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._pause()):
+            self.ticked()
             if self.due and self.every.iterations is None:
                 self.missed()
             self._raise()

@@ -72,6 +72,19 @@ def test_a_kernel_killed_with_a_save_in_flight(folder: Path, tmp_path: Path, pla
     wait_for_end(writer)
 
 
+def test_a_long_iteration_is_seen_to_be_saved(folder: Path, tmp_path: Path) -> None:
+    """The status says so when the snapshot is durable, not when the iteration ends that began meanwhile."""
+    gate = Gate(tmp_path / "gate")
+    path = os.pathsep.join([gate.python_path, str(ROOT / "tests"), str(folder)])
+    with notebook(folder, hold=1, PYTHONPATH=path, NBCKPT_WRITER="process") as book:
+        sent = book.send(HEAD + CELL)
+        gate.let_through()
+        with gate.held():
+            watch_status(book, sent, "k 1 of 6, saving")
+        watch_status(book, sent, "k 1 of 6, saved")
+        book.kill()
+
+
 def test_a_writer_that_is_killed(folder: Path, plain: Reply) -> None:
     """The run says so and goes on, protected again from the next boundary on."""
     cell = CELL.replace("gate.hold(k)", "gate.hold(k); k == 2 and kill()", 1)

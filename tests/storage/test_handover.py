@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from gates import Gate, wait_for_end
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from states import check, state
 
 from nbckpt.errors import CheckpointConflict, OptionError, StoreError
@@ -290,6 +290,7 @@ def test_no_room_for_a_copy(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> 
     assert saving.newest == 2
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=4), max_size=4), st.booleans())
 def test_what_is_handed_over_arrives(parts: list[list[bytes]], final: bool) -> None:
     """Every byte of every stream and buffer, whatever their lengths, also where it lay before."""
