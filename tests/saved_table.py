@@ -41,6 +41,7 @@ _REFUSALS = {
     "a name that each turn binds before it reads it": "test_names_always_assigned_before_they_are_read_never_block",
     "a lock or an open file that was made again": "test_a_live_resource_made_again_is_used",
     "one that was not": "test_a_live_resource_that_nothing_made_again_is_named",
+    "a cell that reads `In` or `Out`": "test_a_cell_that_reads_the_kernels_history_is_refused",
     "a class taught with `nbckpt.register`": "test_registered_classes_are_saved_their_own_way",
     "a variable left out with `--exclude`": "test_what_is_excluded_is_not_saved_and_blocks_nothing",
     "something that cannot be saved, half way": (
@@ -57,8 +58,9 @@ _OUTSIDE = """\
 - What happened outside the process. An iteration that was not saved runs again: a line that it appended to a file is
   appended twice, a request is sent twice. What an open transaction had not committed is gone with its connection, so
   commit in the iteration that writes.
-- Settings that Python code makes in the process, where the statement that made them is not run again: `decimal`,
-  `np.seterr`, `plt.rcParams`, attributes of modules. Make them in a cell above.
+- Settings that Python code makes in the process, where the statement that made them is not run again, but for those
+  of `decimal`, NumPy, pandas, matplotlib, torch and JAX, `sys.path`, the recursion limit, levels of loggers and filters
+  of warnings: handlers of loggers, hooks, attributes of modules. Make them in a cell above.
 - Tracebacks of exceptions that are kept, and dictionaries keyed by `id()`.
 """
 _ORDER = ["Variables", "Classes and functions", "Loops", "Random numbers", "Output", "Surroundings", "Python"]

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..errors import CellChangedError, OptionError, RestoreError, UnknownCheckpoint
-from ..run.checkpoint import Layer, Place, Run
-from ..run.loops import Loop
-from ..run.order import Order
-from ..run.position import Position
+from ..errors import OptionError, UnknownCheckpoint
+from ..run import doors
+from ..run.frame import without_ours
+from ..run.script import ScriptRun
 from ..settings import DEFAULT_STORE, Settings
 from ..state import parts
 from ..state.home import Home
@@ -42,11 +41,19 @@ def checkpointed(
     verify: bool | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
-    """Make the loops of a `with` block resumable.
+    """Make the loops of a `with` block resumable, and the functions that it calls.
 
     `vars` names variables of the calling module: they are saved, and bound again on resume. Inside a function,
     whose variables cannot be bound from outside, keep what must survive on `ckpt.state` instead. The other
     options are those of `%%checkpointed`.
+
+    On resume the block runs again from its top to where it was. Its `ckpt.loop`s skip what is done. A call of an
+    `@nbckpt.resumable` function, from the block itself or through code that is not resumable, returns or raises what
+    it had if it was done in the iteration in progress, and goes on in its middle if it was in progress; calls are
+    told apart by their order. The block's own statements between them run again, with the random numbers, and with
+    the variables that are numbers or texts, that they had; at the place in progress all variables are put back as
+    saved, and a note says if that undoes something. Effects outside the process happen again. A function that a
+    thread or another task calls, or code in the function that is not resumable, runs as a whole.
 
     >>> import nbckpt, tempfile
     >>> with nbckpt.checkpointed("count", store=tempfile.mkdtemp(), quiet=True) as ckpt:
@@ -131,6 +138,8 @@ class Checkpoint:
         run.prepare()
         run.start()
         self._entered = run
+        doors.enter(run.block)
+        run.block.turned("")
         return self
 
     @property
@@ -143,10 +152,12 @@ class Checkpoint:
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> Literal[False]:
         run, self._entered = self._run, None
+        doors.leave(run.block)
         try:
             if error is None:
                 run.leave()
             else:
+                without_ours(error)
                 run.stop()
         finally:
             run.close()
@@ -173,95 +184,3 @@ class State:
 
     def __repr__(self) -> str:
         return f"State({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
-
-
-class ScriptRun(Run):
-    """The run of a `with` block."""
-
-    kind = "script"
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args, home=vars(sys.modules["__main__"]))
-        self.block = Block(self)
-        self._digests: dict[str, str | None] = {}
-
-    @property
-    def outermost(self) -> Layer:
-        return self.block
-
-    def prepare(self) -> None:
-        """Put the variables in place, for the code before the loop."""
-        if self.saved is None:
-            given = self.selection.only or frozenset()
-            self.capture.check_inputs(self.namespace, given, given)
-            self.capture.inputs = {}  # nobody can tell which variables the code only reads
-            return
-        if self.saved.description.get("kind") != self.kind:
-            raise CellChangedError(
-                f"checkpoint {self.name!r} was made by a cell, not by a script. Nothing was run: use another name, "
-                "or start over with fresh=True"
-            )
-        self.block.way = Position.from_json(self.saved.description["position"])
-        self.build()
-        self._digests = self.variable_digests()
-
-    def start(self) -> None:
-        super().start()
-        self.recorder.stop()  # a script's output is its terminal's or its log's
-
-    def ask(self) -> None:
-        if self.block.in_loop:
-            self.schedule.ask()
-        elif self.block.way is None:
-            self.save([(self.block, self.block.before_next())])
-
-    def take_variables(self, loop: Loop | None) -> None:
-        """Put the variables in place for good; objects that code before the loop changed are built anew."""
-        now = self.variable_digests()
-        again = [name for name, value in self.root["variables"].items() if self.namespace.get(name, value) is not value]
-        apart = (
-            "what was made from it in this run is not connected with it: guard such code with `if not ckpt.resumed:`"
-        )
-        if again:
-            self.status.notice(
-                f"code before the loop made {', '.join(again)} again, and the saved one took its place; {apart}"
-            )
-        if changed := [name for name in now if now[name] != self._digests[name]]:
-            self.status.notice(
-                f"code before the loop changed {', '.join(changed)} again, which was put back as saved; {apart}"
-            )
-            self.build_again({**self.block.loops, **({loop.key: loop} if loop else {})})
-
-    def leave(self) -> None:
-        """The block ended."""
-        if self.block.way is not None:
-            if self.block.way.where != "end":
-                raise RestoreError(
-                    "the script ended without coming to the loop that was in progress. Nothing was lost: undo the "
-                    "edit, or start over with fresh=True"
-                )
-            self.block.arrive()
-        self.finish()
-
-    def plan_json(self) -> dict[str, Any]:
-        """How long its loops are: all that is known of a script."""
-        return {"totals": self.block.totals}
-
-    def save(self, place: Place, *, finished: bool = False, durable: bool = True) -> bool:
-        """Commit a snapshot; a name in `vars` that there is no variable for is said."""
-        if missing := sorted((self.selection.only or frozenset()) - self.namespace.keys()):
-            self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
-        return super().save(place, finished=finished, durable=durable)
-
-
-class Block(Order):
-    """The code of a `with` block."""
-
-    run: ScriptRun
-
-    def arrive(self, loop: Loop | None = None) -> None:
-        """Put the variables back."""
-        self.run.take_variables(loop)
-        position, self.way = self.way, None
-        assert position is not None  # noqa: S101
-        self.run.arrive([(self, position)])

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from ..errors import UnpicklableError
-from ..state import definitions, fingerprints, namespace as names, parts, pickling
+from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
 from ..state.culprit import culprit
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
@@ -74,6 +74,8 @@ class Capture:
         self.inputs = dict(saved)
         differing = {}
         for name, known in saved.items():
+            if names.is_ipythons(name):
+                continue  # other cells were run before this one, as may be
             if name in namespace and (now := fingerprints.stable_digest(namespace[name])) != known:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
@@ -115,7 +117,9 @@ class Capture:
             known = self._referred >= dumped.definitions.keys()
             self._referred |= dumped.definitions.keys()
             used = names.names_of_definitions(dumped.definitions.values(), namespace)
-            if not self.selection.grow(used) and known and not self._join(namespace, dumped.met):
+            if self.selection.grow(used) or not known or self._join(namespace, dumped.met):
+                continue
+            if not adapters.take_unsettled():
                 break
         code, uncopied = pickling.pickle_definitions(contents.definitions | dumped.definitions)
         for name in sorted(uncopied.keys() - self.selection.binds):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..errors import CellChangedError, NbckptError, RestoreError
+from ..errors import CellChangedError, NbckptError, RestoreError, UnpicklableError
 from ..state.home import NOTHING
 from ..state.liveness import Liveness
-from ..state.namespace import names_of_definitions, names_read_by_calling
+from ..state.namespace import HISTORY, names_of_definitions, names_read_by_calling
 from .checkpoint import Layer, Place, Run
 from .frame import Resume, without_ours
 from .function import Caller, check
@@ -61,6 +61,7 @@ class CellRun(Run):
                 self.saved = self.frame.way = None
         self._look_at_files()
         if self.saved is None:
+            self._look_at_history()
             self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
         else:
             known = self.saved.description.get("inputs", {})
@@ -83,6 +84,17 @@ class CellRun(Run):
                     f"line {statement.line} opens a file for writing around a loop, and a resume would empty it: open "
                     "it for appending ('a') to go on with it"
                 )
+
+    def _look_at_history(self) -> None:
+        """What the kernel was told and has answered is not what another kernel was."""
+        selection = self.selection
+        if read := sorted((selection.names & HISTORY) - selection.binds - selection.exclude):
+            raise UnpicklableError(
+                f"the cell reads {read[0]}, which belongs to this kernel and would be another one's after a resume. "
+                f"Nothing was run: give what it needs of it a name in a cell before this one (answer = Out[3]), or, "
+                f"if it does not matter, use --exclude {read[0]}",
+                read[0],
+            )
 
     def _match(self) -> Resume:
         description = self.loaded.description
@@ -163,6 +175,9 @@ class CellFrame(Caller):
             for name in statement.binds
         }
         self.run.arrive(place, frozenset(way.rebound), frozenset(edited))
+        run = self.run
+        answers = {"_", "__", "___"} & run.selection.names - run.selection.binds & run.namespace.keys()
+        run.recorder.take_for_shown({name: run.namespace[name] for name in answers})
 
     def redo(self, key: str, changed: Sequence[str]) -> None:
         way = self.way_back()

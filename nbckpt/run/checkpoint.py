@@ -202,6 +202,8 @@ class Run(ABC):
             self.worked_before = float(self.saved.description.get("worked", 0.0))
         self.started_at = time.monotonic()
         self.surroundings = surroundings.capture()
+        if self.saved is not None:
+            surroundings.put_back_first(self.saved.description.get("first", {}))
         self.handover = Handover(
             self.repository,
             self.name,
@@ -556,6 +558,7 @@ class Run(ABC):
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
+            "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),
             "run": self.who["run"],
@@ -572,6 +575,7 @@ class Run(ABC):
             "loops": _saved_loops(*place[0]),
             "calls": {str(depth): call for depth, call in enumerate(calls)},
             "attributes": self.attributes,
+            **place[0][0].captured(),
             "moment": {
                 "result": self.result,
                 "surroundings": surroundings.changes(self.surroundings),

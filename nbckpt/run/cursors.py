@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -194,8 +194,7 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     cursor.bar, cursor.bar_start = bar, record["bar_start"]
     before = done_items(record, count)
     after = list(islice(cursor.iterator, count)) if cursor.kind == "iterator" else []
-    ends = after[:1] + after[-1:]
-    if before is None or len(after) < count or not all(map(_same, before, ends)):
+    if before is None or len(after) < count or not all(map(_same, before, after)):
         raise CellChangedError(
             f"the header of the loop at line {line}, which was in progress, was edited, and its first {count} "
             "items cannot be shown to be the ones that are done. Nothing was lost: undo the edit, or start over "
@@ -204,12 +203,12 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> C
     return cursor
 
 
-def done_items(record: Mapping[str, Any], count: int) -> list[Any] | None:
-    """The first and the last finished item, where the saved iterator still knows them."""
+def done_items(record: Mapping[str, Any], count: int) -> Sequence[Any] | None:
+    """The finished items, where the saved iterator still knows them."""
     return _done(record["iterator"], count) if record["kind"] == "iterator" else None
 
 
-def _done(iterator: Any, count: int) -> list[Any] | None:
+def _done(iterator: Any, count: int) -> Sequence[Any] | None:
     with quiet():
         source = iterator.__reduce__()
     if source[0] in (zip, enumerate):
@@ -223,20 +222,26 @@ def _done(iterator: Any, count: int) -> list[Any] | None:
         index, items = count, range(items.start - count * items.step, items.stop, items.step)
     if not hasattr(items, "__getitem__") or len(items) < count or index != count:
         return None
-    return [items[0], items[count - 1]] if count else []
+    done: Sequence[Any] = items[:count]
+    return done
 
 
-def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> list[Any] | None:
+def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> Sequence[Any] | None:
     if type(iterator) is enumerate:
         inner, index = parts
-        ends = _done(inner, count)
-        return ends and list(zip((index - count, index - 1), ends, strict=True))
+        items = _done(inner, count)
+        return items if items is None else list(enumerate(items, index - count))
     found = [_done(part, count) for part in parts]
-    known = [ends for ends in found if ends is not None]
+    known = [items for items in found if items is not None]
     return list(zip(*known, strict=True)) if len(known) == len(found) else None
 
 
+_PLAIN = (int, str, bytes, bool, type(None))
+
+
 def _same(one: Any, other: Any) -> bool:
+    if type(one) is type(other) and type(one) in _PLAIN:
+        return bool(one == other)
     for fingerprint in (fingerprints.stable_digest, pickling.digest):
         if (known := fingerprint(one)) is not None:
             return known == fingerprint(other)

@@ -103,13 +103,7 @@ class Frame:
     def arrive(self) -> None:
         """Stand at the saved boundary: put everything back."""
         self.run.recorder.swallowing = False
-        place = self.place(self.way_back().position)
-        ways = []
-        for layer, _ in place:
-            ways.append(layer.way)
-            layer.way = None
-        outermost: Any = place[0][0]
-        outermost.arrived([(layer, way.position) for (layer, _), way in zip(place, ways, strict=True)], ways[0])
+        come_back(self.place(self.way_back().position))
 
     def way_back(self) -> Resume:
         """The way back that this frame is on."""
@@ -382,6 +376,16 @@ class Resume:
     def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
         return not read.isdisjoint(saved)
+
+
+def come_back(place: Place) -> None:
+    """Let each layer of code in progress be at the saved boundary."""
+    ways = [layer.way for layer, _ in place]
+    for layer, _ in place:
+        layer.way = None
+    outermost: Any = place[0][0]
+    positions = [way if isinstance(way, Position) else way.position for way in ways]
+    outermost.arrived([(layer, at) for (layer, _), at in zip(place, positions, strict=True)], ways[0])
 
 
 def without_ours(error: BaseException) -> None:

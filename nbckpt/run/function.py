@@ -6,16 +6,29 @@ import operator
 import sys
 import types
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
 from .frame import Frame, Resume, without_ours
-from .position import Plan, Position, match
+from .position import Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 
 if TYPE_CHECKING:
     from .checkpoint import Layer, Place, Run
+
+
+class Calling(Protocol):
+    """Code that may call resumable functions."""
+
+    run: Any
+    way: Any
+    depth: int
+    """How many functions in progress it is inside of."""
+    levels: Mapping[str, int]
+    """How many functions of each name are in progress up to here."""
+
+    def position(self, where: Where, key: str, site: int = -1) -> Position: ...
 
 
 class Caller(Frame):
@@ -25,7 +38,6 @@ class Caller(Frame):
     """What the names of its local variables begin with, in a snapshot and in messages."""
     depth = 0
     levels: Mapping[str, int] = {}
-    """How many functions of each name are in progress up to here."""
     operators = operator
 
     def enters_call(self, key: str, site: int) -> bool:
@@ -102,8 +114,9 @@ class Caller(Frame):
         found: list[tuple[Layer, Position]] = [(self, position)]
         frame: Any = self
         while isinstance(frame, FunctionFrame):
-            found.append((frame.caller, frame.caller.position("call", frame.key, frame.site)))
-            frame = frame.caller
+            caller: Any = frame.caller
+            found.append((caller, caller.position("call", frame.key, frame.site)))
+            frame = caller
         return found[::-1]
 
 
@@ -114,7 +127,14 @@ class FunctionFrame(Caller):
     """
 
     def __init__(
-        self, caller: Caller, key: str, site: int, function: types.FunctionType, code: Rewritten, *, again: bool = False
+        self,
+        caller: Calling,
+        key: str,
+        site: int,
+        function: types.FunctionType,
+        code: Rewritten,
+        *,
+        again: bool = False,
     ) -> None:
         super().__init__(caller.run, code.plan)
         self.caller, self.key, self.site = caller, key, site
@@ -227,7 +247,7 @@ class FunctionFrame(Caller):
         )
 
 
-def enter(caller: Caller, key: str, site: int, called: Any, *, awaited: bool) -> Any:
+def enter(caller: Calling, key: str, site: int, called: Any, *, awaited: bool) -> Any:
     """What to call instead of `called`: the same, but for resumable functions the version that can be saved."""
     function: Any = called.__func__ if type(called) is types.MethodType else called
     source = source_of(function)
@@ -238,7 +258,7 @@ def enter(caller: Caller, key: str, site: int, called: Any, *, awaited: bool) ->
     return made if function is called else types.MethodType(made, called.__self__)
 
 
-def reenter(caller: Caller, key: str, site: int) -> types.FunctionType:
+def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
     """The function that was in progress there, ready to be called without arguments.
 
     Raises:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import FrameType, FunctionType, ModuleType
+from types import FrameType, FunctionType
 from typing import Any, TypeVar
 
 from ..errors import OptionError, RestoreError
 from ..state import randomness
-from . import RUN
+from . import RUN, doors
 from .checkpoint import Layer, Place
+from .frame import come_back
 from .function import Caller
+from .in_place import FIXED, Memo, put, replace
 from .loops import Loop, turns
 from .order import Order
 from .position import Position
 from .resumable import FRAME, NAMES, codes
 
 Item = TypeVar("Item")
-
-_FIXED = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset, range)
 
 
 def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
@@ -36,8 +35,8 @@ def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
     function again from its top: what comes before the loop is done again, then the loop goes on, and each object in
     `state` (one, or a tuple, list or dict of them) is put back *in place*, to what it was at the end of the last
     iteration that was saved. So whatever the iterations change, and later ones or the rest of the function need,
-    belongs to `state`, unless a variable of the notebook holds it. Elsewhere, in a
-    `with nbckpt.checkpointed(...)` block too, this is just the items.
+    belongs to `state`, unless a variable of the notebook holds it. In a function that a
+    `with nbckpt.checkpointed(...)` block calls it is a `ckpt.loop` with such a state. Elsewhere it is just the items.
 
     >>> import nbckpt
     >>> def train(n):
@@ -52,17 +51,18 @@ def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
         OptionError: something in `state` cannot be changed in place, as a number: put it into a dict or an object.
     """
     for thing in _objects(state):
-        if isinstance(thing, _FIXED):
+        if isinstance(thing, FIXED):
             raise OptionError(
                 f"nbckpt.loop(state=...) puts objects back in place, which cannot be done to {thing!r}: keep it in a "
                 "dict or an attribute, and give that as the state"
             )
     at = sys._getframe(1)  # noqa: SLF001 - who calls says which run this belongs to
-    if FRAME in at.f_code.co_freevars or at.f_locals is at.f_globals:
+    if FRAME in at.f_code.co_freevars:
         return items  # a loop of rewritten code is saved as it is
-    found = _caller(at)
+    found = None if at.f_locals is at.f_globals else _caller(at)
     if found is None:
-        return items
+        block = doors.block_here()
+        return items if block is None or block.calling else block.going_over(items, state, at)
     frame, line = found
     return _calls_of(frame, line, items, state, at)
 
@@ -197,21 +197,15 @@ class Inner(Order):
         """Put the states back into the objects that there are now."""
         run = self.run
         self._refuse_changes()
-        memo = _Memo()
+        memo = Memo()
         for key, saved in self.saved()["states"].items():
             if key in self.states:
-                _put(self.states[key], saved, memo)
+                put(self.states[key], saved, memo)
         if memo.pairs:
-            _replace(memo, [run.root["variables"], run.root["locals"], run.root["attributes"], run.root["loops"]])
-        place = self.place(self._way())
-        ways = [layer.way for layer, _ in place]
-        for layer, _ in place:
-            layer.way = None
-        positions = [way if isinstance(way, Position) else way.position for way in ways]
-        outermost: Any = place[0][0]
+            replace(memo, [run.root["variables"], run.root["locals"], run.root["attributes"], run.root["loops"]])
         run.recorder.swallowing = False
         run.status.notice(f"{self.name}() was called again, so what it does before its nbckpt.loop was done again")
-        outermost.arrived([(layer, way) for (layer, _), way in zip(place, positions, strict=True)], ways[0])
+        come_back(self.place(self._way()))
 
     def _way(self) -> Position:
         assert self.way is not None  # noqa: S101
@@ -225,7 +219,7 @@ class Inner(Order):
         changed = {name for name in now if now[name] != run.digests_before.get(name)}
         for name, value in run.root["variables"].items():
             live = run.namespace.get(name, value)
-            if live is not value and not (isinstance(live, _FIXED) and isinstance(value, _FIXED)):
+            if live is not value and not (isinstance(live, FIXED) and isinstance(value, FIXED)):
                 changed.add(name)
         if changed and not run.trusting:
             run.recorder.swallowing = False
@@ -234,103 +228,3 @@ class Inner(Order):
                 f"{', '.join(sorted(changed))}. Nothing was lost: put that before the cell or into its own statement, "
                 "go on with --on-change resume if it does not matter, or start over with --fresh"
             )
-
-
-class _Memo:
-    """Which object has become which saved one."""
-
-    def __init__(self) -> None:
-        self.pairs: dict[int, tuple[Any, Any]] = {}
-
-    def note(self, saved: Any, live: Any) -> None:
-        self.pairs[id(saved)] = saved, live
-
-    def of(self, saved: Any) -> Any:
-        return self.pairs[id(saved)][1] if id(saved) in self.pairs else saved
-
-
-def _replace(memo: _Memo, roots: Iterable[Any]) -> None:
-    """Let everything that came back and refers to a saved object refer to the one that has become it.
-
-    Raises:
-        RestoreError: something does that cannot be changed.
-    """
-    seen: set[int] = set()
-    waiting = list(roots)
-    while waiting:
-        holder = waiting.pop()
-        if id(holder) in seen or isinstance(holder, (FunctionType, type, ModuleType, str, bytes)):
-            continue
-        seen.add(id(holder))
-        if isinstance(holder, (tuple, set, frozenset)):
-            if any(memo.of(part) is not part for part in holder):
-                raise _cannot(next(part for part in holder if memo.of(part) is not part))
-            waiting += holder
-        elif isinstance(holder, (list, deque)):
-            for index, part in enumerate(holder):
-                if memo.of(part) is not part:
-                    holder[index] = memo.of(part)
-            waiting += holder
-        for names in (holder if isinstance(holder, dict) else {}, getattr(holder, "__dict__", {})):
-            for name, part in list(names.items()):
-                if memo.of(part) is not part:
-                    names[name] = memo.of(part)
-            waiting += names.values()
-
-
-def _put(live: Any, saved: Any, memo: _Memo) -> None:
-    """Make an object what a saved one is; what it has at hand itself is put back in place, too."""
-    if isinstance(live, tuple):
-        for one, other in zip(live, saved, strict=True):
-            _put(one, other, memo)
-        return
-    if live is saved:
-        return
-    memo.note(saved, live)
-    kind = type(live)
-    if kind is not type(saved):
-        raise RestoreError(
-            f"an nbckpt.loop had a {type(saved).__name__} as its state and now has a {kind.__name__}. Nothing was "
-            "lost: undo the edit, or start over with --fresh"
-        )
-    if hasattr(kind, "load_state_dict") and hasattr(kind, "state_dict"):
-        live.load_state_dict(saved.state_dict())
-    elif randomness.is_generator(live):
-        randomness.restore_held({"": live}, randomness.capture_held({"": saved}))
-    elif isinstance(live, dict):
-        items = {key: _kept(live.get(key), value, memo) for key, value in saved.items()}
-        live.clear()
-        live.update(items)
-    elif isinstance(live, (list, deque)):
-        before = [*live, *[None] * len(saved)]
-        live[:] = [_kept(one, value, memo) for one, value in zip(before, saved, strict=False)]  # type: ignore[index]
-    elif isinstance(live, (set, bytearray)):
-        live.clear()
-        live.update(saved) if isinstance(live, set) else live.extend(saved)
-    elif kind.__module__ == "numpy" and getattr(live, "shape", None) == getattr(saved, "shape", ()):
-        live[...] = saved
-    elif not hasattr(live, "__dict__"):
-        raise _cannot(live)
-    if hasattr(live, "__dict__") and not hasattr(kind, "load_state_dict"):
-        vars(live).clear()
-        vars(live).update({name: memo.of(value) for name, value in vars(saved).items()})
-
-
-def _kept(live: Any, saved: Any, memo: _Memo) -> Any:
-    """What takes the place of a part of a container: the object that was there, if it can become the saved one."""
-    if (known := memo.of(saved)) is not saved:
-        return known
-    if type(live) is not type(saved) or isinstance(saved, (*_FIXED, FunctionType, type)):
-        return saved
-    try:
-        _put(live, saved, memo)
-    except RestoreError:
-        return saved
-    return live
-
-
-def _cannot(thing: Any) -> RestoreError:
-    return RestoreError(
-        f"the state of an nbckpt.loop holds a {type(thing).__name__}, which cannot be put back in place. Nothing was "
-        "lost: keep it in a list or dict, or start over with --fresh"
-    )

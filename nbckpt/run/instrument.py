@@ -221,6 +221,8 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
+    over = fingerprint(node.iter) if kind in ("for", "async for") else ""
+    reads = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
     return Statement(
         key,
@@ -237,6 +239,8 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         eager,
         rivals=defines and bound.get(node.name, 0) > 1,
         last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
+        over=over,
+        reads=tuple(sorted(reads & bound.keys())),
     )
 
 

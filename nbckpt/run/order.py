@@ -1,7 +1,7 @@
 """Loops in code that is not rewritten: they are known by the order in which they are begun.
 
 Such code runs again from its top on resume: loops that were done yield nothing, and the one that was in progress
-goes on.
+goes on. Calls that can be gone on with (`block.py`) are counted among them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..state.home import NOTHING
 from . import cursors
 from .checkpoint import Place, Run
 from .loops import Loop, turns
-from .position import Position, ancestors
+from .position import Position, Where, ancestors
 
 
 class Order:
@@ -53,8 +53,7 @@ class Order:
         return self.run.loaded.description.get("totals", {})
 
     def loop(self, items: Iterable[Any], caller: FrameType) -> Iterator[Any]:
-        key = self._next_key()
-        self._begun[key.rpartition(".loop.")[0]] = int(key.rpartition(".")[2]) + 1
+        key = self.begin()
         self._labels[key] = label_of(caller)
         self.totals[key] = cursors.total_of(items)
         way = self.way
@@ -66,8 +65,10 @@ class Order:
             fresh = {"global": randomness.capture(), "held": randomness.capture_held(self.run.namespace)}
             loop.cursor = cursors.open_cursor(items, fresh)
             return self._through(loop)
-        if key not in way.entered:
-            self._expect_done(key, way, caller.f_lineno)
+        if key not in way.entered or (way.key == key and way.where == "call"):
+            self.expect_done(key, way, f"the loop at line {caller.f_lineno}")
+            self._expect_length(key, caller.f_lineno)
+            self.ended(key)
             return iter(())
         return self._through(loop, self._enter(loop, items, way, caller.f_lineno))
 
@@ -98,29 +99,52 @@ class Order:
         self._open.append(loop.key)
         try:
             for item in turns(self, loop, current):
+                if self._begun.get(loop.key, 1):
+                    self.turned(loop.key)
                 self._begun[loop.key] = 0
                 yield item
         finally:
             if loop.key in self._open:
                 del self._open[self._open.index(loop.key) :]
+            self._begun.pop(loop.key, None)
+            self.ended(loop.key)
+
+    def turned(self, key: str) -> None:
+        """An iteration of a loop that may have loops of its own begins."""
+
+    def ended(self, key: str) -> None:
+        """A loop is over, or was found to be done."""
+
+    def begin(self) -> str:
+        """Count what begins, a loop or a call; return what it is known by."""
+        key = self._next_key()
+        self._begun[outside(key)] = int(key.rpartition(".")[2]) + 1
+        return key
 
     def _next_key(self) -> str:
         parent = self._open[-1] if self._open else ""
         index = self._begun.get(parent, 0)
         return f"{parent}.loop.{index}" if parent else str(index)
 
-    def _expect_done(self, key: str, way: Position, line: int) -> None:
+    def _expect_length(self, key: str, line: int) -> None:
         saved = self.saved_totals().get(key)
         if not self.run.trusting and None not in (saved, self.totals[key]) and saved != self.totals[key]:
             raise CellChangedError(
                 f"the loop at line {line} was done when it had {saved} items, and now it has {self.totals[key]}. "
                 "Nothing was lost: undo the edit, go on with on_change='resume', or start over with fresh=True"
             )
+
+    def expect_done(self, key: str, way: Position, what: str) -> None:
+        """Make sure that what is begun on the way back stands before what was in progress.
+
+        Raises:
+            RestoreError: it does not.
+        """
         block, index = key.rpartition(".")[::2]
         target = next((name for name in [*way.entered, way.key] if name.rpartition(".")[0] == block), None)
-        if way.where != "end" and (target is None or int(index) > int(target.rpartition(".")[2])):
+        if way.where != "end" and (target is None or int(index) >= int(target.rpartition(".")[2])):
             raise RestoreError(
-                f"the script took another way than before: it came to the loop at line {line} without the one that "
+                f"the script took another way than before: it came to {what} without the one that "
                 "was in progress. Nothing was lost: undo the edit, or start over with fresh=True"
             )
 
@@ -157,9 +181,13 @@ class Order:
 
     def top(self, loop: Loop) -> None:
         """Stand at a boundary: an iteration has ended."""
-        around = [*ancestors(loop.key), loop.key]
-        turns_begun = {key: (self.loops[key].count, self.loops[key].total) for key in around if key in self.loops}
-        self.boundary(Position("top", loop.key, turns_begun), turn=not self._begun.get(loop.key))
+        self.boundary(self.position("top", loop.key), turn=not self._begun.get(loop.key))
+
+    def position(self, where: Where, key: str, site: int = -1) -> Position:
+        """A position in this code."""
+        around = [*ancestors(key), key]
+        begun = {name: (self.loops[name].count, self.loops[name].total) for name in around if name in self.loops}
+        return Position(where, key, begun, site=site)
 
     def loop_name(self, key: str) -> str:
         return f"the loop over {self._labels.get(key, 'iterations')}"
@@ -169,7 +197,12 @@ class Order:
         if position.where == "end":
             return "the end"
         words = [position.say(self._labels.get(key, "iteration"), key) for key in position.turns]
-        return ", ".join(words) or "before a loop"
+        return ", ".join(words) or ("" if position.where == "call" else "before a loop")
+
+
+def outside(key: str) -> str:
+    """The loop that something was begun in, or nothing."""
+    return key.rpartition(".loop.")[0]
 
 
 def label_of(caller: FrameType) -> str:

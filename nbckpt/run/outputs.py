@@ -10,7 +10,7 @@ import base64
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,12 @@ class Recorder:
                 self._listen(hook, "write_format_data", self._publish)
             self._listen(hook, "start_displayhook", self._result_begins)
             self._listen(hook, "finish_displayhook", self._result_ends)
+
+    def take_for_shown(self, answers: Mapping[str, Any]) -> None:
+        """Have IPython take the `_` that came back for its own: one that is the user's it never binds anew."""
+        for name, value in answers.items():
+            if self._shell is not None and not callable(value):  # as `_ = gettext.gettext` is, the user's indeed
+                setattr(self._shell.displayhook, name, value)
 
     def stop(self) -> None:
         """Put everything back."""

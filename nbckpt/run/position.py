@@ -48,6 +48,10 @@ class Statement:
     """For the first clause of a comprehension, which is a loop: what that makes, a `list`, `set` or `dict`."""
     rivals: bool = False
     """For a function or class: whether the cell binds its name elsewhere, too."""
+    over: str = ""
+    """For a `for`: the fingerprint of what it goes over."""
+    reads: tuple[str, ...] = ()
+    """The names that it reads, anywhere in it, of those that the cell binds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:
-        rows = [{**row, "binds": tuple(row["binds"]), "eager": tuple(row["eager"])} for row in data]
+        rows = [{**row, **{name: tuple(row.get(name, ())) for name in ("binds", "eager", "reads")}} for row in data]
         return cls({row["key"]: Statement(**row) for row in rows})
 
     def same_as(self, other: Plan) -> bool:
@@ -211,6 +215,7 @@ class _Finder:
         self.notices: list[str] = []
 
     def find(self) -> Match:
+        self.note_definitions()
         if self.position.where == "end":
             self.check_prefix(self.saved.siblings(""), self.now.siblings(""), in_loop=False)
             following = self._next_after(self.saved.siblings(""), "")
@@ -255,6 +260,10 @@ class _Finder:
             return min(candidates, key=lambda new: abs(_steps(today).index(new) - index)).key
         if rest and (new := rest[min(len(_steps(prefix)), len(rest) - 1)] if in_loop else rest[0]).kind == old.kind:
             if old.kind in ("for", "async for"):
+                if old.label != new.label and old.over != new.over and not self.forced:
+                    raise self.changed(
+                        f"line {old.line} was in progress, and line {new.line} is another loop: {old.code}"
+                    )
                 self.extended.add(new.key)
                 return new.key
             if self.forced and old.kind not in ("call", "comprehension"):
@@ -275,9 +284,33 @@ class _Finder:
         old, new = self.saved[key], self.now[found]
         if old.body != new.body:
             done = self.position.completed(key)
-            self.notices.append(
-                f"the body of the {loop_word(new)} at line {new.line} was edited: {done} iterations ran the old code"
-            )
+            inside = self.position.where != "top" or key != self.position.key
+            ran = f"{done} iterations ran the old code" + (", and the one in progress in part" if inside else "")
+            self.notices.append(f"the body of the {loop_word(new)} at line {new.line} was edited: {ran}")
+
+    def note_definitions(self) -> None:
+        """Say which functions and classes were edited that had been used: what came of that stands."""
+        now = {(name, one.whole) for one in self.now.statements.values() for name in one.binds}
+        reads: dict[str, set[str]] = {}
+        edited = set()
+        for one in self.saved.statements.values():
+            for name in one.binds:
+                reads.setdefault(name, set()).update(one.reads)
+                if (name, one.whole) not in now:
+                    edited.add(name)
+        used: set[str] = set()
+        waiting = {name for one in self._begun() for name in one.reads}
+        while waiting := waiting - used:
+            used |= waiting
+            waiting = set().union(*(reads.get(name, ()) for name in waiting))
+        self.notices += [f"{name} was edited: what had come of it by then stands" for name in sorted(edited & used)]
+
+    def _begun(self) -> list[Statement]:
+        """The statements that had run or were in progress, but for definitions."""
+        order = list(self.saved.statements)
+        at = order.index(self.position.key) + (self.position.where != "before") if self.position.key else len(order)
+        begun = [self.saved[key] for key in order[:at]]
+        return [one for one in begun if one.kind != "always"]
 
     def _before(self, plan: Plan, key: str) -> list[Statement]:
         row = plan.siblings(block_of(key))

@@ -14,6 +14,7 @@ import linecache
 import sys
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,14 +24,20 @@ from ..errors import OptionError
 from ..state.liveness import Liveness, liveness
 from .instrument import Rewriter, is_guarded
 from .position import Plan
-from .syntax import at
+from .syntax import at, imported
 
 FRAME = "__nbckpt_frame__"
 """The closure variable by which a rewritten function finds its frame."""
 MARK = "__nbckpt_resumable__"
 """The attribute that has a resumable function's source."""
+FUNCTIONS: weakref.WeakSet[types.FunctionType] = weakref.WeakSet()
+"""Those that were decorated."""
+MADE: list[Callable[[types.FunctionType], None]] = []
+"""Whom to tell of a function that was decorated."""
 NAMES: set[str] = set()
 """The names of all resumable functions of this process, and of those that use `nbckpt.loop`."""
+DOORS: weakref.WeakKeyDictionary[types.FunctionType, Any] = weakref.WeakKeyDictionary()
+"""What stands for the code of a function while a block is open that answers its calls."""
 
 _FACTORY, _FUNCTION = "__nbckpt_factory__", "__nbckpt_function__"
 _FUTURES = sum(
@@ -47,8 +54,8 @@ def resumable(function: Function) -> Function:
     Called from a checkpointed cell, or from another resumable function that was called so, by its name in a plain
     statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
     the function's local variables and the progress of its loops are part of the snapshot, and a resumed run goes on
-    in its middle. Called from anywhere else, a `with nbckpt.checkpointed(...)` block included, it is
-    the plain function.
+    in its middle. So it is when a `with nbckpt.checkpointed(...)` block calls it, which `checkpointed` tells more of.
+    Called from anywhere else it is the plain function.
 
     >>> import nbckpt
     >>> @nbckpt.resumable
@@ -84,6 +91,9 @@ def resumable(function: Function) -> Function:
         )
     else:
         setattr(function, MARK, source)
+        FUNCTIONS.add(function)
+        for tell in MADE:
+            tell(function)
     return function
 
 
@@ -91,7 +101,8 @@ def source_of(called: Any) -> Source | None:
     """The source of a resumable function; None for anything else, also for what merely wraps one."""
     if type(called) is not types.FunctionType or (source := called.__dict__.get(MARK)) is None:
         return None
-    return source if source.is_of(called.__code__) else None
+    door = DOORS.get(called)
+    return source if source.is_of(door.code if door else called.__code__) else None
 
 
 def names_among(values: Mapping[str, Any]) -> frozenset[str]:
@@ -139,8 +150,11 @@ class Source:
         node: Any = module.body[0].body[0] if indented else module.body[0]  # type: ignore[attr-defined]
         return ast.increment_lineno(node, self.line - 1 - indented)
 
-    def compiled(self, node: Any, free: Iterable[str]) -> types.CodeType:
-        """Compile the function, with some names as variables of a closure."""
+    def compiled(self, node: Any, free: Iterable[str], imported: Iterable[str] = ()) -> types.CodeType:
+        """Compile the function, with some names as variables of a closure.
+
+        The names that the same file has `imported` make a difference: newer Pythons call what is in them otherwise.
+        """
         owner, free = self.owner, sorted(free)
         node.name = _FUNCTION  # under its own name it would be the factory's, and not the one that it calls
         inner: Any = at(ast.ClassDef(owner, [], [], [node], []), node) if owner else node
@@ -153,7 +167,8 @@ class Source:
             factory.body.append(ast.Global([owner]))
             within = ""
         factory.body.append(inner)
-        module = ast.fix_missing_locations(ast.Module([factory], []))
+        imports: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in imported]
+        module = ast.fix_missing_locations(ast.Module([*imports, factory], []))
         code = compile(module, self.filename, "exec", self.flags, dont_inherit=True)
         found = next(one for one in codes(code) if one.co_name == _FUNCTION)
         within += f"{owner}.{_FUNCTION}" if owner else _FUNCTION
@@ -187,7 +202,7 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
     node = source.parsed()
     bound, declared = _bound_names(node)
     cells = source.compiled(node, source.free).co_cellvars
-    local = tuple(sorted(_mangled(bound - declared, source.owner) - set(cells)))
+    local = tuple(sorted(mangled(bound - declared, source.owner) - set(cells)))
     alive = liveness(node.body, lambda part, block: is_guarded(part, block, names, in_cell=False))
     codes = []
     for again in (False, True):
@@ -227,9 +242,9 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
 @functools.lru_cache(maxsize=1024)
 def _cached_source(code: types.CodeType, qualname: str, lines: tuple[str, ...]) -> Source | None:
     try:
-        text = "".join(inspect.getblock(list(lines)))
+        text = "".join(inspect.getblock(list(lines[code.co_firstlineno - 1 :])))
         source = Source(text, code.co_firstlineno, code, qualname)
-        plain = source.compiled(source.parsed(), source.free)
+        plain = source.compiled(source.parsed(), source.free, imported(lines))
     except (SyntaxError, IndexError, StopIteration, AttributeError):  # these lines are not a function's
         return None
     return source if _same(plain, code) else None
@@ -237,7 +252,7 @@ def _cached_source(code: types.CodeType, qualname: str, lines: tuple[str, ...]) 
 
 def _source_of(code: types.CodeType, qualname: str, namespace: dict[str, Any]) -> Source | None:
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, namespace)[code.co_firstlineno - 1 :]
+    lines = linecache.getlines(code.co_filename, namespace)
     return _cached_source(code, qualname, tuple(lines)) if lines else None
 
 
@@ -311,7 +326,7 @@ def _bound_names(node: Any) -> tuple[set[str], set[str]]:
     return bound, declared
 
 
-def _mangled(names: Iterable[str], owner: str) -> set[str]:
+def mangled(names: Iterable[str], owner: str) -> set[str]:
     """Names as the compiler spells those that are private to a class."""
     owner = owner.lstrip("_")
     return {

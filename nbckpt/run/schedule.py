@@ -35,6 +35,8 @@ class Schedule:
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
         self._stopped = threading.Event()
+        self._changed = threading.Event()
+        """Set when the next look is at another time than it was."""
         self.missed: Callable[[], None] = lambda: None
         """Called by the thread that reads the clock when no boundary has answered its last call."""
         self.ticked: Callable[[], None] = lambda: None
@@ -48,6 +50,7 @@ class Schedule:
     def stop(self) -> None:
         """Stop for good."""
         self._stopped.set()
+        self._changed.set()
         self.due = False
 
     def wants_snapshot(self, *, turn: bool) -> bool:
@@ -73,6 +76,7 @@ class Schedule:
     def put_off(self) -> None:
         """The snapshot before is still on its way: look again soon."""
         self._next = time.monotonic() + SOON
+        self._changed.set()
 
     def ask(self) -> None:
         """Want a snapshot at the next boundary, whatever the time."""
@@ -101,16 +105,22 @@ class Schedule:
         if self.every.auto:
             self._wait = max(SHORTEST, cost / SHARE)
         self._next = time.monotonic() + (self._wait or 0)
+        self._changed.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._pause()):
+        while not self._stopped.is_set():
+            if self._changed.wait(self._pause()):
+                self._changed.clear()
+                continue
             self.ticked()
             if self.due and self.every.iterations is None:
                 self.missed()
             self._raise()
 
     def _pause(self) -> float:
-        """Seconds until there is something to look at: the next snapshot, or progress to show."""
-        if self._wait is None:
-            return REFRESH
-        return max(0.001, min(REFRESH, self._next - time.monotonic()))
+        """Seconds until there is something to look at: the next snapshot, or progress to show.
+
+        While a snapshot is due, the flag is up: there is nothing to be done sooner than `saved` says so.
+        """
+        left = REFRESH if self._wait is None else self._next - time.monotonic()
+        return REFRESH if left <= 0 and self.due else min(REFRESH, max(0.0, left))

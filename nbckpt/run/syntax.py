@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from typing import Any
 
@@ -59,4 +60,30 @@ def _is_pure(node: ast.expr) -> bool:
                 return False
         elif isinstance(part, (ast.GeneratorExp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp)):
             return False
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def imported(lines: tuple[str, ...]) -> frozenset[str]:
+    """The names that a file's own code imports, or as far as can be told of a cell with magics."""
+    found: set[str] = set()
+    try:
+        waiting: list[ast.AST] = [ast.parse("".join(lines))]
+    except SyntaxError:
+        statements = [line.strip() for line in lines if line.startswith(("import ", "from "))]
+        waiting = [ast.parse(line) for line in statements if _is_statement(line)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in part.names} - {"*"}
+        elif isinstance(part, (ast.Module, ast.If, ast.Try, ast.ExceptHandler, ast.With, ast.For, ast.While)):
+            waiting += ast.iter_child_nodes(part)
+    return frozenset(found)
+
+
+def _is_statement(line: str) -> bool:
+    try:
+        ast.parse(line)
+    except SyntaxError:
+        return False
     return True

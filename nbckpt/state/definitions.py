@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import pickle
 import sys
 import types
@@ -31,11 +32,7 @@ def state_of(definition: Any) -> State:
         if issubclass(definition, enum.Enum):
             return {}
         own = vars(definition).items()
-        state: State = {
-            (name,): value
-            for name, value in own
-            if _is_own(name) and (_is_data(value) or _is_foreign(value, definition))
-        }
+        state: State = {(name,): value for name, value in own if _is_put_there(name, value, definition)}
         for name, value in own:
             if isinstance(value, caches.CACHED):
                 state |= {(name, *way): inner for way, inner in state_of(value).items()}
@@ -50,7 +47,7 @@ def state_of(definition: Any) -> State:
         return state
     if definition.__globals__ is not vars(sys.modules["__main__"]):
         return {}  # a library's wrapper around the notebook's function
-    state = {(name,): value for name, value in vars(definition).items() if _is_data(value)}
+    state = {(name,): value for name, value in vars(definition).items() if _is_data(value) or is_definition(value)}
     for name in ("__defaults__", "__kwdefaults__"):
         if (value := getattr(definition, name)) is not None:
             state[name,] = value
@@ -61,7 +58,7 @@ def state_of(definition: Any) -> State:
             continue
         if isinstance(value, types.FunctionType) and value.__module__ == "__main__" and not is_definition(value):
             state |= {(name, *way): inner for way, inner in state_of(value).items()}
-        elif _is_data(value):
+        elif _is_data(value) or is_definition(value):
             state[name,] = value
     return state
 
@@ -146,9 +143,24 @@ def drop_added(definition: Any, saved: Container[tuple[str, ...]]) -> None:
 
 
 def _is_data(value: Any) -> bool:
-    return not callable(value) and not isinstance(value, types.ModuleType) and not hasattr(type(value), "__get__")
+    """Whether a value is no code: functions are, and descriptors, which answer for attributes."""
+    if isinstance(value, (types.MethodType, functools.partial)):
+        return True  # they pass for descriptors
+    return not isinstance(value, types.ModuleType) and not hasattr(type(value), "__get__")
 
 
-def _is_foreign(value: Any, owner: type) -> bool:
-    """Whether a class's method is a function that was made elsewhere and put there."""
-    return isinstance(value, types.FunctionType) and not value.__qualname__.startswith(f"{owner.__qualname__}.")
+def _is_put_there(name: str, value: Any, owner: type) -> bool:
+    """Whether a class's attribute is data, or was made elsewhere and put there; not what its own body defines."""
+    inner = value
+    if isinstance(value, (staticmethod, classmethod)):
+        inner = value.__func__
+    elif isinstance(value, property):
+        inner = value.fget
+    if not isinstance(inner, (types.FunctionType, type)):
+        return _is_own(name) and (_is_data(value) or inner is not value)
+    if not _is_own(name) and not (isinstance(value, types.FunctionType) and value.__module__ == "__main__"):
+        return False
+    own, _, rest = inner.__qualname__.partition(f"{owner.__qualname__}.")
+    if own or not rest or "<locals>" in rest:
+        return True
+    return rest != name and is_definition(inner)  # under another name than it was defined by

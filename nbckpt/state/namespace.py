@@ -18,6 +18,11 @@ _IPYTHONS = re.compile(
     r"|__(compiled_fn|resume_at|builtins_dict|import)_\w+"  # what torch.compile puts beside the code that it runs
 )
 
+_ANSWERS = re.compile(r"_{1,3}|_\d+|_i{1,3}|_i\d+")
+"""Values of earlier cells, and their texts, that IPython gives names to."""
+HISTORY = frozenset({"In", "Out", "_ih", "_oh", "_dh"})
+"""What IPython goes on filling while the kernel lives."""
+
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_NAME", "DELETE_GLOBAL"}
 _BINDS_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _BINDS = _BINDS_GLOBAL | {"STORE_NAME", "DELETE_NAME"}
@@ -113,8 +118,10 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
     elif isinstance(value, property):
         parts = [value.fget, value.fset, value.fdel]
     elif isinstance(value, type):
-        if any(getattr(base, "__module__", None) == "__main__" for base in value.__mro__):
-            parts = [part for base in value.__mro__ for part in vars(base).values()]
+        maker: Any = type(value)
+        kinds = (*value.__mro__, *maker.__mro__)
+        if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
+            parts = [part for base in kinds for part in vars(base).values()]
             parts = [
                 part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
             ]
@@ -176,6 +183,7 @@ class Selection:
         else:
             rebound = {name for name, value in list(namespace.items()) if self.is_new(name, value)}
             names = {name for name in self.names | rebound if name in self.binds or not is_ipythons(name)}
+            names |= {name for name in self.names if _ANSWERS.fullmatch(name)}
         return (names | self.joined) - self.exclude
 
     def others(self, namespace: Mapping[str, Any]) -> set[str]:

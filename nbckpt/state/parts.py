@@ -18,9 +18,13 @@ from ..errors import UnpicklableError
 from . import pickling
 from .home import Home, Stored, load
 
-KINDS = ("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment")
+KINDS = (
+    *("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment"),
+    *("done", "states", "stretches", "given"),
+)
 """Kinds of units; those of `locals` and `calls` are of functions in progress, by what they are called in messages and
-by their depth; those of `moment` are the result, the surroundings and the random state."""
+by their depth; those of `moment` are the result, the surroundings and the random state; the last ones are a script's,
+of the calls and loops of its block."""
 Key = tuple[str, str]
 """Names a unit: its kind and its name."""
 Root = dict[str, dict[str, Any]]

@@ -108,7 +108,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if is_definition(thing):
             outermost = thing.__qualname__.partition(".")[0]
             if outermost != self._by_value:
-                self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
+                self._note_definitions(thing)
                 return definition, (thing.__qualname__,)
             if isinstance(thing, type) and isinstance(made := super().reducer_override(thing), tuple):
                 make, arguments, *rest = made
@@ -133,6 +133,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduced is not NotImplemented:
             self._code_as_data |= {id(thing), id(getattr(thing, "__globals__", thing))}
         return reduced
+
+    def _note_definitions(self, thing: Any) -> None:
+        """Take note of what the graph refers to by name; of a class also what it is derived from, and made by."""
+        kind: Any = type(thing)
+        kinds = (*thing.__mro__, *kind.__mro__) if isinstance(thing, type) else ()
+        for one in (thing, *kinds):
+            outermost = one.__qualname__.partition(".")[0]
+            if outermost not in self.definitions and is_definition(one):
+                self.definitions[outermost] = vars(sys.modules["__main__"])[outermost]
 
     def _reduce_what_can_be(self, thing: Any) -> Any:
         """The same, but where that fails, something that stands for the thing."""

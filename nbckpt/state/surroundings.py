@@ -1,12 +1,15 @@
 """What a run changes in its process that later statements see, though no variable holds it.
 
-The working folder and the environment, the figures that pyplot knows, and how some libraries are set.
+The working folder and the environment, the figures that pyplot knows, and how Python and some libraries are set.
+Where modules are looked for and how deep calls may go comes first: imports run again before anything is put back,
+and deep objects are built.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,34 @@ def capture() -> dict[str, Any]:
     except FileNotFoundError:  # it was deleted
         folder = None
     settings = {module: get() for module, (get, _) in _SETTINGS.items() if module in sys.modules}
-    return {"folder": folder, "environment": dict(os.environ), "settings": settings}
+    return {"folder": folder, "environment": dict(os.environ), "settings": settings, "first": _first()}
+
+
+def _first() -> dict[str, Any]:
+    return {"path": [str(entry) for entry in sys.path], "recursion": sys.getrecursionlimit()}
+
+
+def first_changes(before: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from an earlier capture and has to be put back before imports run again, as JSON may have it."""
+    was, now = before["first"], _first()
+    known = [index for index, entry in enumerate(now["path"]) if entry in was["path"]]
+    added = [(index, entry) for index, entry in enumerate(now["path"]) if entry not in was["path"]]
+    middle = min(known, default=0)
+    found: dict[str, Any] = {}
+    if added:
+        found["path"] = [[entry for index, entry in added if (index < middle) is front] for front in (True, False)]
+    if now["recursion"] != was["recursion"]:
+        found["recursion"] = now["recursion"]
+    return found
+
+
+def put_back_first(changed: Mapping[str, Any]) -> None:
+    """Make such changes again."""
+    front, back = changed.get("path", ([], []))
+    sys.path[:0] = [entry for entry in front if entry not in sys.path]
+    sys.path += [entry for entry in back if entry not in sys.path]
+    if limit := changed.get("recursion"):
+        sys.setrecursionlimit(limit)
 
 
 def changes(before: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,9 +123,91 @@ def _set_matplotlib(settings: Any) -> None:
     matplotlib.rcParams.update(settings)
 
 
+def _torch() -> Any:
+    from .adapters import torch_settings
+
+    return torch_settings.capture()
+
+
+def _set_torch(settings: Any) -> None:
+    from .adapters import torch_settings
+
+    torch_settings.restore(settings)
+
+
+def _jax() -> Any:
+    values = dict(sys.modules["jax"].config.values)
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str, type(None)))}
+
+
+def _set_jax(settings: Any) -> None:
+    import jax
+
+    now = _jax()
+    for name, value in settings.items():
+        if name in now and now[name] != value:
+            jax.config.update(name, value)
+
+
+def _pandas() -> Any:
+    """The options that are no functions, which belong to who made them."""
+    from pandas._config import config
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of options that will be gone
+        options = {name: config.get_option(name) for name in config._registered_options}  # noqa: SLF001
+    return {name: value for name, value in options.items() if not callable(value)}
+
+
+def _set_pandas(settings: Any) -> None:
+    import pandas as pd
+
+    now = _pandas()
+    for name, value in settings.items():
+        if name in now and now[name] != value:
+            pd.set_option(name, value)
+
+
+def _logging() -> Any:
+    logging = sys.modules["logging"]
+    loggers = {"": logging.root, **logging.root.manager.loggerDict}
+    return logging.root.manager.disable, {
+        name: (logger.level, logger.disabled, logger.propagate)
+        for name, logger in loggers.items()
+        if isinstance(logger, logging.Logger)
+    }
+
+
+def _set_logging(settings: Any) -> None:
+    import logging
+
+    logging.root.manager.disable, loggers = settings
+    now = _logging()[1]
+    for name, (level, disabled, propagate) in loggers.items():
+        if now.get(name, (0, False, True)) != (level, disabled, propagate):
+            logger = logging.getLogger(name)
+            logger.setLevel(level)
+            logger.disabled, logger.propagate = disabled, propagate
+
+
+def _warnings() -> Any:
+    return list(warnings.filters)
+
+
+def _set_warnings(filters: Any) -> None:
+    with warnings.catch_warnings():
+        pass  # on its way out it has what was decided so far forgotten
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "decimal": (_decimal, _set_decimal),
+    "jax": (_jax, _set_jax),
+    "logging": (_logging, _set_logging),
     "matplotlib": (_matplotlib, _set_matplotlib),
     "numpy": (_numpy, _set_numpy),
+    "pandas": (_pandas, _set_pandas),
+    "torch": (_torch, _set_torch),
+    "warnings": (_warnings, _set_warnings),
 }
 """How settings of a module are read and made."""

@@ -434,4 +434,79 @@ array.tolist() == tensor.tolist(), weights
         library="torch",
         row="PyTorch: tensors",
     ),
+    Program(
+        "torch_memory_known_by_several_names",
+        "Whoever is met first, and whatever part of it they look into, they share what they shared.",
+        """
+import numpy as np
+import torch
+rows = np.arange(12.0).reshape(6, 2)
+first, last = torch.from_numpy(rows[:3]), torch.from_numpy(rows[3:])
+a = torch.zeros(4, 3)
+both = torch.from_numpy(a.numpy()[1:])[1:]
+lost = torch.from_numpy(np.zeros(3))
+copy = lost.numpy()
+for step in range(3):
+    rows[step] += 1
+    last *= 2
+    a += step
+    both[0, 0] -= 1
+    copy[step] = 9
+first.sum().item(), rows.sum().item(), both.sum().item(), a[2, 0].item(), lost.tolist()
+""",
+        library="torch",
+        row="PyTorch: tensors",
+    ),
+    Program(
+        "torch_scaler_switched_off",
+        "A GradScaler that does nothing, as without a GPU, goes on doing nothing.",
+        """
+import torch
+weight = torch.nn.Parameter(torch.ones(2))
+optimizer = torch.optim.SGD([weight], lr=0.1)
+scaler = torch.amp.GradScaler("cpu", enabled=False)
+for step in range(3):
+    optimizer.zero_grad()
+    scaler.scale((weight * step).sum()).backward()
+    scaler.step(optimizer)
+    scaler.update()
+weight.tolist(), scaler.is_enabled(), scaler.get_scale()
+""",
+        library="torch",
+        row="PyTorch: schedulers and GradScaler",
+    ),
+    Program(
+        "torch_settings",
+        "The type and the device of new tensors, and whether autograd looks on, stay as the cell has set them.",
+        """
+torch.set_default_dtype(torch.float64)
+torch.set_default_device("meta")
+torch.set_grad_enabled(False)
+torch.use_deterministic_algorithms(True)
+torch.set_printoptions(precision=2)
+out = []
+for step in range(3):
+    out.append((torch.ones(1).dtype, torch.ones(1).device.type, torch.is_grad_enabled()))
+    out.append((torch.are_deterministic_algorithms_enabled(), str(torch.full((1,), 1 / 3, device="cpu"))))
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+torch.set_grad_enabled(True)
+torch.use_deterministic_algorithms(False)
+torch.set_printoptions(profile="default")
+out
+""",
+        before=(
+            """
+import torch
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+torch.set_grad_enabled(True)
+torch.use_deterministic_algorithms(False)
+torch.set_printoptions(profile="default")
+""",
+        ),
+        needs_before=True,
+        library="torch",
+        row="PyTorch: settings (default type and device, grad mode, determinism)",
+    ),
 ]

@@ -35,6 +35,45 @@ table.dtypes.astype(str).tolist()
         row=_PANDAS,
     ),
     Program(
+        "pandas_options",
+        "How tables are shown is part of what the cell has set.",
+        """
+import pandas as pd
+pd.set_option("display.precision", 2)
+pd.options.display.max_rows = 5
+out = []
+for k in range(3):
+    out.append(str(pd.Series([1 / (k + 3)])))
+    out.append(pd.get_option("display.max_rows"))
+pd.reset_option("display.precision")
+pd.reset_option("display.max_rows")
+out
+""",
+        before=(
+            "import pandas as pd\nfor name in ('precision', 'max_rows'):\n    pd.reset_option(f'display.{name}')\n",
+        ),
+        needs_before=True,
+        library="pandas",
+        row="pandas: options",
+    ),
+    Program(
+        "pandas_attrs",
+        "What a table and a variable have in common beside the table's data stays so.",
+        """
+import pandas as pd
+df = pd.DataFrame({"a": [1, 2]})
+notes = df.attrs
+notes["n"], series = 0, pd.Series([1, 2])
+series.attrs["log"] = log = []
+for k in range(3):
+    notes["n"] += 1
+    log.append(k)
+df.attrs, series.attrs
+""",
+        library="pandas",
+        row=_PANDAS,
+    ),
+    Program(
         "pandas_loops",
         "Loops over rows and groups go on at the row and the group they had come to.",
         """

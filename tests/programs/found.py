@@ -529,4 +529,191 @@ out
             "class Shape:\n    scale = math.e\ndef doubled(f):\n    return lambda *given: 2 * f(*given)\n",
         ),
     ),
+    Program(
+        "what_was_put_into_a_class_and_can_be_called",
+        "A class, a partial, an object, a builtin: what is put into a class is data, unlike what its body defines.",
+        """
+import functools
+class Loss:
+    def __call__(self, x):
+        return x * 2
+class First: pass
+class Second: pass
+class Task:
+    kind, act, loss, best = First, len, None, None
+    class Inner: pass
+    def low(self): return "low"
+    def high(self): return "high"
+    first = low
+Task.kind, Task.act, Task.best = Second, sum, functools.partial(max, 3)
+Task.loss, Task.other, Task.low, Task.plain = Loss(), Task.Inner, Task.high, staticmethod(len)
+def make(act):
+    def deco(f):
+        @functools.wraps(f)
+        def wrapped(x):
+            return act(f(x))
+        return wrapped
+    return deco
+@make(Loss())
+def twice(x): return x
+twice.hook = Loss
+out = []
+for k in range(3):
+    out.append((Task.kind is Second, Task.act([k, 1]), Task.loss(k), Task.best(k), Task.other is Task.Inner))
+    out.append((Task().low(), Task().first(), Task.plain("ab"), twice(k), twice.hook is Loss))
+out
+""",
+    ),
+    Program(
+        "what_was_put_into_a_class_before",
+        "It is so, too, where an earlier cell did it, and the checkpointed one only changes it to something else.",
+        """
+out = []
+for k in range(3):
+    out.append((Task.kind.__name__, Task.act([k, 1]), Task.peer is First))
+    Task.kind, Task.act = Second, sum
+out
+""",
+        before=("class First: pass\nclass Second: pass\nclass Task:\n    kind, act = First, max\nTask.peer = First\n",),
+    ),
+    Program(
+        "what_a_metaclass_keeps",
+        "An object that its class's class knows as the only one is the only one, also where that cell runs again.",
+        """
+out = []
+for k in range(3):
+    out.append(only is Settings())
+out
+""",
+        before=(
+            """
+class Single(type):
+    made = {}
+    def __call__(cls):
+        if cls not in cls.made:
+            cls.made[cls] = super().__call__()
+        return cls.made[cls]
+class Settings(metaclass=Single): pass
+only = Settings()
+""",
+        ),
+    ),
+    Program(
+        "arrays_of_derived_classes",
+        "Their attributes come back, which NumPy's own pickles drop, and views of them stay views.",
+        """
+import numpy as np
+class Unit(np.ndarray):
+    def __new__(cls, values, unit=None):
+        made = np.asarray(values).view(cls)
+        made.unit = unit
+        return made
+    def __array_finalize__(self, other):
+        self.unit = getattr(other, "unit", None)
+class Plain(np.ndarray): pass
+length, log = Unit([1.0, 2, 3], "m"), []
+tail, bare, double = length[1:], np.asarray(length), length * 2
+part, low = double[1:], np.asarray(double)[:1]
+table = np.arange(6).reshape(2, 3).view(Plain)
+table.log, turned = log, table.T
+things = np.array([[1], 2], dtype=object).view(Plain)
+things.log = log
+grid = np.array([[1, 2], [3, 4]]).view(np.matrix)
+row = grid[0]
+plain = np.zeros(3, dtype=[("a", "i4"), ("b", "f8")])
+records = plain.view(np.recarray)
+out = []
+for k in range(3):
+    bare[k] += 1
+    double[k] = 9
+    low[0] += k
+    log.append(k)
+    turned[k, 0] = things[0][0]
+    grid[0, 0] = k
+    records.a[k] = 5
+    out.append((length.unit, tail.unit, tail.tolist(), part.unit, part.tolist(), double.tolist(), table.tolist()))
+    out.append((things.log is log, row.tolist(), plain["a"].tolist(), records.dtype.type, double.flags.owndata))
+    double = double.copy()
+out
+""",
+        row="NumPy: arrays of derived classes with their attributes, matrices, records",
+    ),
+    Program(
+        "masks_that_are_shared",
+        "A masked array and who shares its mask or its data go on sharing it; a hard mask stays hard.",
+        """
+import numpy as np
+mask, data = np.zeros(4, bool), np.arange(4.0)
+both = np.ma.MaskedArray(data, mask=mask, copy=False)
+same, part = both.view(), both[1:3]
+hard = np.ma.array([1, 2, 3], mask=[0, 0, 1])
+hard.harden_mask()
+filled, none = np.ma.array([1.0, 2], mask=[1, 0], fill_value=-9), np.ma.array([1, 2])
+out = []
+for k in range(4):
+    mask[k], data[k], hard[2] = True, k * 5, 7
+    out.append((both.count(), same.count(), part.count(), both.data.tolist(), hard.tolist(), hard.hardmask))
+    out.append((filled.filled().tolist(), none.mask is np.ma.nomask, both.sharedmask))
+out
+""",
+        row="NumPy: masked arrays, with who shares their masks",
+    ),
+    Program(
+        "how_python_is_set",
+        "Where modules are looked for, how deep calls may go, which warnings and messages of loggers are shown.",
+        """
+import logging, os, sys, warnings
+os.makedirs("below", exist_ok=True)
+with open("below/found_below.py", "w") as file:
+    file.write("value = 5")
+sys.path.insert(0, "below")
+sys.path.append("beside")
+import found_below
+sys.setrecursionlimit(sys.getrecursionlimit() + 777)
+logging.getLogger("mine").setLevel("ERROR")
+logging.getLogger().setLevel("DEBUG")
+warnings.simplefilter("error", FutureWarning)
+out = []
+for k in range(3):
+    out.append((found_below.value, sys.path[0], sys.path[-1], logging.getLogger("mine.too").getEffectiveLevel()))
+    try:
+        warnings.warn("soon", FutureWarning)
+    except FutureWarning:
+        out.append((sys.getrecursionlimit() > 3000, logging.getLogger().level))
+sys.setrecursionlimit(sys.getrecursionlimit() - 777)
+logging.getLogger("mine").setLevel(0)
+logging.getLogger().setLevel("WARNING")
+warnings.filters.pop(0)
+out
+""",
+        before=(
+            """
+import logging, sys, warnings
+sys.modules.pop("found_below", None)
+sys.path[:] = [entry for entry in sys.path if entry not in ("below", "beside")]
+sys.setrecursionlimit(3000)
+logging.getLogger().setLevel("WARNING")
+logging.getLogger("mine").setLevel(0)
+warnings.filters[:] = [one for one in warnings.filters if one[:3] != ("error", None, FutureWarning)]
+""",
+        ),
+        after=("sys.path.remove('below')\nsys.path.remove('beside')\n",),
+        needs_before=True,
+        unsaved=frozenset({"file"}),
+        row="Surroundings: `sys.path`, the recursion limit, levels of loggers, filters of warnings",
+    ),
+    Program(
+        "answers_of_earlier_cells",
+        "What the cell reads of them by IPython's names is saved, and `_` goes on to follow what is shown.",
+        """
+first, out = _, []
+for k in range(3):
+    out.append((k, _, _1, _i1))
+print(out)
+first
+""",
+        before=("6 * 7\n",),
+        after=("answer = _\n",),
+        row="IPython: the answers of earlier cells that the cell reads (`_`, `_3`)",
+    ),
 ]

@@ -142,7 +142,48 @@ def test_a_finished_cell_shows_its_last_expression_as_the_plain_one(lab: Lab, la
     assert again == first
 
 
-@pytest.mark.parametrize("new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "'abcd'", "range(0, 8, 2)"])
+def test_a_notice_counts_the_iteration_in_progress(lab: Lab) -> None:
+    """Where an iteration had begun, part of it ran the old code, too."""
+    cell = "seen = []\nfor k in range(2):\n    seen.append('a')\n    for j in range(3):\n        seen.append(j)\n"
+    left = lab.killed(cell, "len(seen) == 3")
+    done, kernel = lab.again(left, cell.replace("'a'", "'b'"))
+    assert done.names["seen"] == ["a", 0, 1, 2, "b", 0, 1, 2]
+    assert "0 iterations ran the old code, and the one in progress in part" in kernel.notices
+
+
+def test_loops_that_changed_places_are_refused(lab: Lab) -> None:
+    """Another variable over something else is another loop, even if its first items are the same."""
+    cell = "seen = []\nfor k in range(2):\n    for j in range(3):\n        seen.append((k, j))\n"
+    swapped = "seen = []\nfor j in range(3):\n    for k in range(2):\n        seen.append((k, j))\n"
+    done, _ = lab.again(lab.killed(cell, "len(seen) == 2"), swapped)
+    assert done.error.startswith("CellChangedError")
+    assert "seen" not in done.names
+
+
+def test_a_loop_variable_may_be_renamed(lab: Lab) -> None:
+    """It goes over the same."""
+    cell = "seen = []\nfor k in range(4):\n    seen.append(k)\n"
+    done, _ = lab.again(lab.killed(cell, "len(seen) == 2"), cell.replace("for k", "for n").replace("(k)", "(n)"))
+    assert not done.error
+    assert done.names["seen"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("call", ["f(5)", "g(5)"], ids=["directly", "through another function"])
+@pytest.mark.parametrize("used", [True, False], ids=["used", "not used yet"])
+def test_a_function_that_was_edited_after_it_was_used_is_named(lab: Lab, call: str, used: bool) -> None:
+    """What it had computed stands, so old results stand beside new ones."""
+    first, last = (call, "0") if used else ("0", call)
+    cell = f"def f(x):\n    return x\ndef g(x):\n    return f(x)\nseen = [{first}]\n"
+    cell += f"for k in range(3):\n    seen.append(k)\nseen.append({last})\n"
+    left = lab.killed(cell, "len(seen) == 2")
+    done, kernel = lab.again(left, cell.replace("return x", "return -x"))
+    assert done.names["seen"] == ([5, 0, 1, 2, 0] if used else [0, 0, 1, 2, -5])
+    assert ("f was edited: what had come of it by then stands" in kernel.notices) == used
+
+
+@pytest.mark.parametrize(
+    "new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "[0, 9, 2, 3, 4]", "(0, 9, 2, 3)", "'abcd'", "range(0, 8, 2)"]
+)
 def test_another_header_is_refused_before_anything_runs(lab: Lab, new: str) -> None:
     """The items that are done are not the first ones of the new header."""
     cell = (

@@ -183,3 +183,12 @@ def test_the_traceback_of_a_resumed_function_shows_its_own_lines(lab: Lab) -> No
     (shown,) = new.shell.tracebacks
     assert "raise ValueError(a)" in shown
     assert "nbckpt/run" not in shown
+
+
+@pytest.mark.parametrize("imports", ["import random", "try:\n    import random\nexcept ImportError:\n    pass"])
+def test_a_module_that_imports_may_call_what_it_imported(tmp_path: Path, imports: str) -> None:
+    """Python compiles such calls in another way, and the function has its source all the same."""
+    text = (
+        f"{imports}\nimport os.path as p\n{TRAIN.replace('a += j', 'a += j * len(p.join(str(random.random())[:1]))')}"
+    )
+    assert made(tmp_path, text)["train"](2) == 3

@@ -35,6 +35,18 @@ def test_an_input_that_cannot_be_saved_is_named_with_its_path_before_anything_ru
     assert len(kernel.shell.tracebacks[0].splitlines()) <= 2
 
 
+@pytest.mark.parametrize("name", ["Out", "In", "_oh"])
+def test_a_cell_that_reads_the_kernels_history_is_refused(lab: Lab, name: str) -> None:
+    """Another kernel's is another one; what the cell needs of it can have a name of its own."""
+    cell = f"import ledger\nledger.note('ran')\nseen = []\nfor k in range(3):\n    seen.append(len({name}))\n"
+    done, _ = lab.again(lab.folder(), cell, before=("6 * 7\n",))
+    assert done.error.startswith("UnpicklableError")
+    assert f"the cell reads {name}" in done.error
+    assert done.notes == ()
+    done, _ = lab.again(lab.folder(), cell, f"--exclude {name}", before=("6 * 7\n",))
+    assert not done.error
+
+
 def test_what_is_excluded_is_not_saved_and_blocks_nothing(lab: Lab) -> None:
     """With `--exclude` the cell runs, and a resumed one uses what an earlier cell made again."""
     before = "gen = (x for x in range(100))\n"

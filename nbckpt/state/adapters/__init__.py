@@ -81,6 +81,7 @@ _MODULES = {
 """Which adapter takes care of a class and what is derived from it, and which function of it, if not `reduce`."""
 
 _said: list[str] = []
+_unsettled: list[bool] = []
 
 _registered: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
@@ -158,6 +159,18 @@ def take_said() -> list[str]:
     said = list(_said)
     _said.clear()
     return said
+
+
+def say_unsettled() -> None:
+    """Have what was pickled so far pickled anew: by now it is known what it shares with what came later."""
+    _unsettled.append(True)
+
+
+def take_unsettled() -> bool:
+    """Whether that was so since this was asked last."""
+    unsettled = bool(_unsettled)
+    _unsettled.clear()
+    return unsettled
 
 
 def _load_registered(cls: type, saved: Any) -> Any:

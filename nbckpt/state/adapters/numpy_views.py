@@ -15,11 +15,45 @@ import numpy as np
 
 
 def reduce(array: Any) -> Any:
-    """Keep a view as its owner and its place in it, and an owner as its memory and how that is laid out."""
-    if type(array) is not np.ndarray:
+    """Keep a view as its owner and its place in it, and an owner as its memory and how that is laid out.
+
+    Of an array of a derived class also its attributes, the mask of a masked one among them, which NumPy's own pickles
+    drop or copy.
+    """
+    kind = type(array)
+    if kind is np.ndarray:
+        return _reduce(array)
+    if not _is_pickled_by_numpy(kind):
         return NotImplemented
+    attributes = getattr(array, "__dict__", None)
+    if (reduced := _reduce(array)) is NotImplemented:
+        plain: Any = np.ndarray.__reduce__(array)
+        make, arguments, state = plain
+        return make, arguments, (state, attributes), None, None, _fill
+    make, arguments = reduced
+    return make, (*arguments, kind), (None, attributes), None, None, _fill
+
+
+def _is_pickled_by_numpy(kind: type) -> bool:
+    """Whether a derived class leaves it to NumPy how its objects are pickled."""
+    masked = sys.modules.get("numpy.ma")
+    known = [np.ndarray, masked.MaskedArray] if masked else [np.ndarray]
+    names = ("__reduce__", "__reduce_ex__", "__setstate__")
+    return any(all(getattr(kind, name) is getattr(base, name) for name in names) for base in known)
+
+
+def _fill(array: Any, saved: tuple[Any, Any]) -> None:
+    state, attributes = saved
+    if state is not None:
+        np.ndarray.__setstate__(array, state)
+    if attributes is not None:
+        array.__dict__.clear()
+        array.__dict__.update(attributes)
+
+
+def _reduce(array: Any) -> Any:
     owner = _owner(array)
-    if "torch" in sys.modules:
+    if "torch" in sys.modules and type(array) is np.ndarray:
         from . import torch_arrays
 
         if (shared := torch_arrays.reduce_array(array, owner)) is not None:
@@ -28,23 +62,36 @@ def reduce(array: Any) -> Any:
         return _reduce_view(array, owner)
     if array.dtype.hasobject or array.dtype.itemsize == 0 or not _is_compact(array):
         return NotImplemented
+    plain = _plain(array)
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    raw = pickle.PickleBuffer(array.transpose(order).reshape(-1).view(np.uint8))
+    raw = pickle.PickleBuffer(plain.transpose(order).reshape(-1).view(np.uint8))
     return own, (raw, array.dtype, array.shape, tuple(order), array.flags.writeable)
 
 
-def own(raw: Any, dtype: Any, shape: tuple[int, ...], order: tuple[int, ...], writeable: bool) -> Any:  # noqa: FBT001
+def own(
+    raw: Any,
+    dtype: Any,
+    shape: tuple[int, ...],
+    order: tuple[int, ...],
+    writeable: bool,  # noqa: FBT001
+    kind: Any = np.ndarray,
+) -> Any:
     """An array with memory of its own, whose axes lie in memory in that order, outermost first."""
     laid_out = np.empty([shape[axis] for axis in order], dtype)
     laid_out.reshape(-1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
-    if list(order) == sorted(order):
+    if list(order) == sorted(order) and kind is np.ndarray:
         made = laid_out
     else:
         turned = laid_out.transpose(np.argsort(order))
-        made = np.empty_like(turned)
-        made[...] = turned
+        made = np.empty_like(turned.view(kind))
+        _plain(made)[...] = turned
     made.flags.writeable = writeable
     return made
+
+
+def _plain(array: Any) -> Any:
+    """An array of a derived class as one of NumPy's own."""
+    return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
 
 def _owner(array: Any) -> Any:
@@ -68,15 +115,28 @@ def _reduce_view(array: Any, owner: Any) -> Any:
     memory = owner
     if not isinstance(owner, np.ndarray):
         memory = np.frombuffer(owner, np.uint8)
-    elif type(owner) is not np.ndarray or array.dtype.hasobject != owner.dtype.hasobject or not _is_compact(owner):
+    elif not _is_kept_whole(type(owner)) or array.dtype.hasobject != owner.dtype.hasobject or not _is_compact(owner):
         return NotImplemented
     offset = array.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
     return view, (owner, array.dtype, array.shape, array.strides, offset, array.flags.writeable)
 
 
-def view(owner: Any, dtype: Any, shape: Any, strides: Any, offset: int, writeable: bool) -> Any:  # noqa: FBT001
+def _is_kept_whole(kind: type) -> bool:
+    """Whether arrays of a class come back with the layout that views of them count on."""
+    return kind in (np.ndarray, np.memmap) or _is_pickled_by_numpy(kind)
+
+
+def view(
+    owner: Any,
+    dtype: Any,
+    shape: Any,
+    strides: Any,
+    offset: int,
+    writeable: bool,  # noqa: FBT001
+    kind: Any = np.ndarray,
+) -> Any:
     """The view again, of the owner's new memory."""
-    made = np.ndarray(shape, dtype, owner, offset, strides)
+    made = np.ndarray.__new__(kind, shape, dtype, owner, offset, strides)
     made.flags.writeable = writeable
     return made
 

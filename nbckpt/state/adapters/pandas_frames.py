@@ -13,4 +13,6 @@ def reduce(frame: Any) -> Any:
     make, arguments, state, *rest = reduced
     own = {name: value for name, value in vars(frame).items() if not name.startswith("_")}
     kept = {name: value for name, value in state.items() if value is not type(frame)._metadata}  # noqa: SLF001
+    if "attrs" in kept:  # by that name a copy would come back, of which nobody else who holds them knows
+        kept["_attrs"] = kept.pop("attrs")
     return make, arguments, own | kept, *rest

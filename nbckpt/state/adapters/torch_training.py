@@ -52,6 +52,8 @@ def _counted(optimizer: Any) -> Any:
 def reduce_scaler(scaler: Any) -> Any:
     """Keep a scaler as it is. What it knows of a step in progress goes by the optimizer's address."""
     state = dict(scaler.__dict__)
+    if "_per_optimizer_states" not in state:  # one that is switched off
+        return _bare, (type(scaler),), state, None, None, _fill
     steps = state.pop("_per_optimizer_states")
     optimizers = {id(thing): thing for thing in gc.get_objects() if id(thing) in steps} if steps else {}
     return (
