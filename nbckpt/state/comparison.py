@@ -19,6 +19,7 @@ from typing import Any
 
 import xxhash
 
+from . import stand_ins
 from .adapters import by_hand, live
 from .culprit import attributes, reduce, said
 from .home import quiet
@@ -106,6 +107,8 @@ class Description:
             return f"module {thing.__name__}", None, ()
         if live.is_kind(kind, "numpy.generic"):
             return cut(f"numpy {thing.dtype} {thing!r} {thing.tobytes().hex()}"), None, ()
+        if kind in (dict, list) and (word := stand_ins.live_word(thing)):
+            return f"what this process has for {word}", None, ()
         if (number := self._numbers.get(id(thing))) is not None:
             return f"what was met as number {number}", None, ()
         if isinstance(thing, (type, types.FunctionType)) or not _is_plain(kind):  # type: ignore[arg-type]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .adapters import by_hand, live
@@ -17,6 +18,8 @@ _LEAVES = {int, float, complex, str, bytes, bool, type(None), type(...), type(No
 _PLAIN = {*_LEAVES, list, tuple, set, frozenset, dict, bytearray, pickle.PickleBuffer}
 _CONTAINERS = {list, tuple, set, frozenset}
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+_NO_WORDS: Mapping[int, str] = MappingProxyType({})
 
 _LONGEST = 300
 """Characters of a path that are shown whole."""
@@ -31,11 +34,13 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
     A value is pickled once, and then walked once along what the pickler was given, so it is named in linear time.
     """
 
-    def work(*, deep: bool) -> tuple[str, str] | None:
-        recorder = Recorder(deep=deep)
+    def work(*, deep: bool, words: Mapping[int, str] = _NO_WORDS) -> tuple[str, str] | None:
+        recorder = Recorder(deep=deep, words=words)
         reason = recorder.try_to_pickle(value)
         if not reason:
             return None
+        if more := recorder.words_to_use(b""):  # the culprit may be in what they stand for
+            return work(deep=deep, words={**words, **more})
         way = _way(value, recorder.last, recorder.reduced)
         return path + (way if len(way) <= _LONGEST else f"{way[:100]}...{way[-80:]}"), reason
 
@@ -52,9 +57,9 @@ def culprit(value: Any, path: str) -> tuple[str, str] | None:
 class Recorder(Pickler):
     """A pickler that remembers what it was given last, and what each object said it consists of."""
 
-    def __init__(self, *, deep: bool = False) -> None:
+    def __init__(self, *, deep: bool = False, words: Mapping[int, str] = _NO_WORDS) -> None:
         sink = Discarded()
-        super().__init__(sink, sink.take)
+        super().__init__(sink, sink.take, watched=True, words=words)
         self._deep = DeepPickler(sink, sink.take, self) if deep else None
         self.last: Any = NOTHING
         self.reduced: dict[int, tuple[Any, Reduced]] = {}

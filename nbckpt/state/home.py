@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import RestoreError
-from . import caches
+from . import caches, postscripts, stand_ins
 
 
 class _Nothing:
@@ -59,6 +59,8 @@ class Home:
     """Definitions that had to be built from the snapshot, by name."""
     outdated: frozenset[str] = frozenset()
     """Saved definitions whose namesakes here are others."""
+    reordered: list[Any] = field(default_factory=list)
+    """Sets whose elements hash otherwise here than where they were saved, so that their order is another one."""
 
     def definition(self, qualname: str) -> Any:
         """The live definition of that name, or the saved one.
@@ -108,7 +110,10 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
     with home.active(), quiet():
         try:
             while file.tell() < end:
-                found.append(pickle.Unpickler(file, buffers=left).load())
+                unpickler = _Unpickler(file, left, home.namespace)
+                graph, late = unpickler.load()
+                home.reordered += postscripts.heed(late, unpickler.load())
+                found.append(graph)
         except RestoreError:
             raise
         except ModuleNotFoundError as error:
@@ -118,10 +123,24 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
             ) from error
         except Exception as error:
             raise RestoreError(
-                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: "
-                "use the packages and definitions it was saved with, or start over with --fresh"
+                f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: if "
+                "packages or definitions are others than when it was saved, use those; if not, its class does not come "
+                "back from a pickle: mend its __reduce__ or __setstate__ or teach nbckpt with nbckpt.register, and "
+                "start over with --fresh; --verify tells at the start of a run whether it does"
             ) from error
     return found
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds one graph, and knows what words in it stand for."""
+
+    def __init__(self, file: io.BytesIO, buffers: Iterator[Any], namespace: dict[str, Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._namespace = namespace
+        self._found: dict[str, Any] = {}
+
+    def persistent_load(self, word: str) -> Any:
+        return stand_ins.find(word, self._namespace, self._found)
 
 
 def is_inner(function: types.FunctionType) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import pickling
+from . import adapters, pickling
 from .home import Home, Stored, load
 
 KINDS = (
@@ -144,7 +144,21 @@ def build(parts: Mapping[str, Stored], code: Stored, home: Home) -> Root:
     with home.active():
         for name in home.saved:
             home.definition(name)
+    if home.reordered:
+        _tell_of_order(root, {id(one) for one in home.reordered})
     return root
+
+
+def _tell_of_order(root: Root, sets: set[int]) -> None:
+    """Name the variables whose sets are in another order than they were saved in."""
+    values = {name: value for kind in ("variables", "locals", "attributes") for name, value in root[kind].items()}
+    found = [name for name, value in values.items() if not sets.isdisjoint(map(id, pickling.look(value).met))]
+    if found:
+        adapters.say(
+            f"sets in {', '.join(found[:5])} are in another order than they were: Python orders strings and objects "
+            "in each kernel anew. Where that matters go over sorted(...); PYTHONHASHSEED=0 in the kernel's environment "
+            "keeps the order of strings"
+        )
 
 
 class Outsiders:

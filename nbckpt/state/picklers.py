@@ -12,13 +12,13 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import compress
 from typing import Any, Protocol
 
 import cloudpickle
 
-from . import adapters, caches
+from . import adapters, caches, postscripts, stand_ins
 from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
@@ -38,16 +38,27 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles one graph, and knows afterwards what it met.
 
     `by_value` names a definition whose code is wanted, not its name; `tolerant` picklers step over what cannot
-    be pickled: they are there to look. `watched` ones can tell the identities of what they met.
+    be pickled: they are there to look. `watched` ones can tell the identities of what they met. `words` say what
+    stands for some things, by identity.
     """
 
     def __init__(
-        self, stream: Writable, take: Take | None, by_value: str = "", *, tolerant: bool = False, watched: bool = False
+        self,
+        stream: Writable,
+        take: Take | None,
+        by_value: str = "",
+        *,
+        tolerant: bool = False,
+        watched: bool = False,
+        words: Mapping[int, str] = types.MappingProxyType({}),
     ) -> None:
         super().__init__(stream, protocol=5, buffer_callback=_callback(take))
         self.met: list[Any] = []
         """All objects met, once each time, if this pickler is watched."""
-        if watched:
+        self.words = words
+        if words:
+            self.persistent_id = _telling(self.met, words)
+        elif watched:
             self.persistent_id = self.met.append  # called for each object, at the speed of C; None is its answer
         # flat, because cloudpickle's chain of tables is looked up in Python for each object
         self.dispatch_table: dict[Any, Any] = dict(cloudpickle.Pickler.dispatch_table)
@@ -68,12 +79,40 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
         They hold as long as this pickler lives, since it keeps what it has met alive.
         """
-        kinds = set(map(type, self.met))
-        telling = {kind for kind in kinds if not _is_plain(kind)} - _BOXES
+        telling = {kind for kind in self.kinds if not _is_plain(kind)} - _BOXES
         found = set(map(id, _of(telling, self.met)))
-        found |= set(map(id, _shared(_of(_BOXES, self.met))))
-        found |= set(map(id, _held_by(_shared(_of(_HOLDERS, self.met)))))
+        found |= set(map(id, self.boxes))
+        found |= {id(attributes) for _, attributes in self.owners}
+        found |= set(map(id, _held_by(_shared(_of(_HOLDERS & self.kinds, self.met)))))
+        found |= {key for key, word in self.words.items() if stand_ins.is_shared(word)}
+        found -= {key for key, word in self.words.items() if stand_ins.is_live(word)}
         return (found | self._code_as_data) - self._by_name
+
+    @functools.cached_property
+    def kinds(self) -> set[type]:
+        """The classes of what was met."""
+        return set(map(type, self.met))
+
+    @functools.cached_property
+    def boxes(self) -> list[Any]:
+        """The dicts and lists met that are referred to from more than one place."""
+        return list(_shared(_of(_BOXES & self.kinds, self.met)))
+
+    @functools.cached_property
+    def owners(self) -> list[tuple[Any, Any]]:
+        """The objects met whose `__dict__` others refer to, too, with it."""
+        return postscripts.owners_of_shared_dicts(self.met, self.kinds, self.boxes)
+
+    def words_to_use(self, stream: bytes) -> dict[int, str]:
+        """More words that are to stand for some things met: with them the graph is to be pickled again."""
+        numbers = float in self.kinds and stand_ins.may_hold_not_numbers(stream)
+        return stand_ins.words_for(self.met, self.kinds, self.boxes, self.words, numbers=numbers)
+
+    def postscript(self) -> postscripts.Postscript | None:
+        """What is to follow the graph; what is met from here on is no part of it."""
+        said = postscripts.write(self.met, self.kinds, self.owners)
+        self.persistent_id = _telling(None, self.words)
+        return said
 
     def reducer_override(self, thing: Any) -> Any:
         if self._tolerant:
@@ -173,7 +212,11 @@ class DeepPickler(_PythonPickler):  # type: ignore[misc]
         super().__init__(stream, protocol=5, buffer_callback=_callback(take))
         self.like = like
         self.dispatch_table = like.dispatch_table
-        self.persistent_id = like.met.append
+
+    def persistent_id(self, thing: Any) -> str | None:
+        """What stands for a thing, if anything does."""
+        word: str | None = self.like.persistent_id(thing)
+        return word
 
     def save(self, thing: Any, save_persistent_id: bool = True) -> None:  # noqa: FBT001, FBT002 - as inherited
         """Save one object; by calls that need no C stack, as those of the inherited method do for instances."""
@@ -193,6 +236,17 @@ class DeepPickler(_PythonPickler):  # type: ignore[misc]
         make, arguments, *more = reduced
         state, items, pairs, setter = [*more, None, None, None, None][:4]
         self.save_reduce(make, arguments, state, items, pairs, setter, obj=thing)
+
+
+def _telling(met: list[Any] | None, words: Mapping[int, str]) -> Callable[[Any], str | None]:
+    """What tells a pickler the word for a thing; it does not know the pickler, which would keep itself alive."""
+
+    def word(thing: Any) -> str | None:
+        if met is not None:
+            met.append(thing)
+        return words.get(id(thing))
+
+    return word
 
 
 def _callback(take: Take | None) -> Callable[[pickle.PickleBuffer], bool] | None:
@@ -305,6 +359,8 @@ def _held_by(holders: Iterable[Any]) -> Iterator[Any]:
 
 def _of(kinds: set[type], things: list[Any]) -> list[Any]:
     """The things of some kinds; all by C, for there may be millions of them."""
+    if not kinds:
+        return []
     return list(compress(things, map(kinds.__contains__, map(type, things))))
 
 

@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from ..errors import UnpicklableError
+from . import stand_ins
 from .home import quiet
 from .picklers import DeepPickler, Pickler, Take
 
@@ -36,7 +38,7 @@ def dump(root: Any) -> Pickled:
     Raises:
         UnpicklableError: something in it cannot be pickled; `culprit.culprit` finds out where.
     """
-    kept, pickler = _pickle(_Kept, root)
+    kept, pickler = _pickle(_Kept, root, whole=True)
     return Pickled(memoryview(kept.stream.getvalue()), kept.buffers, pickler.definitions, pickler)
 
 
@@ -137,31 +139,51 @@ _SinkKind = TypeVar("_SinkKind", bound=_Sink)
 
 
 def _pickle(
-    make: Callable[[], _SinkKind], root: Any, by_value: str = "", *, tolerant: bool = False, watched: bool = True
+    make: Callable[[], _SinkKind],
+    root: Any,
+    by_value: str = "",
+    *,
+    tolerant: bool = False,
+    watched: bool = True,
+    whole: bool = False,
 ) -> tuple[_SinkKind, Pickler]:
-    """Pickle; a graph that is deeper than the C stack is done once more, by a pickler that does not need it.
+    """Pickle, with what is to be said besides if it is to be the `whole`; and again where words stand for things.
+
+    A graph that is deeper than the C stack is done once more, by a pickler that does not need it.
 
     Raises:
         UnpicklableError: something in it cannot be pickled.
     """
 
-    def attempt(*, deep: bool) -> tuple[_SinkKind, Pickler]:
+    def attempt(
+        *, deep: bool, words: Mapping[int, str] = _NO_WORDS, late: tuple[Any, ...] = ()
+    ) -> tuple[_SinkKind, Pickler]:
         sink = make()
-        pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant, watched=watched)
+        pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant, watched=watched, words=words)
+        failure: UnpicklableError | None = None
         try:
             with quiet():
-                if deep:
-                    DeepPickler(sink, sink.take, pickler).dump(root)
-                else:
-                    pickler.dump(root)
-        except Exception as error:  # whatever the objects' own code raises while it is pickled
-            raise refusal(error) from error
+                writer = DeepPickler(sink, sink.take, pickler) if deep else pickler
+                writer.dump((root, stand_ins.contents(late)))
+                writer.dump(pickler.postscript() if whole else None)
+        except Exception as error:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
+            failure = refusal(error)
+            failure.__cause__ = error
+        if watched and not isinstance(failure, TooDeepError):
+            stream = sink.stream.getvalue() if isinstance(sink, _Kept) else b""
+            if found := pickler.words_to_use(stream):
+                return attempt(deep=deep, words={**words, **found}, late=late + stand_ins.late(found, pickler.met))
+        if failure is not None:
+            raise failure
         return sink, pickler
 
     try:
         return attempt(deep=False)
     except TooDeepError:
         return with_room(lambda: attempt(deep=True))
+
+
+_NO_WORDS: Mapping[int, str] = MappingProxyType({})
 
 
 class TooDeepError(UnpicklableError):
@@ -172,7 +194,12 @@ def refusal(error: Exception) -> UnpicklableError:
     """What an error that was raised while pickling says: what cannot be pickled, or that the stack does not reach."""
     if RecursionError in (type(error), type(error.__cause__)):  # cloudpickle wraps it
         return TooDeepError("it is nested too deeply to be pickled")
-    return UnpicklableError(f"{error}" or type(error).__name__)
+    text = str(error).rstrip(".")
+    if len(error.args) > 1 and "{}" in str(error.args[0]):  # an author's slip: the words beside their places
+        text = str(error.args[0]).format(*error.args[1:])
+    if not text or isinstance(error, KeyError):
+        text = ": ".join(filter(None, (type(error).__name__, text)))
+    return UnpicklableError(text)
 
 
 _Result = TypeVar("_Result")

@@ -716,4 +716,170 @@ first
         after=("answer = _\n",),
         row="IPython: the answers of earlier cells that the cell reads (`_`, `_3`)",
     ),
+    Program(
+        "numbers_taken_from_a_set",
+        "Which element `pop` takes, and in which order all come, depends on what was in the set before.",
+        """
+neighbours = {n: [(n * 7 + 3) % 200, (n * 13 + 5) % 200] for n in range(200)}
+waiting, seen, frozen = {0}, [], []
+for k in range(30):
+    n = waiting.pop()
+    seen.append(n)
+    for m in neighbours[n]:
+        if m not in seen:
+            waiting.add(m)
+    frozen.append(frozenset(waiting))
+seen, [list(one) for one in frozen]
+""",
+        every=7,
+    ),
+    Program(
+        "points_in_a_set",
+        "Objects of the notebook that hash by their attributes are in the order that they were in.",
+        """
+todo, out = {Point(n * 64 % 97, n) for n in range(12)}, []
+for k in range(8):
+    one = todo.pop()
+    out.append((one.x, one.y))
+    todo.add(Point(one.x + 640, one.y))
+[(one.x, one.y) for one in todo], out
+""",
+        before=("import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Point:\n    x: int\n    y: int\n",),
+    ),
+    Program(
+        "no_numbers",
+        "A float that is not a number equals only itself: it is itself after a resume, and NumPy's is NumPy's.",
+        """
+import math, numpy as np
+nan = float("nan")
+held, counts = [1.0, nan, np.nan, math.nan], {nan: 1, np.nan: 2}
+objects = np.array([nan, "a", np.nan], dtype=object)
+out = []
+for k in range(3):
+    counts[nan] += 1
+    counts[np.nan] = counts.get(np.nan, 0) + 1
+    out.append((nan in held, held.count(np.nan), held[3] is math.nan, objects[0] is nan, objects[2] is np.nan))
+out, list(counts.values())
+""",
+    ),
+    Program(
+        "a_dict_that_is_its_own_attributes",
+        "Items and attributes stay the same thing.",
+        """
+class Config(dict):
+    def __init__(self, **items):
+        super().__init__(**items)
+        self.__dict__ = self
+config, out = Config(n=0, rate=1.0), []
+for k in range(3):
+    config.n += 1
+    config["rate"] /= 2
+    out.append((config["n"], config.rate))
+out
+""",
+    ),
+    Program(
+        "attributes_that_others_hold",
+        "Objects that share their attributes go on sharing them, and so does who holds `vars` of one.",
+        """
+class Shared:
+    state = {}
+    def __init__(self):
+        self.__dict__ = Shared.state
+class Plain:
+    pass
+one, other, plain = Shared(), Shared(), Plain()
+attributes = vars(plain)
+one.n = attributes["n"] = 0
+out = []
+for k in range(3):
+    one.n += 1
+    attributes["n"] += 1
+    plain.k = k
+    out.append((other.n, Shared().n, plain.n, attributes["k"]))
+out
+""",
+    ),
+    Program(
+        "keys_that_refer_to_where_they_are_keys",
+        "A node that hashes by its name is in a set of a node that is in its own.",
+        """
+class Node:
+    def __init__(self, name):
+        self.name, self.near, self.weights = name, set(), {}
+    def __hash__(self):
+        return hash(self.name)
+    def __eq__(self, other):
+        return self.name == other.name
+a, b, c = nodes = [Node(1), Node(2), Node(3)]
+for x, y in [(a, b), (b, c), (c, a), (b, a)]:
+    x.near.add(y)
+    x.weights[y, x.name] = x
+[([node.name for node in one.near], a in one.near, [(k.name, n) for k, n in one.weights]) for one in nodes]
+""",
+    ),
+    Program(
+        "what_belongs_to_the_process",
+        "The namespaces of modules, and what the interpreter goes by, are those of the process.",
+        """
+import builtins, math, sys
+space = {}
+exec("total = 0", space)
+modules, path, inside, here = sys.modules, sys.path, [vars(math)], [globals()]
+out = []
+for k in range(3):
+    exec("total += len([1, 2])", space)
+    out.append((modules is sys.modules, path is sys.path, inside[0] is vars(math), here[0] is globals()))
+    out.append((space["total"], space["__builtins__"] is vars(builtins)))
+del here, modules, path, space, inside
+out
+""",
+    ),
+    Program(
+        "containers_with_a_maker_of_their_own",
+        "Classes derived from Python's containers come back without their `__init__`, `__setitem__` or `add` called.",
+        """
+from collections import Counter, OrderedDict, defaultdict, deque
+class Recent(OrderedDict):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        self.move_to_end(key, last=False)
+        while len(self) > self.size:
+            self.popitem()
+class Tree(defaultdict):
+    def __init__(self):
+        super().__init__(Tree)
+class Votes(Counter):
+    def __init__(self, title, *votes):
+        self.title = title
+        super().__init__(*votes)
+class Last(deque):
+    def __init__(self, size):
+        super().__init__(maxlen=size)
+        self.seen = 0
+    def append(self, item):
+        self.seen += 1
+        super().append(item)
+class Named(set):
+    def __init__(self, name):
+        self.name = name
+    def add(self, item):
+        super().add((self.name, item))
+class Fixed(frozenset):
+    def __new__(cls, first, *rest):
+        return super().__new__(cls, (first, *rest))
+recent, tree, votes, last, named, fixed = Recent(2), Tree(), Votes("x", "aab"), Last(2), Named("n"), Fixed(1, 2)
+for k in range(4):
+    recent[k] = k
+    tree["a"][k]["b"]
+    votes["a"] += 1
+    last.append(k)
+    named.add(k)
+print(list(recent.items()), recent.size, sorted(tree["a"]), votes.title, dict(votes), last.seen, list(last))
+len(named), sorted(fixed), type(fixed).__name__
+""",
+    ),
 ]

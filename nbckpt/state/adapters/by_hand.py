@@ -1,14 +1,15 @@
 """Classes that pickle saves and cannot load: their own methods would run before their attributes are there.
 
 A `__getattr__` that looks into an attribute is asked for `__setstate__` first, and asks itself for ever; a dict whose
-`__setitem__` counts is filled before it has a counter; a `__new__` that wants arguments gets none. Their objects are
-put together without calling any of these.
+`__setitem__` counts is filled before it has a counter; a `__new__` that wants arguments gets none; the `__init__` of
+a class derived from OrderedDict is called without any. Their objects are put together without calling any of these.
 """
 
 from __future__ import annotations
 
 import copyreg
 import types
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 _MUTATORS = {dict: ("__setitem__", "update"), list: ("__setitem__", "append", "extend")}
@@ -44,6 +45,8 @@ def reduce(thing: Any) -> Any:
 
 def usual(reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """The same parts in the places where pickle has them."""
+    if reduced[0] is made:
+        return reduced[1][1], reduced[1][2:], *reduced[2]
     if reduced[0] is not bare:
         return reduced
     return copyreg.__newobj__, reduced[1], *reduced[2]  # type: ignore[attr-defined]
@@ -64,6 +67,10 @@ def _fill(thing: Any, saved: tuple[Any, list[Any], list[tuple[Any, Any]]]) -> No
         list.extend(thing, items)
     if pairs:
         dict.update(thing, pairs)
+    _put_state(thing, state)
+
+
+def _put_state(thing: Any, state: Any) -> None:
     if state is None:
         return
     if setstate := getattr(type(thing), "__setstate__", None):
@@ -74,3 +81,51 @@ def _fill(thing: Any, saved: tuple[Any, list[Any], list[tuple[Any, Any]]]) -> No
         object.__getattribute__(thing, "__dict__").update(attributes)
     for name, value in (slots or {}).items():
         object.__setattr__(thing, name, value)
+
+
+_CONTAINERS: tuple[Any, ...] = (OrderedDict, defaultdict, Counter, deque, set, frozenset)
+"""Python's containers that call the class itself, and its methods, when they are unpickled."""
+_OWN = {"__init__", "__new__", "__setitem__", "update", "append", "extend", "add"}
+_OWN_PICKLES = {"__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__"}
+
+
+def reduce_container(thing: Any) -> Any:
+    """Keep what pickle would of a class derived from a container that does such things in its own way."""
+    kind = type(thing)
+    base: Any = next(base for base in kind.__mro__ if base in _CONTAINERS)
+    own = {name for one in kind.__mro__[: kind.__mro__.index(base)] for name in vars(one)}
+    if not own & _OWN or own & _OWN_PICKLES:
+        return NotImplemented
+    _, _, state = (*thing.__reduce_ex__(5), None)[:3]
+    if base is Counter:
+        state = vars(thing) or None
+    arguments: tuple[Any, ...] = ()
+    items, pairs = [], []
+    if issubclass(base, dict):
+        pairs = list(base.items(thing))
+        arguments = (thing.default_factory,) if base is defaultdict else ()
+    elif base is frozenset:
+        arguments = (list(base.__iter__(thing)),)
+    else:
+        items = list(base.__iter__(thing))
+        arguments = ((), thing.maxlen) if base is deque else ()
+    return made, (base, kind, *arguments), (state, items, pairs), None, None, _fill_container
+
+
+def made(base: Any, kind: Any, *arguments: Any) -> Any:
+    """A container without elements, but for one that never changes."""
+    if base is frozenset:
+        return base.__new__(kind, *arguments)
+    thing = base.__new__(kind)
+    base.__init__(thing, *arguments)
+    return thing
+
+
+def _fill_container(thing: Any, saved: tuple[Any, list[Any], list[tuple[Any, Any]]]) -> None:
+    state, items, pairs = saved
+    base: Any = next(base for base in type(thing).__mro__ if base in _CONTAINERS)
+    for key, value in pairs:
+        base.__setitem__(thing, key, value)
+    if items:
+        (deque.extend if base is deque else set.update)(thing, items)
+    _put_state(thing, state)
