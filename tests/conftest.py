@@ -49,6 +49,7 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
     for name in [name for name in os.environ if name.startswith("NBCKPT_") and name != "NBCKPT_DATA_DIR"]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("NBCKPT_WRITER", "sync")  # no process for each of thousands of short runs
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REFRESH = 0.5
 """Seconds between two updates that only bring news of the progress."""
 
-_PASSING = ("progress", "saved")
+_PASSING = ("progress", "saving", "saved")
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NUMBERS = re.compile(r"\b[0-9a-f]*[0-9][0-9a-f]*\b")
@@ -166,6 +166,8 @@ def _alarm(status: Status) -> _Line:
 
 
 def _running(status: Status) -> str:
+    if status.waiting:
+        return status.waiting
     if not status.progress:
         return f"started, saving {_rhythm(status.every)} to {status.store}"
     if status.saved_progress and not status.resumed_at and not status.snapshots:
@@ -177,8 +179,10 @@ def _running(status: Status) -> str:
         checked = ", verified" if status.verified else ""
         several = f"{status.snapshots} snapshot{'s' * (status.snapshots != 1)}"
         words.append(f"saved {clock(status.saved_at)}{at} ({several}, {size(status.size)}{checked})")
-    else:
+    elif not status.saving:
         words.append("nothing new to save yet" if status.saved_progress else "not saved yet")
+    if status.saving:
+        words.append("saving")
     return ", ".join(words) + (f"; resumed at {status.resumed_at}" if status.resumed_at else "")
 
 

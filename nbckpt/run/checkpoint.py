@@ -12,6 +12,7 @@ import pickle
 import secrets
 import socket
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,17 +23,23 @@ from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
 from ..state.home import NOTHING, Home
+from ..storage.handover import Handover
+from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
+from ..storage.process import WriterLostError
 from ..storage.repository import Repository
 from ..storage.retention import Retention
 from ..storage.snapshot import PartData
+from ..storage.spool import upload_waiting
+from ..storage.writer import Committed
 from .capture import Capture, packages_of, type_name
 from .outputs import Recorder
 from .position import Position
-from .schedule import Schedule
+from .schedule import REFRESH, Schedule
 from .status import Reporter, Status
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
+    from ..storage.handover import Outcome
     from ..storage.repository import Loaded
     from .loops import Loop
 
@@ -68,6 +75,9 @@ Place = Sequence[tuple[Layer, Position]]
 
 PATIENCE, PATIENCE_SECONDS = 20, 60.0
 """How many boundaries, and how long, a snapshot waits for the end of a step that cannot be saved half way."""
+
+FAREWELL = 5.0
+"""Seconds that a run which ends early waits for the snapshot on its way; then that is finished without it."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -119,8 +129,15 @@ class Run(ABC):
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
         self.fenced = False
-        self._committed: tuple[int, list[str], list[str]] = (0, [], [])
-        """The newest snapshot of this run, the variables in it, and those of functions in progress."""
+        self._handed: dict[str, Any] = {}
+        """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
+        self._hearing = threading.RLock()
+        """Held while something is said of a save: the thread that watches the clock may have to."""
+        self.schedule.ticked = self._hear_meanwhile
+        self._news_since = 0.0
+        """When something was said of a save that may have been passed over to spare the screen; 0 if nothing was."""
+        self._committed = 0
+        """The number of the newest that is durable."""
         self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
@@ -146,12 +163,32 @@ class Run(ABC):
             DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat: there is something, and it cannot be used.
         """
         self.repository = Repository.open(self.settings.store)
+        self._wait_for_writer()
+        if not self.settings.fresh:
+            upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
         found = None if self.settings.fresh else self.repository.load(self.name)
         if found is not None:
             for damage in found.damaged:
                 self.status.notice(damage)
             self._check_python(found.description)
         self.saved = self._found = found
+
+    def _wait_for_writer(self) -> None:
+        """Let the writer of a kernel that died, or that was left just now, finish the newest snapshot."""
+        writers: list[str] = []
+
+        def tell(about: Mapping[str, Any]) -> None:
+            writers.append(f"the writer of an earlier run (pid {about.get('pid', '?')})")
+            self.status.waiting = f"waiting for {writers[0]} to finish its snapshot"
+            self.tell("waiting")
+
+        done = wait_for_writer(self.repository.store_id, self.name, tell)
+        self.status.waiting = ""
+        if not done:
+            self.status.notice(
+                f"{writers[0]} has made no progress for {WRITERS_PATIENCE:.0f} s: this run does not wait for its "
+                "snapshot any longer"
+            )
 
     def _check_python(self, description: Mapping[str, Any]) -> None:
         if description.get("python", PYTHON) != PYTHON:
@@ -171,8 +208,13 @@ class Run(ABC):
             self.status.notice(caution)
         if self.saved is not None:
             surroundings.put_back_first(self.saved.description.get("first", {}))
-        self.writer = self.repository.writer(
-            self.name, keep=self._retention(), writer_info=self.who, based_on=self._found
+        self.handover = Handover(
+            self.repository,
+            self.name,
+            keep=self._retention(),
+            writer_info=self.who,
+            based_on=self._found,
+            tell=self.status.notice,
         )
         self._found = None
         self.selection.start(self.namespace)
@@ -350,15 +392,24 @@ class Run(ABC):
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = self.progress(place)
         positions = [position for _, position in place]
-        wanted = self.schedule.wants_snapshot(turn=turn) or self.verification.is_due(positions)
-        if wanted and not self.fenced and not self._is_in_vain(place) and not self._is_passing(place):
-            saved = self.save(place)
-            if self.verification.is_due(positions):
+        to_verify = self.verification.is_due(positions)
+        if self.is_due(turn=turn, insisting=to_verify) and not self._is_in_vain(place) and not self._is_passing(place):
+            saved = self.save(place, durable=self.schedule.is_asked or to_verify)
+            if to_verify:
                 self._verify(place, saved=saved)
         else:
             self.tell("progress")
         if self.verification.pending:
             self.schedule.look()
+
+    def is_due(self, *, turn: bool, insisting: bool = False) -> bool:
+        """Whether to save here; if it is only time, and the snapshot before is on its way, it may be later."""
+        self._hear()
+        wanted = self.schedule.wants_snapshot(turn=turn) or insisting
+        if wanted and self.handover.is_busy and not (self.schedule.insists or insisting):
+            self.schedule.put_off()
+            return False
+        return wanted and not self.fenced
 
     def _verify(self, place: Place, *, saved: bool) -> None:
         """Make sure that the snapshot just taken can be loaded elsewhere, and is what was saved.
@@ -368,14 +419,13 @@ class Run(ABC):
         """
         if not saved:
             raise VerificationError(f"nothing could be saved: {self.status.unprotected}")
-        seq, variables, local = self._committed
         held = place[-1][0].variables(place)
         state = {
-            "variables": {name: self.namespace[name] for name in variables},
-            "locals": {name: held[name] for name in local},
+            "variables": {name: self.namespace[name] for name in self._handed["variables"]},
+            "locals": {name: held[name] for name in self._handed["locals"]},
             **self._rest(place),
         }
-        for notice in verify(self.name, self.settings.store, seq, {what: state[what] for what in KEPT}):
+        for notice in verify(self.name, self.settings.store, self._committed, {what: state[what] for what in KEPT}):
             self.status.notice(notice)
         self.verification.done([position for _, position in place])
         self.status.verified = True
@@ -431,30 +481,68 @@ class Run(ABC):
             self.owed = None
             self.schedule.ask()
 
-    def save(self, place: Place, *, finished: bool = False) -> bool:
-        """Commit a snapshot of this moment; return whether that worked. A failure never stops the run."""
+    def save(self, place: Place, *, finished: bool = False, durable: bool = True) -> bool:
+        """Hand over a snapshot of this moment, and wait until it is `durable`; return whether all is well so far.
+
+        A failure never stops the run.
+        """
         began = time.perf_counter()
-        protected = not self.status.unprotected
         try:
+            while self.handover.is_busy:
+                self._hear(None)
             parts, description = self._capture(place, finished=finished)
-            committed = self.writer.commit(description, parts, final=finished)
-        except CheckpointConflict as error:
-            self.fenced = True
-            self.status.unprotect(str(error))
+            self.handover.hand_over(description, parts, final=finished)
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
-            self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
+            self._failed(error)
         else:
-            self.status.protect()
-            self.status.saved_at, self.status.saved_progress = time.time(), description["progress"]
-            self.status.snapshots += 1
-            self.status.size = committed.total_bytes
-            self._committed = committed.seq, names_in(parts), names_in(parts, "locals")
-            self.schedule.saved(time.perf_counter() - began)
-            self.tell("saved")
-            return True
+            self._handed = {
+                "at": description["saved_at"],
+                "progress": description["progress"],
+                "variables": names_in(parts),
+                "locals": names_in(parts, "locals"),
+            }
+            self._hear(None if durable else 0.0)
+            if self.handover.is_busy:
+                self.status.saving = True
+                self.tell("saving")
         self.schedule.saved(time.perf_counter() - began)
+        return not self.status.unprotected
+
+    def _hear(self, timeout: float | None = 0.0) -> None:
+        """Take note of what became of the snapshot on its way, if that is known within so many seconds."""
+        with self._hearing:
+            outcome: Outcome | None = self.handover.outcome(timeout)
+            if outcome is not None:
+                self.status.saving = False
+            if isinstance(outcome, Committed):
+                self.status.protect()
+                self.status.saved_at, self.status.saved_progress = self._handed["at"], self._handed["progress"]
+                self.status.snapshots += 1
+                self.status.size = outcome.total_bytes
+                self._committed = outcome.seq
+                self.tell("saved")
+            elif outcome is not None:
+                self._failed(outcome)
+
+    def _hear_meanwhile(self) -> None:
+        """The same, in an iteration that takes long: a person who looks should see that it is saved."""
+        if self._news_since and self._hearing.acquire(blocking=False):
+            try:
+                self._hear()
+                if time.monotonic() - self._news_since > REFRESH:
+                    self.tell("progress")
+                    self._news_since = time.monotonic() if self.status.saving else 0.0
+            finally:
+                self._hearing.release()
+
+    def _failed(self, error: Exception) -> None:
+        """Say that the run is not protected, and why."""
+        protected = not self.status.unprotected
+        self.fenced = self.fenced or isinstance(error, CheckpointConflict)
+        self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
+        if isinstance(error, WriterLostError):
+            self.schedule.ask()
         self.tell("unprotected" if protected else "progress")
-        return False
 
     def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         needed = self.needed(place)
@@ -555,6 +643,7 @@ class Run(ABC):
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
+        self._hear(FAREWELL)
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
@@ -567,11 +656,13 @@ class Run(ABC):
         """Let go of everything."""
         self.schedule.stop()
         self.recorder.stop()
-        self.writer.close()
+        self.handover.close()
 
     def tell(self, event: str) -> None:
         """Show the status; what it shows is not part of the cell's output."""
-        with self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
+        if event in ("saving", "saved"):
+            self._news_since = time.monotonic()
+        with self._hearing, self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self.reporter.show(self.status, event=event)
 
 

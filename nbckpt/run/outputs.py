@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -34,7 +35,8 @@ class Recorder:
         self._held: list[dict[str, Any]] = []
         """What is to be shown again once the result was."""
         self._shell = shell
-        self._quiet = False
+        self._quiet: set[int] = set()
+        """The threads that show something of our own."""
         self.swallowing = False
         """Whether what is shown was shown before, and is in what was replayed."""
         self._undo: list[Callable[[], None]] = []
@@ -70,11 +72,14 @@ class Recorder:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Show something of our own, unrecorded."""
-        before, self._quiet = self._quiet, True
+        thread = threading.get_ident()
+        nested = thread in self._quiet
+        self._quiet.add(thread)
         try:
             yield
         finally:
-            self._quiet = before
+            if not nested:
+                self._quiet.discard(thread)
 
     @contextmanager
     def swallowed(self) -> Iterator[None]:
@@ -84,6 +89,10 @@ class Recorder:
             yield
         finally:
             self.swallowing = before
+
+    @property
+    def _is_quiet(self) -> bool:
+        return bool(self._quiet) and threading.get_ident() in self._quiet
 
     def to_json(self, *, with_result: bool) -> bytes:
         """What `replay` takes; `with_result`, nobody else will show the result again."""
@@ -126,12 +135,12 @@ class Recorder:
         own = method in getattr(target, "__dict__", {})
 
         def listening(*args: Any, **kwargs: Any) -> Any:
-            if self.swallowing and not self._quiet and not _has_failed():
+            if self.swallowing and not self._is_quiet and not _has_failed():
                 return len(args[0]) if method == "write" else None
             # a terminal's display is a print: what is heard once must not be heard again underneath
             with self.paused():
                 result = original(*args, **kwargs)
-            if not self._quiet:
+            if not self._is_quiet:
                 heard(*args, **kwargs)
             return result
 

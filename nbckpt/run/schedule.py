@@ -14,6 +14,8 @@ SHORTEST = 1.0
 """Seconds between snapshots under `auto`, at least."""
 STRETCH = 4096
 """Iterations of a tight loop between two looks at the flag, unless it is raised."""
+SOON = 0.05
+"""Seconds after which an overdue snapshot is tried again."""
 REFRESH = 0.5
 """Seconds between two looks at the progress."""
 
@@ -37,6 +39,8 @@ class Schedule:
         """Set when the next look is at another time than it was."""
         self.missed: Callable[[], None] = lambda: None
         """Called by the thread that reads the clock when no boundary has answered its last call."""
+        self.ticked: Callable[[], None] = lambda: None
+        """Called by that thread whenever it reads the clock."""
 
     def start(self) -> None:
         """Begin to watch the clock."""
@@ -58,6 +62,21 @@ class Schedule:
         if self.every.iterations is None:
             return time.monotonic() >= self._next
         return self._turns_left <= 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody wants a snapshot at the next boundary."""
+        return self._asked
+
+    @property
+    def insists(self) -> bool:
+        """Whether the boundary matters at which it is taken: it was asked for, or iterations are counted."""
+        return self._asked or self.every.iterations is not None
+
+    def put_off(self) -> None:
+        """The snapshot before is still on its way: look again soon."""
+        self._next = time.monotonic() + SOON
+        self._changed.set()
 
     def ask(self) -> None:
         """Want a snapshot at the next boundary, whatever the time."""
@@ -93,6 +112,7 @@ class Schedule:
             if self._changed.wait(self._pause()):
                 self._changed.clear()
                 continue
+            self.ticked()
             if self.due and self.every.iterations is None:
                 self.missed()
             self._raise()

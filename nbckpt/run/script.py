@@ -167,11 +167,11 @@ class ScriptRun(Run):
         """How long its loops are, and what it may call: all that is known of a script."""
         return {"totals": self.block.totals, "callees": sorted(self.callees)}
 
-    def save(self, place: Place, *, finished: bool = False) -> bool:
+    def save(self, place: Place, *, finished: bool = False, durable: bool = True) -> bool:
         """Commit a snapshot; a name in `vars` that there is no variable for is said."""
         if missing := sorted(self.only - self.namespace.keys()):
             self.status.notice(f"vars names {', '.join(missing)}, which does not exist, so it is not saved")
         ours = {name for name, value in list(self.namespace.items()) if any(value is one for one in self.ours)}
         self.selection.exclude |= ours  # they lead to everything, and are made again
         with doors.shut():
-            return super().save(place, finished=finished)
+            return super().save(place, finished=finished, durable=durable)

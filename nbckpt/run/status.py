@@ -27,6 +27,10 @@ class Status:
     """Seconds of work that need not be done again, as of the resume."""
     worked: float = 0.0
     """Seconds of work in all runs, as of the end of this one."""
+    waiting: str = ""
+    """What it has to wait for before it can begin."""
+    saving: bool = False
+    """Whether a snapshot is on its way, which is not durable yet."""
     saved_at: float | None = None
     saved_progress: str = ""
     """Where the newest snapshot stands."""
@@ -63,6 +67,6 @@ class Reporter(Protocol):
     def show(self, status: Status, *, event: str) -> None:
         """Show it; `event` says what just happened.
 
-        One of `started`, `resumed`, `progress`, `saved`, `unprotected`, `finished`, `restored`, `stopped`.
-        Only `progress` and `saved` may be passed over to spare the screen.
+        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `finished`, `restored`,
+        `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """

@@ -228,8 +228,9 @@ class Repository:
         is not ours to continue.
         """
         _check_name(name)
-        origin = based_on.seq if based_on is not None else None
-        retention = replace(keep if isinstance(keep, Retention) else Retention(keep), origin=origin)
+        retention = keep if isinstance(keep, Retention) else Retention(keep)
+        if based_on is not None:
+            retention = replace(retention, origin=based_on.seq)
         key = signing_key()
         head = based_on.head if based_on is not None else self._head(name)
         if head is None:
@@ -242,6 +243,10 @@ class Repository:
             raise StoreError(msg)
         base = self._base(name, head, based_on)
         return Writer(self._store, self.store_id, name, key, base, retention, writer_info or {})
+
+    def head(self, name: str) -> Head | None:
+        """Return the end of a checkpoint's log, None if there is no log."""
+        return self._head(_check_name(name))
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint with all its snapshots; raises `UnknownCheckpoint` if there is none."""

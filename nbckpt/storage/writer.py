@@ -33,16 +33,15 @@ from nbckpt.storage.log import (
 )
 from nbckpt.storage.prune import condemned_by
 from nbckpt.storage.records import digest
-from nbckpt.storage.retention import Mark
+from nbckpt.storage.retention import Mark, Retention
 from nbckpt.storage.signing import known_keys
-from nbckpt.storage.snapshot import Manifest, PartData, encode_manifest
+from nbckpt.storage.snapshot import Manifest, PartData, decode_segment, encode_manifest, encode_segment
 from nbckpt.storage.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbckpt.storage.chunks import Chunk
-    from nbckpt.storage.retention import Retention
     from nbckpt.storage.signing import Key
     from nbckpt.storage.stores import Store
 
@@ -143,6 +142,88 @@ class Writer:
         self._tidy()
         seconds = time.perf_counter() - started
         return Committed(entry.seq, digest(raw), written + len(entry_raw), manifest.total_bytes, seconds)
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._store.url
+
+    @property
+    def store_id(self) -> str:
+        """Which store it is."""
+        return self._store_id
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's."""
+        return self._name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Who saves."""
+        return self._writer
+
+    @property
+    def retention(self) -> Retention:
+        """Which snapshots stay."""
+        return self._retention
+
+    @property
+    def newest(self) -> str:
+        """The manifest of the newest snapshot that exists as far as it knows, empty for none."""
+        return self._base.kept[0].manifest if self._base.kept else ""
+
+    @property
+    def asked(self) -> list[str]:
+        """The manifests of snapshots that may exist unheard of."""
+        return [attempt.entry.keep[0].manifest for attempt in self._attempts.values()]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it knows for sure what it goes on from: no entry that it asked for may exist unheard of."""
+        return not self._attempts
+
+    @property
+    def standing(self) -> tuple[int, str]:
+        """The entry of the log that its next one succeeds, by number and digest."""
+        return self._base.seq, self._base.digest
+
+    def dismantled(self) -> tuple[dict[str, Any], bytes]:
+        """Return what another process needs to go on in this one's place, as a record and bytes."""
+        base = self._base
+        record = {
+            "url": self._store.url,
+            "store_id": self._store_id,
+            "name": self._name,
+            "key": self._key.id,
+            "retention": self._retention.to_json(),
+            "writer": self._writer,
+            "seq": base.seq,
+            "digest": base.digest,
+            "kept": [list(kept) for kept in base.kept],
+            "packs": [[seq, sorted(packs)] for seq, packs in base.packs.items()],
+            "marks": [[seq, list(mark)] for seq, mark in base.marks.items()],
+            "pack_sizes": base.pack_sizes,
+            "doomed": sorted(self._doomed),
+        }
+        return record, encode_segment([*base.chunks.values()])
+
+    @classmethod
+    def assembled(cls, record: dict[str, Any], chunks: bytes, store: Store, key: Key) -> Writer:
+        """Return the writer that was `dismantled` elsewhere."""
+        base = Base(
+            record["seq"],
+            record["digest"],
+            tuple(Kept(*kept) for kept in record["kept"]),
+            {seq: frozenset(packs) for seq, packs in record["packs"]},
+            {seq: Mark(*mark) for seq, mark in record["marks"]},
+            {chunk.id: chunk for chunk in decode_segment(chunks, record["pack_sizes"])},
+            record["pack_sizes"],
+        )
+        retention = Retention.from_json(record["retention"])
+        writer = cls(store, record["store_id"], record["name"], key, base, retention, record["writer"])
+        writer._doomed.update(record["doomed"])
+        return writer
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""

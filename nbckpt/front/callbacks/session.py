@@ -99,7 +99,7 @@ class Session(Run):
         if not self.schedule.due:
             return False
         self.training.where = self.status.progress = progress if isinstance(progress, str) else progress()
-        if self.schedule.wants_snapshot(turn=True) and not self.fenced:
+        if self.is_due(turn=True):
             return True
         self.tell("progress")
         return False
@@ -109,7 +109,7 @@ class Session(Run):
         if self.status.state == "restored":  # it had ended, and is being trained further
             self.status.state = "running"
         self._gather = gather
-        return self.save([(self.training, _HERE)])
+        return self.save([(self.training, _HERE)], durable=self.schedule.is_asked)
 
     def ask(self) -> None:
         """Want a snapshot at the end of the next step, whatever the time."""

@@ -1,0 +1,121 @@
+"""Memory that a run shares with its writer: what is to be saved is copied here, and the loop goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from nbckpt.storage.stores import Buffer
+
+_ALIGNED = 64  # bytes: copies between lines of the cache are slower
+_STEP = 16 * 1024 * 1024  # bytes that it grows by, at least
+_SPARED = 0.1  # the share of the free memory that is left to the computation
+
+
+class Arena:
+    """One shared piece of memory without a name: when the last process that has it ends, it is gone.
+
+    Pages are slow to get and fast to use again, so it stays as long as the run does and only ever grows.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _anonymous() if fd is None else fd
+        self.size = 0
+        self._map: mmap.mmap | None = None
+
+    def fill(self, pieces: Sequence[Buffer]) -> None:
+        """Copy pieces to where `places` says.
+
+        Raises `MemoryError` if there is no room for them; what was there before is there no more.
+        """
+        end = 0
+        for piece, place in zip(pieces, places(map(len, pieces)), strict=True):
+            end = place.start + len(piece)
+        self._reserve(end)
+        assert self._map is not None or not end  # noqa: S101
+        for piece, place in zip(pieces, places(map(len, pieces)), strict=True):
+            if len(piece) and self._map is not None:
+                self._map[place] = piece
+
+    def view(self, size: int) -> memoryview:
+        """Return what another process has filled; `size` is the arena's there."""
+        if size > self.size:
+            self._map = mmap.mmap(self.fd, size, prot=mmap.PROT_READ)
+            self.size = size
+        return memoryview(self._map) if self._map is not None else memoryview(b"")
+
+    def close(self) -> None:
+        """Give the memory back, unless another process still has it."""
+        if self._map is not None:
+            with contextlib.suppress(BufferError):  # somebody still looks at it: it goes when they do
+                self._map.close()
+            self._map = None
+        os.close(self.fd)
+
+    def _reserve(self, size: int) -> None:
+        if size <= self.size:
+            return
+        wanted = -(-max(size, self.size + self.size // 4) // _STEP) * _STEP
+        if wanted - self.size > (1 - _SPARED) * _free_memory():
+            msg = f"there is no room for a copy of the {size:,} bytes that are to be saved"
+            raise MemoryError(msg)
+        try:
+            if hasattr(os, "memfd_create"):
+                os.ftruncate(self.fd, wanted)
+            else:  # a file: a full disk shows now, not as a crash when the page is touched
+                os.posix_fallocate(self.fd, 0, wanted) if hasattr(os, "posix_fallocate") else _stretch(self.fd, wanted)
+            if self._map is not None:
+                self._map.close()
+                self._map = None
+            self._map = mmap.mmap(self.fd, wanted)
+        except OSError as error:
+            self.size = 0
+            if error.errno not in {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise
+            msg = f"there is no room for a copy of the {size:,} bytes that are to be saved ({error.strerror})"
+            raise MemoryError(msg) from error
+        self.size = wanted
+
+
+def places(sizes: Iterable[int]) -> Iterator[slice]:
+    """Yield where in an arena pieces of these sizes are, one after another."""
+    at = 0
+    for size in sizes:
+        yield slice(at, at + size)
+        at = -(-(at + size) // _ALIGNED) * _ALIGNED
+
+
+def _anonymous() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("nbckpt", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile(prefix="nbckpt-") as file:
+        return os.dup(file.fileno())
+
+
+def _stretch(fd: int, size: int) -> None:
+    """Write zeros: the way to reserve room on a disk that works everywhere."""
+    zeros = bytes(1024 * 1024)
+    at = os.fstat(fd).st_size
+    while at < size:
+        at += os.pwrite(fd, zeros[: size - at], at)
+
+
+def _free_memory() -> float:
+    """Bytes that can be had before the machine, or the container, starts to kill processes."""
+    free = float("inf")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        free = min(free, limit - int((group / "memory.current").read_text(encoding="ascii")))
+    return free

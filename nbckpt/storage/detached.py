@@ -1,0 +1,166 @@
+"""The process that writes the snapshots of one run, so that one on its way survives the kernel.
+
+It is nobody's child and in a session of its own: what ends the kernel and all its children does not reach it. Of
+the kernel's it has the shared memory, a line to talk on and the lease; it imports nothing of the user's and unpickles
+nothing. When the kernel is gone, it finishes what it has and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from nbckpt.errors import NbckptError, StoreError
+from nbckpt.storage.arena import Arena, places
+from nbckpt.storage.channel import Channel
+from nbckpt.storage.lease import Lease
+from nbckpt.storage.signing import known_keys
+from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.spool import Spool
+from nbckpt.storage.stores import open_store
+from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from nbckpt.storage.stores import Buffer
+
+LOOK = 1.0
+"""Seconds after which an idle writer looks whether its kernel still lives: a forked child may hold the line open."""
+
+
+def encode_save(
+    description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+) -> tuple[list[Buffer], dict[str, int]]:
+    """Return a snapshot as the pieces to put into an arena, and what a message has to say to find them."""
+    listed = [
+        {"name": part.name, "info": part.info, "sizes": [len(part.stream), *map(len, part.buffers)]} for part in parts
+    ]
+    head = json.dumps({"description": description, "parts": listed, "final": final}).encode("ascii")
+    return [head, *(piece for part in parts for piece in (part.stream, *part.buffers))], {"head": len(head)}
+
+
+def decode_save(view: memoryview, head: int) -> tuple[dict[str, Any], list[PartData], bool]:
+    """Return description, parts and whether it is the final one, as they lie in an arena."""
+    record = json.loads(bytes(view[:head]))
+    sizes = [head, *(size for part in record["parts"] for size in part["sizes"])]
+    pieces = iter([view[place] for place in places(sizes)][1:])
+    parts = []
+    for part in record["parts"]:
+        stream, *buffers = [next(pieces) for _ in part["sizes"]]
+        parts.append(PartData(part["name"], stream, buffers, part["info"]))
+    return record["description"], parts, record["final"]
+
+
+PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two attempts to upload what waits."""
+
+
+class Service:
+    """Saves what the kernel hands over, one after another."""
+
+    def __init__(self, writer: Writer, channel: Channel, arena: Arena, lease: Lease | None, kernel: int) -> None:
+        self._writer, self._channel, self._arena, self._lease, self._kernel = writer, channel, arena, lease, kernel
+        self._spool = Spool(writer)
+        self._number = 0
+        self._pause, self._again = PAUSE, 0.0
+        self._leaving = False
+
+    def run(self) -> None:
+        """Work until the kernel is gone or this process is asked to end."""
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._leave)
+        self._say({"pid": os.getpid()})
+        while not self._leaving:
+            try:
+                message = self._channel.look(LOOK)
+            except EOFError:
+                break
+            if message is not None:
+                self._channel.drop()
+                self._save(message)
+            elif not _is_alive(self._kernel):
+                break
+            elif self._spool.holds and time.monotonic() > self._again:
+                self._upload()
+        self._writer.close()
+
+    def _save(self, message: dict[str, Any]) -> None:
+        said: dict[str, Any] = {"number": message["number"]}
+        self._number = message["number"]
+        if self._lease is not None:
+            self._lease.take()  # an upload may have given it back since the kernel took it
+        try:
+            description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
+            said["committed"] = asdict(self._spool.commit(description, parts, final=final))
+        except (NbckptError, MemoryError, OSError) as error:
+            said |= _told(error)
+        if self._lease is not None:
+            self._lease.give_back()
+        self._pause = PAUSE
+        self._again = time.monotonic() + self._pause
+        self._say({**said, "waits": self._spool.holds})
+
+    def _upload(self) -> None:
+        """Try whether the store is back, from the copy on this disk: the arena may be filled anew meanwhile."""
+        said: dict[str, Any] = {"number": self._number, "late": True}
+        if self._lease is not None:
+            self._lease.take()
+        try:
+            committed = self._spool.upload()
+            said |= {} if committed is None else {"committed": asdict(committed)}
+        except (NbckptError, MemoryError, OSError) as error:
+            said |= _told(error)
+        if self._lease is not None:
+            self._lease.give_back()
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._again = time.monotonic() + self._pause
+        if len(said) > 2:
+            self._say({**said, "waits": self._spool.holds})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the kernel is gone; what it handed over may still be on the line
+            self._channel.send(message)
+
+    def _leave(self, _: int, __: FrameType | None) -> None:
+        self._leaving = True
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)[:4000], "errno": getattr(error, "errno", None)}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def main() -> None:
+    """Be that process: `detached.py` is started by `process.py`, with the rest of what it needs on stdin."""
+    line, arena, lease, kernel = map(int, sys.argv[1:5])
+    length = int.from_bytes(sys.stdin.buffer.read(4), "little")
+    record = json.loads(sys.stdin.buffer.read(length))
+    key = known_keys().get(record["key"])
+    if key is None:
+        msg = f"the key {record['key']} that this run signs with is not to be found any more"
+        raise StoreError(msg)
+    writer = Writer.assembled(record, sys.stdin.buffer.read(), Retrying(open_store(record["url"])), key)
+    held = Lease(lease) if lease >= 0 else None
+    if held is not None:
+        held.sign({"pid": os.getpid(), "kernel": kernel})
+    Service(writer, Channel(socket.socket(fileno=line)), Arena(arena), held, kernel).run()

@@ -1,0 +1,264 @@
+"""Handing snapshots over to whoever writes them, so that the loop goes on as soon as their bytes are copied.
+
+As a rule that is a process of its own, which finishes what it has when the kernel dies (`process`). What is so small
+that handing it over would take as long is written at once (`sync`). Where there can be no such process, on Windows or
+for a store that only this process has, a thread does it (`thread`). `NBCKPT_WRITER` names one of the three.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from nbckpt.errors import CheckpointConflict, OptionError
+from nbckpt.storage.lease import Lease
+from nbckpt.storage.process import Process, WriterLostError
+from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.spool import Spool
+from nbckpt.storage.writer import Committed, Writer
+
+if TYPE_CHECKING:
+    from nbckpt.storage.repository import Loaded, Repository
+    from nbckpt.storage.retention import Retention
+
+WAYS = ("process", "thread", "sync")
+SMALL = 256 * 1024
+"""Bytes of a snapshot that are written at once, where a store is quick."""
+QUICK = 0.02
+"""Seconds that this may take."""
+_LOSSES = 3  # writer processes that may be lost before a thread takes over
+
+Outcome: TypeAlias = "Committed | Exception"
+
+
+class Hand(Protocol):
+    """One way to have snapshots written."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a snapshot is on its way."""
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
+        """Take a snapshot, of which nothing is needed any more when this returns."""
+
+    def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
+        """Return, once, what became of it; None if that is not known within `timeout` seconds."""
+
+    def close(self) -> None:
+        """Let go; a snapshot on its way is finished."""
+
+
+class Handover:
+    """The saves of one run. `tell` takes what a person should know of how they are done.
+
+    Raises what `Repository.writer` raises, before any compute.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        name: str,
+        *,
+        keep: int | Retention,
+        writer_info: dict[str, Any],
+        based_on: Loaded | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._repository, self._name, self._info, self._tell = repository, name, writer_info, tell
+        self._way = _way(repository.url)
+        writer = repository.writer(name, keep=keep, writer_info=writer_info, based_on=based_on)
+        self._keep = writer.retention
+        self._standing = writer.standing
+        """The newest entry of the log as this run knows it, by number and digest, until it has made one itself."""
+        self._hand: Hand | None = Threaded(writer) if self._way == "thread" else Here(writer)
+        """None where the writer was lost, until there is another."""
+        self._has_saved = False
+        self._losses = 0
+        self._lease: Lease | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a snapshot is on its way."""
+        return self._hand is not None and self._hand.is_busy
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> None:
+        """Have a snapshot saved: `outcome` will tell. The one before must be done.
+
+        Raises `CheckpointConflict`, or `StoreError` if nobody can be found to write it.
+        """
+        hand = self._chosen(sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
+        try:
+            hand.hand_over(description, parts, final=final)
+        except MemoryError as error:
+            if not isinstance(hand, Process):
+                raise
+            self._tell(f"{error}: the loop stands still while it is written")
+            self._let_go()
+            self._way = "sync"
+            self._hand = Here(self._writer_again())
+            self._hand.hand_over(description, parts, final=final)
+        except WriterLostError:
+            self._let_go()
+            self._hand = self._started()
+            self._hand.hand_over(description, parts, final=final)
+
+    def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
+        """Return, once, what became of the snapshot; None if that is not known within `timeout` seconds."""
+        outcome = None if self._hand is None else self._hand.outcome(timeout)
+        if isinstance(outcome, Committed):
+            self._has_saved = True
+        elif isinstance(outcome, WriterLostError):
+            self._let_go()
+        return outcome
+
+    def close(self) -> None:
+        """Let go; a snapshot on its way is finished, if this process lives or the writer is another one."""
+        self._let_go()
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
+
+    def _chosen(self, size: int) -> Hand:
+        """Who takes a snapshot of so many bytes."""
+        hand = self._hand or self._started()
+        slow = isinstance(hand, Here) and (self._way == "process" or not hand.is_quick(size))
+        if isinstance(hand, Here) and slow and self._way != "sync" and hand.writer.is_settled:
+            hand = self._started(hand.writer)
+        self._hand = hand
+        return hand
+
+    def _started(self, writer: Writer | None = None) -> Hand:
+        """A writer process, or a thread where there can be none; without `writer` the one before was lost."""
+        if writer is None:
+            self._losses += 1
+            writer = self._writer_again()
+        if self._losses >= _LOSSES:
+            self._tell("the process that writes the snapshots ended again and again: a thread of this one does it now")
+            return Threaded(writer)
+        self._lease = self._lease or Lease.open(self._repository.store_id, self._name)
+        try:
+            return Process(writer, self._lease)
+        except OSError as error:
+            self._tell(
+                f"no process can be started to write the snapshots ({error.strerror or error}): a thread does it, and "
+                "one on its way is lost if the kernel dies"
+            )
+            return Threaded(writer)
+
+    def _let_go(self) -> None:
+        hand, self._hand = self._hand, None
+        if hand is not None:
+            hand.close()
+
+    def _writer_again(self) -> Writer:
+        """A writer that goes on where a lost one was, wherever that is.
+
+        Raises `CheckpointConflict` if another run has saved meanwhile.
+        """
+        head = self._repository.head(self._name)
+        run = head.entry.writer.get("run") if head is not None and head.entry is not None else None
+        known = head is not None and not self._has_saved and (head.seq, head.digest) == self._standing
+        if not known and (run is None or run != self._info.get("run")):
+            raise CheckpointConflict(
+                f"Checkpoint {self._name!r} was saved or removed by another kernel while this run used it: the saves "
+                "of this run stop here, its computation may go on, and nothing that was saved is lost. Give one of the "
+                "two another name."
+            )
+        # of what the lost one wrote nothing is used again: nobody has read it since
+        return self._repository.writer(self._name, keep=self._keep, writer_info=self._info)
+
+
+class Here:
+    """Writes at once, while the loop stands still."""
+
+    is_busy = False
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self._spool = Spool(writer)
+        self._outcome: Outcome | None = None
+        self._took = 0.0
+
+    def is_quick(self, size: int) -> bool:
+        """Whether this is no worse than handing over so many bytes."""
+        return size <= SMALL and self._took <= QUICK
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
+        """Save it."""
+        began = time.perf_counter()
+        self._outcome = _commit(self._spool, description, parts, final=final)
+        self._took = time.perf_counter() - began
+
+    def outcome(self, timeout: float | None = 0.0) -> Outcome | None:  # noqa: ARG002 - it is known
+        """See `Hand.outcome`."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def close(self) -> None:
+        """Finish what retention has to delete."""
+        self.writer.close()
+
+
+class Threaded:
+    """Writes in a thread of this process."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._spool = writer, Spool(writer)
+        self._thread: threading.Thread | None = None
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """See `Hand.is_busy`."""
+        return self._thread is not None
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
+        """Copy it, and begin; raises `MemoryError`."""
+        copies = [
+            PartData(part.name, bytes(part.stream), [memoryview(bytes(one)) for one in part.buffers], part.info)
+            for part in parts
+        ]
+
+        def work() -> None:
+            self._outcomes.append(_commit(self._spool, description, copies, final=final))
+
+        # not a daemon: an interpreter that exits waits for it
+        self._thread = threading.Thread(target=work, name="nbckpt writer")
+        self._thread.start()
+
+    def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
+        """See `Hand.outcome`."""
+        if self._thread is None:
+            return None
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return None
+        self._thread = None
+        return self._outcomes.pop()
+
+    def close(self) -> None:
+        """Wait for a snapshot on its way, and finish what retention has to delete."""
+        if self._thread is not None:
+            self._thread.join()
+        self._writer.close()
+
+
+def _commit(spool: Spool, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Outcome:
+    try:
+        return spool.commit(description, parts, final=final)
+    except Exception as error:  # noqa: BLE001 - an outcome like the other, which is shown
+        return error
+
+
+def _way(url: str) -> str:
+    """How the snapshots of a store are written; empty for what suits their size."""
+    way = os.environ.get("NBCKPT_WRITER", "")
+    if way not in {"", *WAYS}:
+        raise OptionError(f"NBCKPT_WRITER={way} is unknown: use {', '.join(WAYS)}, or leave it out")
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    if way in {"", "process"} and (os.name == "nt" or not hasattr(os, "fork") or scheme == "memory"):
+        return "thread"
+    return way or ("" if scheme == "file" else "process")

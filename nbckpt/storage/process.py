@@ -1,0 +1,160 @@
+"""The kernel's end of the detached writer: start it, hand snapshots over, hear what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbckpt import errors
+from nbckpt.storage.arena import Arena
+from nbckpt.storage.channel import Channel
+from nbckpt.storage.detached import encode_save
+from nbckpt.storage.writer import Committed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbckpt.storage.lease import Lease
+    from nbckpt.storage.snapshot import PartData
+    from nbckpt.storage.writer import Writer
+
+_ROOT = str(Path(__file__).parents[2])
+_START = """\
+import os, sys
+if os.fork():
+    os._exit(0)
+sys.path[:1] = []
+sys.path += [place for place in PLACES if place not in sys.path]
+from nbckpt.storage.detached import main
+main()
+"""
+"""What the new interpreter runs. It leaves its parent at once, and finds what the kernel finds, its own first."""
+
+
+class WriterLostError(errors.StoreError):
+    """The writer process has ended without being asked to."""
+
+
+class Process:
+    """A writer process, and the memory it shares with us. Raises `OSError` if there can be none."""
+
+    def __init__(self, writer: Writer, lease: Lease | None) -> None:
+        self.pid: int | None = None
+        self._lease = lease
+        self._handed = self._heard = 0
+        self._waits = False
+        """Whether the newest snapshot waits on this machine for the store to be back."""
+        record, chunks = writer.dismantled()
+        self._arena = Arena()
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(ours)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
+        held = () if lease is None else (lease.fd,)
+        try:
+            with theirs, tempfile.TemporaryFile() as given:
+                raw = json.dumps(record).encode("ascii")
+                given.write(len(raw).to_bytes(4, "little") + raw + chunks)
+                given.seek(0)
+                fds = [theirs.fileno(), self._arena.fd, lease.fd if lease else -1]
+                self._starter = subprocess.Popen(  # noqa: S603 - our own interpreter
+                    [sys.executable, "-Wignore", "-c", _code(), *map(str, fds), str(os.getpid())],
+                    stdin=given,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._said,
+                    cwd="/",
+                    env=_environment(),
+                    start_new_session=True,
+                    pass_fds=(fds[0], fds[1], *held),
+                )
+        except BaseException:
+            self._let_go()
+            raise
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a snapshot is on its way."""
+        return self._heard < self._handed
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
+        """Copy a snapshot, for the writer to save; the one before must be done.
+
+        Raises `MemoryError` if there is no room for the copy, `WriterLostError`.
+        """
+        pieces, message = encode_save(description, parts, final=final)
+        self._arena.fill(pieces)
+        if self._lease is not None:
+            self._lease.take()
+        self._handed += 1
+        try:
+            self._channel.send({"number": self._handed, "size": self._arena.size, **message})
+        except OSError as error:
+            raise self._lost() from error
+
+    def outcome(self, timeout: float | None = 0.0) -> Committed | Exception | None:
+        """Return what became of the snapshot on its way, None if that is not known within `timeout` seconds."""
+        while self.is_busy or self._waits:
+            try:
+                message = self._channel.look(timeout if self.is_busy else 0.0)
+            except EOFError:
+                self._heard, self._waits = self._handed, False
+                return self._lost()
+            if message is None:
+                return None
+            self.pid = message.get("pid", self.pid)
+            number = message.get("number", 0)
+            if number <= self._heard and not (message.get("late") and number == self._handed):
+                self._channel.drop()
+                continue
+            outcome = _outcome(message)
+            self._heard, self._waits = number, message["waits"]
+            self._channel.drop()
+            return outcome
+        return None
+
+    def close(self) -> None:
+        """Let the writer go, which finishes what it has and ends."""
+        self._let_go()
+        self._starter.wait()
+
+    def _let_go(self) -> None:
+        self._channel.close()
+        self._arena.close()
+        self._said.close()
+
+    def _lost(self) -> WriterLostError:
+        self._said.seek(0)
+        last = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
+        why = f" ({last[0]})" if last else ""
+        pid = f" (pid {self.pid})" if self.pid else ""
+        return WriterLostError(
+            f"The process that writes the snapshots{pid} has ended{why}. What it had saved stays: the next boundary is "
+            "saved by a new one."
+        )
+
+
+def _outcome(message: dict[str, Any]) -> Committed | Exception:
+    if "committed" in message:
+        return Committed(**message["committed"])
+    kind = getattr(errors, message["error"], MemoryError if message["error"] == "MemoryError" else errors.StoreError)
+    error: Exception = kind(message["message"])
+    if isinstance(error, OSError):
+        error.errno = message["errno"]
+    return error
+
+
+def _code() -> str:
+    """What to run; its path ends with the kernel's, where packages may be that were added to it while it ran."""
+    places = [place for place in sys.path if Path(place).is_absolute()]
+    return _START.replace("PLACES", repr([_ROOT, *places]))
+
+
+def _environment() -> dict[str, str]:
+    """The kernel's, for a process that works in another folder."""
+    given = {name: os.environ[name] for name in ("NBCKPT_DATA_DIR", "NBCKPT_KEY_FILE") if os.environ.get(name)}
+    return {**os.environ, **{name: str(Path(path).expanduser().absolute()) for name, path in given.items()}}
