@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
+from collections import Counter
 from itertools import compress, repeat
 from operator import is_
 from typing import Any
@@ -26,7 +27,24 @@ def write(met: list[Any], kinds: set[type], owners: list[tuple[Any, Any]]) -> Po
     if sets:
         found = [thing for thing in met if type(thing) in sets]
         notes = set_order.notes(found, hashing=bool(stand_ins.hashing_kinds(kinds)))
-    return (tuple(owners), notes) if owners or notes else None
+    dicts = _linked(met, owners) if owners else ()
+    return (dicts, notes) if dicts or notes else None
+
+
+def _linked(met: list[Any], owners: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+    """The owners whose dict is in more than one place in this very graph.
+
+    A class with a `__setstate__` makes of its state what it likes, so its objects keep what that has made.
+    """
+    candidates = {id(attributes) for _, attributes in owners}
+    places = Counter(compress(map(id, met), map(candidates.__contains__, map(id, met))))
+    # pickle does not ask for one that is empty, so it is met elsewhere only
+    places.update(id(attributes) for _, attributes in owners if not attributes)
+    return tuple(
+        (owner, attributes)
+        for owner, attributes in owners
+        if type(attributes) is not dict or (places[id(attributes)] > 1 and not hasattr(type(owner), "__setstate__"))
+    )
 
 
 def heed(late: tuple[Any, ...], postscript: Postscript | None) -> list[Any]:

@@ -147,6 +147,27 @@ def test_numbers_that_are_none_are_themselves() -> None:
     assert held[2] is not held[0]
 
 
+def test_who_makes_its_state_itself_keeps_what_it_made() -> None:
+    """However many picklers have met its attributes."""
+    thing = Locked()
+    first = pickling.dump([thing])
+    again = there_and_back([thing, thing])
+    assert thing in first.pickler.met
+    assert again[0].made == "anew"
+    assert again[0] is again[1]
+
+
+class Locked:
+    def __init__(self) -> None:
+        self.made = "at first"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, made="anew")
+
+
 def test_a_module_s_names_inside_what_cannot_be_saved_are_not_looked_into() -> None:
     """What is named is the user's own."""
     space: dict[str, Any] = {"made": (k for k in ())}
