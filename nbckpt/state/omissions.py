@@ -56,9 +56,11 @@ class Omissions:
             path, reason = found
             resource = live.live_resource(type(value))
             if not resource and name in needed and id(value) not in at_hand:
+                # a function's own variable has no name that the option could take
+                out = f"leave it out with --exclude {name}, " if name.isidentifier() else ""
                 raise UnpicklableError(
-                    f"{path} cannot be saved: {reason}. Nothing was lost: leave it out with --exclude "
-                    f"{name}, give its class a __getstate__, or teach nbckpt with nbckpt.register",
+                    f"{path} cannot be saved: {reason}. Nothing was lost: {out}"
+                    "give its class a __getstate__, or teach nbckpt with nbckpt.register",
                     path,
                 ) from error
             self.known[name] = Omission(type(value), resource or reason, bool(resource) or id(value) in at_hand)
