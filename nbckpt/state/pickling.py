@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import threading
@@ -155,9 +156,26 @@ def _pickle(
         UnpicklableError: something in it cannot be pickled.
     """
 
-    def attempt(
-        *, deep: bool, words: Mapping[int, str] = _NO_WORDS, late: tuple[Any, ...] = ()
-    ) -> tuple[_SinkKind, Pickler]:
+    attempt = functools.partial(_attempt, make, root, by_value, tolerant=tolerant, watched=watched, whole=whole)
+    try:
+        return attempt()
+    except TooDeepError:
+        return with_room(lambda: attempt(deep=True))
+
+
+def _attempt(
+    make: Callable[[], _SinkKind],
+    root: Any,
+    by_value: str,
+    *,
+    tolerant: bool,
+    watched: bool,
+    whole: bool,
+    deep: bool = False,
+) -> tuple[_SinkKind, Pickler]:
+    words: Mapping[int, str] = MappingProxyType({})
+    late: tuple[Any, ...] = ()
+    while True:
         sink = make()
         pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant, watched=watched, words=words)
         failure: UnpicklableError | None = None
@@ -169,21 +187,18 @@ def _pickle(
         except Exception as error:  # noqa: BLE001 - whatever the objects' own code raises while it is pickled
             failure = refusal(error)
             failure.__cause__ = error
+        found: Mapping[int, str] = {}
         if watched and not isinstance(failure, TooDeepError):
-            stream = sink.stream.getvalue() if isinstance(sink, _Kept) else b""
-            if found := pickler.words_to_use(stream):
-                return attempt(deep=deep, words={**words, **found}, late=late + stand_ins.late(found, pickler.met))
-        if failure is not None:
-            raise failure
-        return sink, pickler
-
-    try:
-        return attempt(deep=False)
-    except TooDeepError:
-        return with_room(lambda: attempt(deep=True))
-
-
-_NO_WORDS: Mapping[int, str] = MappingProxyType({})
+            found = pickler.words_to_use(sink.stream.getvalue() if isinstance(sink, _Kept) else b"")
+        if found:
+            words, late = {**words, **found}, late + stand_ins.late(found, pickler.met)
+        elif failure is not None:
+            try:
+                raise failure
+            finally:
+                failure = None  # it knows this frame, and the frame what was pickled
+        else:
+            return sink, pickler
 
 
 class TooDeepError(UnpicklableError):
@@ -226,5 +241,5 @@ def with_room(work: Callable[[], _Result]) -> _Result:
         threading.stack_size(size)
         sys.setrecursionlimit(limit)
     if failure:
-        raise failure[0]
+        raise failure.pop()
     return outcome[0]

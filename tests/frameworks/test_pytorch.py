@@ -218,9 +218,9 @@ def test_a_new_process_imports_torch_for_its_random_state(torch: Any, tmp_path: 
     expected = torch.rand(1).item()
     (tmp_path / "states").write_bytes(bytes(pickling.dump(states["torch"]).stream))
     code = (
-        "import pickle, sys; from nbckpt.state import randomness\n"
-        f"torch_state = pickle.load(open({str(tmp_path / 'states')!r}, 'rb'))\n"
-        "randomness.restore({'torch': torch_state}); import torch; print(torch.rand(1).item())"
+        "from pathlib import Path; from nbckpt.state import home, randomness\n"
+        f"(state,) = home.load(Path({str(tmp_path / 'states')!r}).read_bytes(), (), home.Home({{}}, {{}}))\n"
+        "randomness.restore({'torch': state}); import torch; print(torch.rand(1).item())"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert float(done.stdout) == expected

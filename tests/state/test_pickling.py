@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,26 @@ def test_big_buffers_leave_the_stream() -> None:
     assert [buffer.nbytes for buffer in pickled.buffers] == [array.nbytes]
     assert np.shares_memory(np.frombuffer(pickled.buffers[0], array.dtype), array)
     assert pickled.stream.nbytes < 1000
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_nothing_of_what_was_pickled_is_held(deep: bool) -> None:
+    """Once the pickle is gone, so are the variables' values when the cell lets go of them: no collector is needed."""
+    thing = np.arange(4.0)
+    held = weakref.ref(thing)
+    root: Any = [thing]
+    for _ in range(20_000 if deep else 0):
+        root = (root,)
+    gc.disable()
+    try:
+        pickling.dump(root)
+        pickling.digest(root)
+        while deep and isinstance(root, tuple):
+            (root,) = root
+        del root, thing
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_the_culprit_is_named_with_its_path() -> None:
