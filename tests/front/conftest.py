@@ -45,8 +45,8 @@ class Scripts:
             run.schedule.due = self.everywhere
             self.notices = run.status.notices
 
-        def saved(run: Any, place: Any, *, finished: bool = False) -> bool:
-            done = save(run, place, finished=finished)
+        def saved(run: Any, place: Any, **options: Any) -> bool:
+            done = bool(save(run, place, **options))
             run.schedule.due = self.everywhere
             return done
 

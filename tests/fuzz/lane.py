@@ -31,6 +31,7 @@ from nbckpt.front import display
 from nbckpt.front.magics import Extension
 from nbckpt.run import RUN, checkpoint
 from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.writer import Committed
 from programs.canonical import _Walk, canonical
 from programs.harness import Saves, Screen, _Stream, take_over_the_clock
 
@@ -88,6 +89,12 @@ class Memory:
 
     photo: Photo | None = None
     taken: list[Photo] = field(default_factory=list)
+    outcomes: list[Committed] = field(default_factory=list)
+
+    store_id = "memory"
+
+    def cautions(self, name: str) -> list[str]:
+        return []
 
     def load(self, name: str) -> Any:
         if self.photo is None:
@@ -100,13 +107,18 @@ class Memory:
         }
         return SimpleNamespace(description=json.loads(self.photo.description), parts=parts, damaged=[], seq=1)
 
-    def writer(self, name: str, **_: Any) -> Memory:
+    def handover(self, *_: Any, **__: Any) -> Memory:
         return self
 
-    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Any:
+    is_busy = False
+
+    def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> None:
         kept = tuple((p.name, bytes(p.stream), tuple(map(bytes, p.buffers)), json.dumps(p.info)) for p in parts)
         self.taken.append(Photo(json.dumps(description), kept, str(description["progress"])))
-        return SimpleNamespace(total_bytes=0, seq=len(self.taken))
+        self.outcomes.append(Committed(len(self.taken), "", 0, 0, 0.0))
+
+    def outcome(self, timeout: float | None = 0.0) -> Committed | None:
+        return self.outcomes.pop() if self.outcomes else None
 
     def write_status(self, name: str, status: dict[str, Any]) -> None:
         pass
@@ -408,11 +420,14 @@ def _namespace(seed: int, module: types.ModuleType | None = None) -> Iterator[ty
 @contextmanager
 def _store(memory: Memory) -> Iterator[None]:
     known, checkpoint.Repository = checkpoint.Repository, SimpleNamespace(open=lambda _: memory)  # type: ignore[misc,assignment]
+    handover, checkpoint.Handover = checkpoint.Handover, memory.handover  # type: ignore[misc,assignment]
+    waiting, checkpoint.upload_waiting = checkpoint.upload_waiting, lambda *_, **__: None
     line, display.StatusLine = display.StatusLine, _Silent  # type: ignore[misc,assignment]
     try:
         yield
     finally:
         checkpoint.Repository, display.StatusLine = known, line  # type: ignore[misc,assignment]
+        checkpoint.Handover, checkpoint.upload_waiting = handover, waiting  # type: ignore[misc]
 
 
 @contextmanager
