@@ -66,7 +66,7 @@ def test_a_kernel_killed_with_a_save_in_flight(folder: Path, tmp_path: Path, pla
                 watch_status(next_book, sent, f"waiting for the writer of an earlier run (pid {writer})")
             resumed = next_book.watch(sent)
     assert resumed.status == "ok"
-    assert any("resumed at k 2 of 6" in line for line in resumed.said)
+    assert any("resumed at k 3 of 6" in line for line in resumed.said)
     assert resumed.text() == plain.text()
     assert resumed.text("execute_result") == plain.text("execute_result")
     wait_for_end(writer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ if "nbckpt.storage.detached" in " ".join(sys.orig_argv):
     put = LocalStore.put
     def gated(self, key, bufs, *, if_absent=False):
         if "/log/" in key:
-            with open({gate!r}) as gate:
-                gate.read()
+            gate = os.open({gate!r}, os.O_RDONLY)
+            open({stands!r}, "w").close()
+            os.read(gate, 1)  # one byte for each commit, since the gate may be held again before this one has passed
+            os.close(gate)
         put(self, key, bufs, if_absent=if_absent)
     LocalStore.put = gated
 """
@@ -27,16 +30,23 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        self.path = folder / "gate"
+        self.path, self.stands = folder / "gate", folder / "stands"
         os.mkfifo(self.path)
-        (folder / "sitecustomize.py").write_text(_CUSTOMIZE.format(gate=str(self.path)))
+        os.mkfifo(self.stands)
+        (folder / "sitecustomize.py").write_text(_CUSTOMIZE.format(gate=str(self.path), stands=str(self.stands)))
         self.python_path = os.pathsep.join([str(folder), str(ROOT)])
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Wait until a commit stands at the gate; it passes when the block ends."""
-        with self.path.open("w"):
+        gate = os.open(self.path, os.O_WRONLY)
+        self.stands.read_bytes()
+        try:
             yield
+        finally:
+            with contextlib.suppress(BrokenPipeError):  # the test has killed the writer
+                os.write(gate, b".")
+            os.close(gate)
 
     def let_through(self) -> None:
         with self.held():
