@@ -16,11 +16,11 @@ from ..errors import RestoreError
 from ..state import pickling, randomness
 from ..state.namespace import names_of_definitions
 from . import doors
-from .checkpoint import Place
 from .function import enter, reenter
 from .in_place import FIXED, Memo, is_plain, put, replace
 from .loops import Loop
 from .order import Order, outside
+from .place import Place
 from .resumable import source_of
 
 _SITE = 0

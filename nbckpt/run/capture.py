@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UnpicklableError
 from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
@@ -15,6 +15,9 @@ from ..state.adapters import csv_writers
 from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
 from ..state.omissions import Omissions
+
+if TYPE_CHECKING:
+    from ..storage.snapshot import PartData
 
 _SETTLES_WITHIN = 10
 """How often a state is pickled anew at most, as its pickling shows what shares memory."""
@@ -241,3 +244,15 @@ def _installed_version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def variables_in(part: parts.Part, types: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
+    """The variables in a part, for people, and the names of those of functions in progress."""
+    rows = [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
+    held = [{"name": name} for kind, name in part.keys if kind == "locals"]
+    return {"variables": rows, "locals": held} if held else {"variables": rows}
+
+
+def names_in(data: Sequence[PartData], kind: str = "variables") -> list[str]:
+    """The variables that are saved."""
+    return [variable["name"] for part in data for variable in part.info.get(kind, ())]

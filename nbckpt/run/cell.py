@@ -10,10 +10,11 @@ from ..errors import CellChangedError, NbckptError, RestoreError, UnpicklableErr
 from ..state.home import NOTHING
 from ..state.liveness import Liveness
 from ..state.namespace import HISTORY, names_of_definitions, names_read_by_calling
-from .checkpoint import Layer, Place, Run
+from .checkpoint import Run
 from .frame import Resume, without_ours
 from .function import Caller, check
 from .hint import Hint
+from .place import Layer, Place
 from .position import Plan, Position, Statement, match
 
 

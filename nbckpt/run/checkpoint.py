@@ -12,66 +12,36 @@ import pickle
 import secrets
 import socket
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointConflict, MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
+from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
 from ..state.home import NOTHING, Home
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
-from ..storage.process import WriterLostError
 from ..storage.repository import Repository
 from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
-from ..storage.writer import Committed
-from .capture import Capture, packages_of, type_name
+from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .news import News
 from .outputs import Recorder
+from .place import described, outermost_loop, progress, saved_loops
 from .position import Position
-from .schedule import REFRESH, Schedule
+from .schedule import Schedule
 from .status import Reporter, Status
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
-    from ..storage.handover import Outcome
     from ..storage.repository import Loaded
     from .loops import Loop
+    from .place import Layer, Place
 
-
-class Layer(Protocol):
-    """One piece of code in progress: a cell, a script, a function that it called."""
-
-    loops: dict[str, Loop]
-    way: Any
-    """The way back to the saved boundary, until it is reached."""
-
-    def loop_name(self, key: str) -> str:
-        """How a person knows a loop."""
-
-    def progress(self, position: Position) -> str:
-        """Say where that is."""
-
-    def needed(self, position: Position) -> frozenset[str]:
-        """The names that the code from a position on may read."""
-
-    def variables(self, place: Place) -> dict[str, Any]:
-        """The variables of its own and of those around it, that no namespace has."""
-
-    def captured(self) -> dict[str, Any]:
-        """What a snapshot has to keep of code that was called, besides loops and variables."""
-
-    def described(self) -> dict[str, Any]:
-        """What a later run compares such code with."""
-
-
-Place = Sequence[tuple[Layer, Position]]
-"""Where a run is: each layer of code in progress, outermost first, and where in it."""
 
 PATIENCE, PATIENCE_SECONDS = 20, 60.0
 """How many boundaries, and how long, a snapshot waits for the end of a step that cannot be saved half way."""
@@ -107,10 +77,10 @@ class Run(ABC):
         self.name, self.settings, self.namespace, self.selection = name, settings, namespace, selection
         self.origin = dict(origin or {})
         """Where it runs: `notebook`, `cell`."""
-        self.reporter = reporter
         self.status = Status(name, settings.store, str(settings.every))
         self.schedule = Schedule(settings.every)
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
+        self.news = News(self.status, reporter, self.recorder, self.schedule)
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -128,16 +98,6 @@ class Run(ABC):
         self.held_before: dict[tuple[str, ...], Any] = {}
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
-        self.fenced = False
-        self._handed: dict[str, Any] = {}
-        """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
-        self._hearing = threading.RLock()
-        """Held while something is said of a save: the thread that watches the clock may have to."""
-        self.schedule.ticked = self._hear_meanwhile
-        self._news_since = 0.0
-        """When something was said of a save that may have been passed over to spare the screen; 0 if nothing was."""
-        self._committed = 0
-        """The number of the newest that is durable."""
         self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
@@ -208,7 +168,7 @@ class Run(ABC):
             self.status.notice(caution)
         if self.saved is not None:
             surroundings.put_back_first(self.saved.description.get("first", {}))
-        self.handover = Handover(
+        self.news.handover = self.handover = Handover(
             self.repository,
             self.name,
             keep=self._retention(),
@@ -379,18 +339,13 @@ class Run(ABC):
 
     # -- snapshot --------------------------------------------------------------------------------------------
 
-    def progress(self, place: Place) -> str:
-        """Say where that is."""
-        words = [text for layer, position in place if (text := layer.progress(position))]
-        return ", ".join(words if len(words) < 5 else [*words[:2], "...", *words[-2:]])
-
     @abstractmethod
     def plan_json(self) -> dict[str, Any]:
         """What of the code a later run has to know."""
 
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
-        self.status.progress = self.progress(place)
+        self.status.progress = progress(place)
         positions = [position for _, position in place]
         to_verify = self.verification.is_due(positions)
         if self.is_due(turn=turn, insisting=to_verify) and not self._is_in_vain(place) and not self._is_passing(place):
@@ -404,12 +359,12 @@ class Run(ABC):
 
     def is_due(self, *, turn: bool, insisting: bool = False) -> bool:
         """Whether to save here; if it is only time, and the snapshot before is on its way, it may be later."""
-        self._hear()
+        self.news.hear()
         wanted = self.schedule.wants_snapshot(turn=turn) or insisting
         if wanted and self.handover.is_busy and not (self.schedule.insists or insisting):
             self.schedule.put_off()
             return False
-        return wanted and not self.fenced
+        return wanted and not self.news.fenced
 
     def _verify(self, place: Place, *, saved: bool) -> None:
         """Make sure that the snapshot just taken can be loaded elsewhere, and is what was saved.
@@ -421,11 +376,11 @@ class Run(ABC):
             raise VerificationError(f"nothing could be saved: {self.status.unprotected}")
         held = place[-1][0].variables(place)
         state = {
-            "variables": {name: self.namespace[name] for name in self._handed["variables"]},
-            "locals": {name: held[name] for name in self._handed["locals"]},
+            "variables": {name: self.namespace[name] for name in self.news.handed["variables"]},
+            "locals": {name: held[name] for name in self.news.handed["locals"]},
             **self._rest(place),
         }
-        for notice in verify(self.name, self.settings.store, self._committed, {what: state[what] for what in KEPT}):
+        for notice in verify(self.name, self.settings.store, self.news.committed, {what: state[what] for what in KEPT}):
             self.status.notice(notice)
         self.verification.done([position for _, position in place])
         self.status.verified = True
@@ -489,60 +444,21 @@ class Run(ABC):
         began = time.perf_counter()
         try:
             while self.handover.is_busy:
-                self._hear(None)
+                self.news.hear(None)
             parts, description = self._capture(place, finished=finished)
             self.handover.hand_over(description, parts, final=finished)
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
-            self._failed(error)
+            self.news.failed(error)
         else:
-            self._handed = {
+            snapshot = {
                 "at": description["saved_at"],
                 "progress": description["progress"],
                 "variables": names_in(parts),
                 "locals": names_in(parts, "locals"),
             }
-            self._hear(None if durable else 0.0)
-            if self.handover.is_busy:
-                self.status.saving = True
-                self.tell("saving")
+            self.news.handed_over(snapshot, durable=durable)
         self.schedule.saved(time.perf_counter() - began)
         return not self.status.unprotected
-
-    def _hear(self, timeout: float | None = 0.0) -> None:
-        """Take note of what became of the snapshot on its way, if that is known within so many seconds."""
-        with self._hearing:
-            outcome: Outcome | None = self.handover.outcome(timeout)
-            if outcome is not None:
-                self.status.saving = False
-            if isinstance(outcome, Committed):
-                self.status.protect()
-                self.status.saved_at, self.status.saved_progress = self._handed["at"], self._handed["progress"]
-                self.status.snapshots += 1
-                self.status.size = outcome.total_bytes
-                self._committed = outcome.seq
-                self.tell("saved")
-            elif outcome is not None:
-                self._failed(outcome)
-
-    def _hear_meanwhile(self) -> None:
-        """The same, in an iteration that takes long: a person who looks should see that it is saved."""
-        if self._news_since and self._hearing.acquire(blocking=False):
-            try:
-                self._hear()
-                if time.monotonic() - self._news_since > REFRESH:
-                    self.tell("progress")
-                    self._news_since = time.monotonic() if self.status.saving else 0.0
-            finally:
-                self._hearing.release()
-
-    def _failed(self, error: Exception) -> None:
-        """Say that the run is not protected, and why."""
-        protected = not self.status.unprotected
-        self.fenced = self.fenced or isinstance(error, CheckpointConflict)
-        self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if isinstance(error, WriterLostError):
-            self.schedule.ask()
-        self.tell("unprotected" if protected else "progress")
 
     def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
         needed = self.needed(place)
@@ -554,15 +470,15 @@ class Run(ABC):
         types = {name: type_name(value) for name, value in contents.data.items()}
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
         data = [
-            *(PartData(p.name, p.stream, p.buffers, _listed(p, types)) for p in captured.parts),
+            *(PartData(p.name, p.stream, p.buffers, variables_in(p, types)) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
         description = {
             "kind": self.kind,
             "position": place[0][1].to_json(),
-            **_described([(layer.described(), position.to_json()) for layer, position in place[1:]]),
-            "progress": self.progress(place),
+            **described([(layer.described(), position.to_json()) for layer, position in place[1:]]),
+            "progress": progress(place),
             "finished": finished,
             **self.plan_json(),
             "python": PYTHON,
@@ -578,16 +494,16 @@ class Run(ABC):
             "run": self.who["run"],
             "every": str(self.settings.every),
             "metrics": self.metrics,
-            "loop": _outermost_loop(place),
+            "loop": outermost_loop(place),
             **self.origin,
         }
         return data, description
 
     def _rest(self, place: Place) -> dict[str, Any]:
         """What belongs to a snapshot beside the variables and what they need."""
-        calls = [{"loops": _saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]]
+        calls = [{"loops": saved_loops(layer, position), **layer.captured()} for layer, position in place[1:]]
         return {
-            "loops": _saved_loops(*place[0]),
+            "loops": saved_loops(*place[0]),
             "calls": {str(depth): call for depth, call in enumerate(calls)},
             "attributes": self.attributes,
             **place[0][0].captured(),
@@ -630,7 +546,7 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
-        if not self.fenced and self.save([(self.outermost, Position("end"))], finished=True):
+        if not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True):
             self.status.state = "finished"
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
@@ -643,7 +559,7 @@ class Run(ABC):
     def stop(self) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
-        self._hear(FAREWELL)
+        self.news.hear(FAREWELL)
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
@@ -659,45 +575,8 @@ class Run(ABC):
         self.handover.close()
 
     def tell(self, event: str) -> None:
-        """Show the status; what it shows is not part of the cell's output."""
-        if event in ("saving", "saved"):
-            self._news_since = time.monotonic()
-        with self._hearing, self.recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
-            self.reporter.show(self.status, event=event)
-
-
-def _saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
-    """What a snapshot keeps of a layer's loops in progress."""
-    return {
-        key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
-    }
-
-
-def _outermost_loop(place: Place) -> tuple[str, int]:
-    """The outermost loop in progress, and how many of its iterations were begun."""
-    return next(((key, layer.loops[key].count) for layer, position in place for key in position.turns), ("", 0))
-
-
-def _described(calls: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """The code in progress that was called, each piece once, and where in which of them each call is."""
-    functions: list[dict[str, Any]] = []
-    for function, _ in calls:
-        if function not in functions:
-            functions.append(function)
-    where = [{"function": functions.index(function), "position": position} for function, position in calls]
-    return {"functions": functions, "calls": where}
-
-
-def _listed(part: parts.Part, types: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
-    """The variables in a part, for people, and the names of those of functions in progress."""
-    rows = [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
-    held = [{"name": name} for kind, name in part.keys if kind == "locals"]
-    return {"variables": rows, "locals": held} if held else {"variables": rows}
-
-
-def names_in(data: list[PartData], kind: str = "variables") -> list[str]:
-    """The variables that are saved."""
-    return [variable["name"] for part in data for variable in part.info.get(kind, ())]
+        """Show the status."""
+        self.news.tell(event)
 
 
 def listed(reasons: Mapping[str, str]) -> str:

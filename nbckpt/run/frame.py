@@ -16,10 +16,11 @@ from ..errors import RestoreError
 from ..state import randomness
 from ..state.home import NOTHING
 from . import comprehensions, cursors
-from .checkpoint import Layer, Place, Run
+from .checkpoint import Run
 from .cursors import Cursor
 from .gathering import Comprehensions
 from .loops import AsyncTurns, Loop, adding, turns
+from .place import Layer, Place
 from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
 
 _PACKAGE = str(Path(__file__).parent.parent)

@@ -15,7 +15,8 @@ from .position import Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 
 if TYPE_CHECKING:
-    from .checkpoint import Layer, Place, Run
+    from .checkpoint import Run
+    from .place import Layer, Place
 
 
 class Calling(Protocol):

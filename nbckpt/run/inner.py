@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from ..errors import OptionError, RestoreError
 from ..state import randomness
 from . import RUN, doors
-from .checkpoint import Layer, Place
 from .frame import come_back
 from .function import Caller
 from .in_place import FIXED, Memo, put, replace
 from .loops import Loop, turns
 from .order import Order
+from .place import Layer, Place
 from .position import Position
 from .resumable import FRAME, NAMES, codes
 

@@ -16,8 +16,9 @@ from ..errors import CellChangedError, RestoreError
 from ..state import randomness
 from ..state.home import NOTHING
 from . import cursors
-from .checkpoint import Place, Run
+from .checkpoint import Run
 from .loops import Loop, turns
+from .place import Place
 from .position import Position, Where, ancestors
 
 

@@ -10,10 +10,11 @@ from ..errors import CellChangedError, RestoreError
 from ..state import pickling
 from . import doors
 from .block import Block
-from .checkpoint import Layer, Place, Run
+from .checkpoint import Run
 from .function import check
 from .in_place import CONTAINERS, Memo, is_plain, refill, replace
 from .loops import Loop
+from .place import Layer, Place
 from .position import Position
 from .resumable import source_of
 

@@ -64,13 +64,13 @@ def write(store, folder, bufs):
 LocalStore._write_temporary = write
 """,
     "acknowledged too early": """
-from nbckpt.run.checkpoint import Run
-hear = Run._hear
-def early(run, timeout=0.0):
-    run.status.saved_progress = run._handed.get('progress', '')
-    run.tell('saved')
-    hear(run, 0.0)
-Run._hear = early
+from nbckpt.run.news import News
+hear = News.hear
+def early(news, timeout=0.0):
+    news.status.saved_progress = news.handed.get('progress', '')
+    news.tell('saved')
+    hear(news, 0.0)
+News.hear = early
 """,
 }
 

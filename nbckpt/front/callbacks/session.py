@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import CellChangedError, OptionError
-from ...run.checkpoint import Layer, Place, Run
+from ...run.checkpoint import Run
 from ...run.loops import Loop
+from ...run.place import Layer, Place
 from ...run.position import Position
 from ...settings import Settings
 from ...state.namespace import Selection
