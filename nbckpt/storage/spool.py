@@ -48,12 +48,15 @@ class Spool:
 
         Raises `KeptHereError` if the store fails and the snapshot is on this disk, else as `Writer.commit`.
         """
+        earlier = self._writer.asked  # a store may have one of these unheard of, and what waits comes after it too
         try:
             committed = self._writer.commit(description, parts, final=final)
         except StoreError as error:
             if not is_remote(self._writer.url):
                 raise
-            raise self._keep(error, description, parts, final=final) from error
+            same = [manifest for manifest in self._writer.asked if manifest not in earlier]
+            comes = {"after": [self._writer.newest, *earlier], "asked": same}
+            raise self._keep(error, {**description, _RECORD: comes}, parts, final=final) from error
         if self.holds:
             self._forget()
         return committed
@@ -84,14 +87,13 @@ class Spool:
     ) -> StoreError:
         """Keep a snapshot on this disk; return the error to raise."""
         place = _place(self._writer.store_id)
-        after = {"after": self._writer.newest, "asked": self._writer.asked}
         try:
             _check_room(place, sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
             if self._spooling is None:
                 place.mkdir(mode=0o700, parents=True, exist_ok=True)
                 spool = Repository.open(str(place))
                 self._spooling = spool.writer(self._writer.name, keep=1, writer_info=self._writer.info)
-            self._spooling.commit({**description, _RECORD: after}, parts, final=final)
+            self._spooling.commit(description, parts, final=final)
         except (NbckptError, OSError) as why:
             self._spooling = None
             both = StoreError(f"{error} It could not be kept on this machine either: {why}")
@@ -126,7 +128,7 @@ def upload_waiting(repository: Repository, name: str, *, keep: int | Retention, 
     description = dict(waiting.description)
     record = description.pop(_RECORD)
     progress = description.get("progress") or "its beginning"
-    if newest == record["after"]:
+    if newest in record["after"]:
         writer = repository.writer(name, keep=keep, writer_info=waiting.manifest.writer)
         writer.commit(description, [*waiting.parts.values()], final=waiting.manifest.final)
         writer.close()

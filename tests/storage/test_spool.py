@@ -164,6 +164,31 @@ def test_a_response_that_was_lost(remote: Remote, monkeypatch: pytest.MonkeyPatc
     assert not remote.told
 
 
+@pytest.mark.parametrize("remote", ["sync"], indirect=True)
+def test_a_newer_one_than_that_whose_response_was_lost(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has the one before without our hearing of it: what waits is newer, and is uploaded."""
+    hand = remote.handover()
+    save(hand, 1)
+    put = LocalStore.put
+
+    def losing(store: LocalStore, key: str, *args: object, **options: bool) -> None:
+        put(store, key, *args, **options)  # type: ignore[arg-type]
+        if "/log/" in key and Path(store.url) == remote.folder:
+            remote.leave()
+            raise StoreError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "put", losing)
+        assert isinstance(save(hand, 2), KeptHereError)
+    assert isinstance(save(hand, 3), KeptHereError)
+    hand.close()
+    remote.come_back()
+    remote.upload()
+    assert remote.newest == 3
+    assert ["was uploaded" in text for text in remote.told] == [True]
+    assert not remote.waiting
+
+
 def test_the_spool_is_bounded(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is not kept, and that is said."""
     monkeypatch.setenv("NBCKPT_SPOOL", "1000")
