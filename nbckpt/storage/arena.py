@@ -67,6 +67,7 @@ class Arena:
         if wanted - self.size > (1 - _SPARED) * _free_memory():
             msg = f"there is no room for a copy of the {size:,} bytes that are to be saved"
             raise MemoryError(msg)
+        self.size = 0  # until it is mapped: an interrupt may come at any moment
         try:
             if hasattr(os, "memfd_create"):
                 os.ftruncate(self.fd, wanted)
@@ -77,7 +78,6 @@ class Arena:
                 self._map = None
             self._map = mmap.mmap(self.fd, wanted)
         except OSError as error:
-            self.size = 0
             if error.errno not in {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise
             msg = f"there is no room for a copy of the {size:,} bytes that are to be saved ({error.strerror})"

@@ -78,17 +78,23 @@ class Handover:
         self._has_saved = False
         self._losses = 0
         self._lease: Lease | None = None
+        self._process = os.getpid()
 
     @property
     def is_busy(self) -> bool:
         """Whether a snapshot is on its way."""
-        return self._hand is not None and self._hand.is_busy
+        return self._hand is not None and not self._is_forked and self._hand.is_busy
 
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> None:
         """Have a snapshot saved: `outcome` will tell. The one before must be done.
 
         Raises `CheckpointConflict`, or `StoreError` if nobody can be found to write it.
         """
+        if self._is_forked:  # it shares the memory and the line of its parent, whose snapshots these are
+            raise CheckpointConflict(
+                f"This process was forked from the kernel that saves checkpoint {self._name!r}, and saves nothing "
+                "itself: what the kernel saves is not touched by it."
+            )
         hand = self._chosen(sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
         try:
             hand.hand_over(description, parts, final=final)
@@ -107,7 +113,7 @@ class Handover:
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
         """Return, once, what became of the snapshot; None if that is not known within `timeout` seconds."""
-        outcome = None if self._hand is None else self._hand.outcome(timeout)
+        outcome = None if self._hand is None or self._is_forked else self._hand.outcome(timeout)
         if isinstance(outcome, Committed):
             self._has_saved = True
         elif isinstance(outcome, WriterLostError):
@@ -116,10 +122,16 @@ class Handover:
 
     def close(self) -> None:
         """Let go; a snapshot on its way is finished, if this process lives or the writer is another one."""
+        if self._is_forked:
+            return
         self._let_go()
         if self._lease is not None:
             self._lease.close()
             self._lease = None
+
+    @property
+    def _is_forked(self) -> bool:
+        return self._process != os.getpid()
 
     def _chosen(self, size: int) -> Hand:
         """Who takes a snapshot of so many bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -288,6 +289,45 @@ def test_no_room_for_a_copy(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> 
     assert "no room for a copy" in saving.told[0]
     saving.save(2)
     assert saving.newest == 2
+
+
+@pytest.mark.parametrize("way", ["process", "thread", "sync"])
+def test_a_forked_child_saves_nothing(way: str, saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shares the memory and the line of its parent, whose snapshots go on unharmed."""
+    monkeypatch.setenv("NBCKPT_WRITER", way)
+    hand = saving.begin()
+    saving.save(1)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            hand.hand_over(*state(7))
+        except CheckpointConflict as error:
+            hand.close()
+            code = 42 if "forked" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert saving.newest == 1
+    saving.save(2)
+    assert saving.newest == 2
+
+
+def test_an_arena_whose_growth_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied next is there, not what was there before."""
+    ours = Arena()
+    ours.fill([b"old"])
+    theirs = Arena(os.dup(ours.fd))
+
+    def interrupted(*_: object) -> mmap.mmap:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arena.mmap, "mmap", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ours.fill([bytes(20_000_000)])
+    ours.fill([b"new"])
+    assert bytes(theirs.view(ours.size)[:3]) == b"new"
 
 
 @settings(deadline=None, max_examples=30)
