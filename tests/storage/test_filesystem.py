@@ -175,3 +175,14 @@ def test_wrong_host_and_wrong_key(sftp: str, tmp_path: Path) -> None:
     address = sftp.partition("?")[0].replace("PATH", "x")
     with pytest.raises(StoreError, match=r"[Aa]uthentication"):
         open_store(f"{address}?key_filename={tmp_path / 'id'}&allow_agent=false&look_for_keys=false").get("k")
+
+
+def test_a_key_file_that_is_gone_does_not_make_the_store_empty(sftp: str, tmp_path: Path) -> None:
+    """What is missing is on this side: nothing is known of what the store has."""
+    url = sftp.replace("PATH", f"tests/{next(_places)}").partition("?")[0]
+    store = open_store(f"{url}?key_filename={tmp_path / 'gone'}&look_for_keys=false&allow_agent=false")
+    for ask in (lambda: store.get("a"), lambda: list(store.list("")), lambda: store.delete(["a"])):
+        with pytest.raises(StoreError) as caught:
+            ask()
+        assert not isinstance(caught.value, NotFound)
+        assert "gone" in str(caught.value)

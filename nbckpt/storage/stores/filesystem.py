@@ -197,7 +197,10 @@ class FilesystemStore:
             filesystem = self._idle.pop() if self._idle else None
         try:
             if filesystem is None:
-                filesystem = self._connect()
+                try:
+                    filesystem = self._connect()
+                except FileNotFoundError as error:  # of this side, a key's perhaps: it says nothing of the store
+                    raise self._explain(verb, key, f"a file is missing here ({error})") from error
             yield filesystem
         except FileNotFoundError as error:
             self._idle.append(filesystem)
