@@ -98,15 +98,12 @@ class Service:
     def _save(self, message: dict[str, Any]) -> None:
         said: dict[str, Any] = {"number": message["number"]}
         self._number = message["number"]
-        if self._lease is not None:
-            self._lease.take()  # an upload may have given it back since the kernel took it
-        try:
-            description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
-            said["committed"] = asdict(self._spool.commit(description, parts, final=final))
-        except (NbckptError, MemoryError, OSError) as error:
-            said |= _told(error)
-        if self._lease is not None:
-            self._lease.give_back()
+        with self._at_work():  # an upload may have given the lease back since the kernel took it
+            try:
+                description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
+                said["committed"] = asdict(self._spool.commit(description, parts, final=final))
+            except (NbckptError, MemoryError, OSError) as error:
+                said |= _told(error)
         self._pause = PAUSE
         self._again = time.monotonic() + self._pause
         self._say({**said, "waits": self._spool.holds})
@@ -114,19 +111,19 @@ class Service:
     def _upload(self) -> None:
         """Try whether the store is back, from the copy on this disk: the arena may be filled anew meanwhile."""
         said: dict[str, Any] = {"number": self._number, "late": True}
-        if self._lease is not None:
-            self._lease.take()
-        try:
-            committed = self._spool.upload()
-            said |= {} if committed is None else {"committed": asdict(committed)}
-        except (NbckptError, MemoryError, OSError) as error:
-            said |= _told(error)
-        if self._lease is not None:
-            self._lease.give_back()
+        with self._at_work():
+            try:
+                committed = self._spool.upload()
+                said |= {} if committed is None else {"committed": asdict(committed)}
+            except (NbckptError, MemoryError, OSError) as error:
+                said |= _told(error)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self._again = time.monotonic() + self._pause
         if len(said) > 2:
             self._say({**said, "waits": self._spool.holds})
+
+    def _at_work(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._lease is None else self._lease.held()
 
     def _say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the kernel is gone; what it handed over may still be on the line

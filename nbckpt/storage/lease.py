@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from nbckpt.storage.signing import data_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PATIENCE = 30.0
 """Seconds without progress after which a writer is not waited for any longer."""
 _PAUSE = 0.02
+BEAT = 5.0
+"""Seconds between two signs of life while something is written, which may take longer than `PATIENCE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,25 @@ class Lease:
             os.pwrite(self.fd, raw, 0)
             os.ftruncate(self.fd, len(raw))
 
-    def touch(self) -> None:
-        """Say that there is progress."""
-        with contextlib.suppress(OSError):
-            os.utime(self.fd)
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it and give signs of life until the block ends: every operation of a store ends at some time."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(BEAT):
+                with contextlib.suppress(OSError):
+                    os.utime(self.fd)
+
+        self.take()
+        thread = threading.Thread(target=beat, name="nbckpt lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self.give_back()
 
     def give_back(self) -> None:
         """Say that none is."""

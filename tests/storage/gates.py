@@ -12,7 +12,9 @@ ROOT = Path(__file__).parent.parent.parent
 _CUSTOMIZE = """
 import os, sys
 if "nbckpt.storage.detached" in " ".join(sys.orig_argv):
+    from nbckpt.storage import lease
     from nbckpt.storage.stores.local import LocalStore
+    lease.BEAT = 0.01
     put = LocalStore.put
     def gated(self, key, bufs, *, if_absent=False):
         if "/log/" in key:

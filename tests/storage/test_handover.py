@@ -182,6 +182,18 @@ def test_a_snapshot_in_flight_survives_the_kernel(whole_group: bool, saving: Sav
     wait_for_end(saving.pid)
 
 
+def test_a_long_upload_says_that_it_is_alive(saving: Saving, gate: Gate) -> None:
+    """So a new kernel waits for it, however long one operation of the store takes."""
+    hand = saving.begin()
+    hand.hand_over(*state(1))
+    with gate.held():
+        (path,) = (Path(os.environ["NBCKPT_DATA_DIR"]) / "writers").iterdir()
+        os.utime(path, (0, 0))
+        while not path.stat().st_mtime:
+            os.sched_yield()
+    assert isinstance(hand.outcome(None), Committed)
+
+
 def test_a_kernel_that_dies_before_the_writer_has_started(saving: Saving, gate: Gate) -> None:
     """The lease is taken before anything is handed over, so that a new run waits for a writer that is only starting."""
     hand = saving.begin()
