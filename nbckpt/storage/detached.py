@@ -18,6 +18,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nbckpt.errors import NbckptError, StoreError
+from nbckpt.storage import spool
 from nbckpt.storage.arena import Arena, places
 from nbckpt.storage.channel import Channel
 from nbckpt.storage.lease import Lease
@@ -61,9 +62,6 @@ def decode_save(view: memoryview, head: int) -> tuple[dict[str, Any], list[PartD
     return record["description"], parts, record["final"]
 
 
-PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds between two attempts to upload what waits."""
-
 
 class Service:
     """Saves what the kernel hands over, one after another."""
@@ -72,7 +70,7 @@ class Service:
         self._writer, self._channel, self._arena, self._lease, self._kernel = writer, channel, arena, lease, kernel
         self._spool = Spool(writer)
         self._number = 0
-        self._pause, self._again = PAUSE, 0.0
+        self._pause, self._again = spool.PAUSE, 0.0
         self._leaving = False
 
     def run(self) -> None:
@@ -104,7 +102,7 @@ class Service:
                 said["committed"] = asdict(self._spool.commit(description, parts, final=final))
             except (NbckptError, MemoryError, OSError) as error:
                 said |= _told(error)
-        self._pause = PAUSE
+        self._pause = spool.PAUSE
         self._again = time.monotonic() + self._pause
         self._say({**said, "waits": self._spool.holds})
 
@@ -117,7 +115,7 @@ class Service:
                 said |= {} if committed is None else {"committed": asdict(committed)}
             except (NbckptError, MemoryError, OSError) as error:
                 said |= _told(error)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, spool.LONGEST_PAUSE)
         self._again = time.monotonic() + self._pause
         if len(said) > 2:
             self._say({**said, "waits": self._spool.holds})

@@ -221,6 +221,9 @@ class Threaded:
         self._writer, self._spool = writer, Spool(writer)
         self._thread: threading.Thread | None = None
         self._outcomes: list[Outcome] = []
+        self._retry: threading.Thread | None = None
+        """Uploads what waits on this machine, when the store is back."""
+        self._stop = threading.Event()
 
     @property
     def is_busy(self) -> bool:
@@ -235,7 +238,8 @@ class Threaded:
         ]
 
         def work() -> None:
-            self._outcomes.append(_commit(self._spool, description, copies, final=final))
+            self._end_retry()
+            self._outcomes[:] = [_commit(self._spool, description, copies, final=final)]
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")
@@ -243,19 +247,32 @@ class Threaded:
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
         """See `Hand.outcome`."""
-        if self._thread is None:
-            return None
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            return None
-        self._thread = None
-        return self._outcomes.pop()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return None
+            self._thread = None
+            if self._spool.holds:
+                outcome = self._outcomes.pop()
+                self._stop.clear()
+                work = (self._stop, self._outcomes.append)
+                self._retry = threading.Thread(target=self._spool.keep_trying, args=work, daemon=True)
+                self._retry.start()
+                return outcome
+        return self._outcomes.pop(0) if self._outcomes else None
 
     def close(self) -> None:
         """Wait for a snapshot on its way, and finish what retention has to delete."""
         if self._thread is not None:
             self._thread.join()
+        self._end_retry()
         self._writer.close()
+
+    def _end_retry(self) -> None:
+        self._stop.set()
+        if self._retry is not None:
+            self._retry.join()
+            self._retry = None
 
 
 def _commit(spool: Spool, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Outcome:

@@ -18,6 +18,7 @@ from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     from nbckpt.storage.repository import Loaded
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LIMIT = 16 * 1024**3
 """Bytes that all spools together may take, unless `NBCKPT_SPOOL` says otherwise; 0 turns them off."""
+PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two attempts to upload what waits."""
 _RECORD = "spooled"  # in the description of a snapshot that waits
 
 
@@ -77,6 +80,18 @@ class Spool:
             raise
         self._forget()
         return committed
+
+    def keep_trying(self, stop: threading.Event, tell: Callable[[Committed | Exception], None]) -> None:
+        """Try again and again whether the store is back, until nothing waits or `stop`; `tell` takes what came of it."""
+        pause = PAUSE
+        while self.holds and not stop.wait(pause):
+            try:
+                outcome: Committed | Exception | None = self.upload()
+            except Exception as error:  # noqa: BLE001 - an outcome like the other, which is shown
+                outcome = error
+            if outcome is not None:
+                tell(outcome)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _forget(self) -> None:
         self.holds, self._spooling = False, None

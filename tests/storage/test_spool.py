@@ -26,7 +26,7 @@ if "nbckpt.storage.detached" in " ".join(sys.orig_argv):
     from nbckpt.storage import detached, spool
     from nbckpt.storage.stores import retrying
     spool.is_remote = lambda url: "/spool/" not in url
-    detached.LOOK, detached.PAUSE = 0.05, 0.0
+    detached.LOOK, spool.PAUSE = 0.05, 0.0
     retrying.PAUSES = (0,)
 """
 
@@ -35,7 +35,7 @@ class Remote:
     """A folder that passes for a store elsewhere, and can be away."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.way = folder, os.environ["NBCKPT_WRITER"]
         self.repository = Repository.open(str(folder))
         self.told: list[str] = []
 
@@ -203,15 +203,19 @@ def test_the_spool_is_bounded(remote: Remote, monkeypatch: pytest.MonkeyPatch) -
     hand.close()
 
 
-@pytest.mark.parametrize("remote", ["process"], indirect=True)
-def test_the_writer_uploads_when_the_store_is_back(remote: Remote) -> None:
+@pytest.mark.parametrize("remote", ["process", "thread"], indirect=True)
+def test_the_writer_uploads_when_the_store_is_back(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the next snapshot, and the run hears of it."""
+    monkeypatch.setattr(spool, "PAUSE", 0.0)
     hand = remote.handover()
     save(hand, 1)
     remote.leave()
     assert "kept on this machine" in str(save(hand, 2))
     remote.come_back()
-    assert select.select([hand._hand._channel.sock], [], [], 60)[0]  # type: ignore[union-attr]
+    if remote.way == "process":
+        assert select.select([hand._hand._channel.sock], [], [], 60)[0]  # type: ignore[union-attr]
+    else:
+        hand._hand._retry.join(60)  # type: ignore[union-attr]
     outcome = hand.outcome()
     assert isinstance(outcome, Committed)
     assert remote.newest == 2
