@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _ALIGNED = 64  # bytes: copies between lines of the cache are slower
 _STEP = 16 * 1024 * 1024  # bytes that it grows by, at least
+_GROUPS = Path("/sys/fs/cgroup")
+_LIMITS = (
+    (_GROUPS, "memory.max", "memory.current"),
+    (_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where a container is told how much memory it may have, and has: in the two versions of control groups."""
 _SPARED = 0.1  # the share of the free memory that is left to the computation
 
 
@@ -114,8 +120,11 @@ def _free_memory() -> float:
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        free = min(free, limit - int((group / "memory.current").read_text(encoding="ascii")))
+    for group, most, used in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+            # what only caches files counts as taken, and is given up before anything is killed
+            cached = sum(int(stat.get(f"total_{kind}", stat.get(kind, 0))) for kind in ("inactive_file", "active_file"))
+            free = min(free, limit - taken + cached)
     return free

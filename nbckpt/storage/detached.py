@@ -62,7 +62,6 @@ def decode_save(view: memoryview, head: int) -> tuple[dict[str, Any], list[PartD
     return record["description"], parts, record["final"]
 
 
-
 class Service:
     """Saves what the kernel hands over, one after another."""
 
