@@ -82,7 +82,7 @@ class Spool:
         return committed
 
     def keep_trying(self, stop: threading.Event, tell: Callable[[Committed | Exception], None]) -> None:
-        """Try again and again whether the store is back, until nothing waits or `stop`; `tell` takes what came of it."""
+        """Try again and again to upload what waits, until that is done or `stop`; `tell` hears what came of it."""
         pause = PAUSE
         while self.holds and not stop.wait(pause):
             try:
