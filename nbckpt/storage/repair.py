@@ -87,9 +87,10 @@ def repair(store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key
 
 
 def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> dict[str, str]:
-    """Read every file of a checkpoint in full, and say by key what is wrong with it.
+    """Read every file of a checkpoint in full, and say by key what is wrong with it, in words for a sentence.
 
-    Not those that only wait for a prune, unless nobody can tell which these are.
+    Not those that only wait for a prune, unless nobody can tell which these are; and nothing of a log that is not
+    trusted as a whole, which whoever reads its newest entry is told.
     """
     found = {}
     try:
@@ -105,8 +106,11 @@ def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) 
             _check(store, store_id, name, kind, file, keys)
         except NotFound:  # a run dropped it meanwhile
             continue
-        except (DamagedSnapshot, UntrustedSnapshot, UnsupportedFormat) as error:
-            found[entry.key] = str(error)
+        except (UntrustedSnapshot, UnsupportedFormat) as error:
+            if head is not None:
+                found[entry.key] = str(error).rstrip(".")
+        except DamagedSnapshot as error:
+            found[entry.key] = str(error).rstrip(".")
     return found
 
 

@@ -179,6 +179,10 @@ def test_a_foreign_checkpoint(
     assert (row["state"], row["progress"]) == ("foreign", "")
     assert "NBCKPT_KEY" in row["problems"][0]
     assert "epoch" not in told(capsys, "show", "train")
+    assert main(["verify", "train"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "damaged" in line] == []
+    assert sum("NBCKPT_KEY" in line for line in said) == 1
 
 
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
