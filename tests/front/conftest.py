@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nbckpt.run.checkpoint import Run
+from nbckpt.run.place import progress
 
 
 class Killed(BaseException):
@@ -33,7 +34,7 @@ class Scripts:
         def boundary(run: Any, place: Any, *, turn: bool) -> None:
             assert run.save(place), run.status.unprotected
             run.schedule.due = self.everywhere
-            self.progress.append(run.progress(place))
+            self.progress.append(progress(place))
             if self.photos is not None:
                 self.photos.append(Path(f"photo{len(self.photos)}"))
                 shutil.copytree("store", self.photos[-1], copy_function=os.link)
