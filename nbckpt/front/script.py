@@ -41,6 +41,8 @@ def checkpointed(
     on_change: str | None = None,
     rng: bool | None = None,
     verify: bool | None = None,
+    preempt: str | Iterable[str] | None = None,
+    on_preempt: str | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable, and the functions that it calls.
@@ -86,6 +88,8 @@ def checkpointed(
         "keep_best": keep_best,
         "keep_every": keep_every,
         "verify": verify,
+        "preempt": preempt,
+        "on_preempt": on_preempt,
         "quiet": quiet,
     }
     settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})

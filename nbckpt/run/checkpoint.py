@@ -30,6 +30,9 @@ from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
 from .news import News
+from .notices.notice import Notice
+from .notices.slurm import JOB, requeue
+from .notices.watch import Watch
 from .outputs import Recorder
 from .place import described, outermost_loop, progress, saved_loops
 from .position import Position
@@ -105,6 +108,14 @@ class Run(ABC):
         """For how many boundaries a snapshot has been waiting, and since when."""
         self.redefined: frozenset[str] = frozenset()
         """Definitions that the runs this one goes on from had made themselves."""
+        self.listening: Watch | None = None
+        """Asks whether this machine will go."""
+        self.notice = ""
+        """What was said last of that."""
+        self.stopping = ""
+        """Why to stop at the next boundary, or empty."""
+        self.requeues = False
+        """Whether the job is put back into its scheduler's queue when the run has stopped."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -191,6 +202,9 @@ class Run(ABC):
         self.schedule.start()
         if self.verification.pending:
             self.schedule.look()
+        if self.settings.on_preempt == "requeue" and JOB not in os.environ:
+            self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
+        self.listening = Watch(self.settings.preempt, self)
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
@@ -352,6 +366,9 @@ class Run(ABC):
             saved = self.save(place, durable=self.schedule.is_asked or to_verify)
             if to_verify:
                 self._verify(place, saved=saved)
+            if self.stopping:
+                self.requeues = self.settings.on_preempt == "requeue"
+                raise KeyboardInterrupt(self.stopping)
         else:
             self.tell("progress")
         if self.verification.pending:
@@ -430,6 +447,30 @@ class Run(ABC):
         self.schedule.ask()
         return True
 
+    def noticed(self, notice: Notice) -> None:
+        """The machine will go: save at the next boundary, more often from then on, and stop there if that is wanted.
+
+        Called by the thread that asked, or by a signal's handler in the midst of anything.
+        """
+        stops = notice.certain and self.settings.on_preempt != "continue"
+        then = "and the run stops there" if stops else "and more often from then on"
+        self.notice = f"{notice}"
+        self.status.notice(f"{notice}: a snapshot is taken at the next boundary, {then}")
+        self.schedule.hurry()
+        if stops:
+            self.stop_at_boundary(self.notice)
+        self.news.soon()
+
+    def stop_at_boundary(self, why: str) -> None:
+        """Save at the next boundary, and raise KeyboardInterrupt there."""
+        self.stopping = why
+        self.schedule.ask()
+
+    def unheard(self, why: str) -> None:
+        """Somebody who was named cannot give notice."""
+        self.status.notice(why)
+        self.news.soon()
+
     def left(self, loop: Loop) -> None:
         """Take note that a loop was left."""
         if self.owed is loop:
@@ -494,6 +535,7 @@ class Run(ABC):
             "run": self.who["run"],
             "every": str(self.settings.every),
             "metrics": self.metrics,
+            "notice": self.notice,
             "loop": outermost_loop(place),
             **self.origin,
         }
@@ -560,6 +602,8 @@ class Run(ABC):
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
         self.news.hear(FAREWELL)
+        if self.requeues:
+            self.status.notice(requeue(os.environ))
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
@@ -570,6 +614,8 @@ class Run(ABC):
 
     def close(self) -> None:
         """Let go of everything."""
+        if self.listening is not None:
+            self.listening.stop()
         self.schedule.stop()
         self.recorder.stop()
         self.handover.close()

@@ -49,6 +49,10 @@ class News:
         with self._speaking, self._recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self._reporter.show(self.status, event=event)
 
+    def soon(self) -> None:
+        """Have what was noticed shown within a moment: any thread may ask for that, and a signal's handler."""
+        self._since = time.monotonic() - REFRESH
+
     def handed_over(self, snapshot: Mapping[str, Any], *, durable: bool) -> None:
         """Take note that a snapshot is on its way, and wait until it is `durable` if that is wanted."""
         self.handed = snapshot
