@@ -31,7 +31,7 @@ class Aws:
         six = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").lower() == "ipv6"
         self._endpoint = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or (LINK_LOCAL_6 if six else LINK_LOCAL)
         self.name = f"AWS's metadata service at {self._endpoint}"
-        self._token: str | None = None
+        self._token = ""
         self._token_until = 0.0
 
     def ask(self) -> list[Notice]:
@@ -47,17 +47,20 @@ class Aws:
     def _item(self, path: str) -> dict[str, Any] | None:
         reply = ask(self._endpoint, f"latest/meta-data/{path}", self._headers())
         if reply.status == 401:  # the token is too old, or of an instance that was stopped and started again
-            self._token = None
+            self._token = ""
             reply = ask(self._endpoint, f"latest/meta-data/{path}", self._headers())
         if reply.status == 404:
             return None
         return told(reply, self._endpoint)
 
     def _headers(self) -> dict[str, str]:
-        if self._token is None or time.monotonic() > self._token_until:
+        if not self._token or time.monotonic() > self._token_until:
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": f"{LIFETIME}"}
             reply = ask(self._endpoint, "latest/api/token", lifetime, method="PUT")
-            self._token = expect(reply, self._endpoint).decode("ascii")
+            token = expect(reply, self._endpoint).decode("ascii")
+            if not token.isprintable() or not 0 < len(token) < 1024:
+                raise ValueError(f"{self._endpoint} gives {token!r:.40} as a token")
+            self._token = token
             self._token_until = time.monotonic() + LIFETIME / 2
         return {"X-aws-ec2-metadata-token": self._token}
 

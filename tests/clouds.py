@@ -10,8 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
 
 class Service:
     """One of them: `answer` is what each kind of service does, and what it is going to say can be set at any time."""
@@ -191,9 +189,6 @@ class Azure(Service):
         return 404, {}, b""
 
 
-KINDS: dict[str, type[Service]] = {"aws": Aws, "gcp": Gcp, "azure": Azure}
-
-
 @contextmanager
 def serving(kind: type[Service]) -> Iterator[Any]:
     service = kind()
@@ -201,10 +196,3 @@ def serving(kind: type[Service]) -> Iterator[Any]:
         yield service
     finally:
         service.close()
-
-
-@pytest.fixture(params=KINDS)
-def service(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Each of them in turn."""
-    with serving(KINDS[request.param]) as one:
-        yield one
