@@ -24,7 +24,7 @@ ACTIONS = ("terminate", "stop", "hibernate")
 class Aws:
     """The instance metadata service, version 2: each question carries a token that was asked for before."""
 
-    pause = 5.0
+    pause = 2.0
     patience = 30.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
