@@ -142,6 +142,7 @@ class Settings:
     keep_every: Every | None = None
     fresh: bool = False
     on_change: OnChange = "ask"
+    grace: float = 25.0
     rng: bool = True
     replay: bool = True
     verify: bool = False
@@ -169,7 +170,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "verify", "preempt", "on_preempt", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "preempt", "on_preempt", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -198,6 +199,16 @@ def _check_keep(value: Any) -> int:
     if keep < 1:
         raise OptionError(f"--keep {value!r} is not a number of snapshots: give a whole number from 1 up")
     return keep
+
+
+def _check_grace(value: str | float) -> float:
+    try:
+        grace = float(value)
+    except ValueError:
+        grace = seconds(str(value).strip()) or 0.0
+    if not 0 < grace < float("inf"):
+        raise OptionError(f"--grace {str(value)!r} is not a time: give seconds, as in 25, or 2m")
+    return grace
 
 
 def _check_keep_every(value: str | float | Every) -> Every:
@@ -279,6 +290,7 @@ _CHECK: dict[str, Any] = {
     "keep_every": _check_keep_every,
     "fresh": _check_flag,
     "on_change": _check_on_change,
+    "grace": _check_grace,
     "rng": _check_flag,
     "replay": _check_flag,
     "verify": _check_flag,

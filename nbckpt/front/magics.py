@@ -52,6 +52,7 @@ class NbCkpt(SingletonConfigurable):
     keep_best = Unicode(None, allow_none=True, help="Keep the best by a logged metric too: loss:min.").tag(config=True)
     keep_every = Unicode(None, allow_none=True, help="Keep one every 100it or 1h of work too.").tag(config=True)
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
+    grace = Unicode(None, allow_none=True, help="How long SIGTERM waits for an iteration.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
     verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
@@ -87,6 +88,11 @@ class CheckpointMagics(Magics):
     )
     @argument("--fresh", action="store_true", default=None, help="Start over, whatever was saved.")
     @argument("--on-change", metavar="HOW", help="When the cell was edited: resume, restart or error.")
+    @argument(
+        "--grace",
+        metavar="SECONDS",
+        help="How long a signal that ends the process (SIGTERM) waits for the iteration in progress (25).",
+    )
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
     @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
     @argument(
@@ -247,6 +253,8 @@ class Extension:
         try:
             if run.reached_end and result.success:
                 run.finish()
+                if run.interrupts.pending:  # whoever runs the whole notebook wants that to stop
+                    result.error_in_exec = KeyboardInterrupt("the cell had come to its end")
             else:
                 run.stop()
         finally:

@@ -29,6 +29,7 @@ from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .interrupts import Interrupts
 from .news import News
 from .notices.notice import Notice
 from .notices.slurm import JOB, requeue
@@ -63,6 +64,8 @@ class Run(ABC):
     """
 
     kind = ""
+    stops_in_order = True
+    """Whether an interrupt, or a signal that ends the process, waits for a boundary."""
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Run(ABC):
         self.schedule = Schedule(settings.every)
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
         self.news = News(self.status, reporter, self.recorder, self.schedule)
+        self.interrupts = Interrupts(self)
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -112,10 +116,8 @@ class Run(ABC):
         """Asks whether this machine will go."""
         self.notice = ""
         """What was said last of that."""
-        self.stopping = ""
-        """Why to stop at the next boundary, or empty."""
         self.requeues = False
-        """Whether the job is put back into its scheduler's queue when the run has stopped."""
+        """Whether the job is put back into its scheduler's queue once the run has stopped for that."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -202,6 +204,8 @@ class Run(ABC):
         self.schedule.start()
         if self.verification.pending:
             self.schedule.look()
+        if self.stops_in_order:
+            self.interrupts.start()
         if self.settings.on_preempt == "requeue" and JOB not in os.environ:
             self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
         self.listening = Watch(self.settings.preempt, self)
@@ -360,19 +364,51 @@ class Run(ABC):
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = progress(place)
+        if not self.interrupts.asked:
+            self._save_if_due(place, turn=turn)
+        if self.interrupts.asked:
+            self._end(place)
+
+    def _save_if_due(self, place: Place, *, turn: bool) -> None:
         positions = [position for _, position in place]
         to_verify = self.verification.is_due(positions)
         if self.is_due(turn=turn, insisting=to_verify) and not self._is_in_vain(place) and not self._is_passing(place):
             saved = self.save(place, durable=self.schedule.is_asked or to_verify)
             if to_verify:
                 self._verify(place, saved=saved)
-            if self.stopping:
-                self.requeues = self.settings.on_preempt == "requeue"
-                raise KeyboardInterrupt(self.stopping)
         else:
             self.tell("progress")
         if self.verification.pending:
             self.schedule.look()
+
+    def stop_at_boundary(self, why: str) -> None:
+        """Have the run saved at the next boundary, and ended there by a KeyboardInterrupt; from any thread."""
+        self.interrupts.ask(why)
+
+    def _end(self, place: Place) -> None:
+        """Somebody asked the run to end: save it here, if that can be, and end it.
+
+        Raises:
+            KeyboardInterrupt: unless a signal's own handler lets it live.
+        """
+        self.interrupts.look_at_child()
+        if self.interrupts.obstacle or self.news.fenced:
+            self.interrupts.leave(saved=False)
+        elif self._is_in_vain(place):
+            if self.status.unprotected:
+                self.interrupts.leave(saved=False)
+        elif not self._is_passing(place):
+            # a writer that a restart has ended with the kernel's children is replaced by a new one
+            saved = self.save(place) or (self.news.lost and self.save(place))
+            self.interrupts.leave(saved=saved)
+
+    def whereabouts(self) -> str:
+        """Say where its own loops are, in the middle of an iteration."""
+        loops = self.outermost.loops
+        for loop in list(loops.values()):
+            loop.look()
+        turns = {key: (loop.count, loop.total) for key, loop in loops.items()}
+        return progress([(self.outermost, Position("top", [*turns][-1], turns))]) if turns else ""
 
     def is_due(self, *, turn: bool, insisting: bool = False) -> bool:
         """Whether to save here; if it is only time, and the snapshot before is on its way, it may be later."""
@@ -450,21 +486,18 @@ class Run(ABC):
     def noticed(self, notice: Notice) -> None:
         """The machine will go: save at the next boundary, more often from then on, and stop there if that is wanted.
 
-        Called by the thread that asked, or by a signal's handler in the midst of anything.
+        Called by the thread that listens.
         """
         stops = notice.certain and self.settings.on_preempt != "continue"
-        then = "and the run stops there" if stops else "and more often from then on"
         self.notice = f"{notice}"
-        self.status.notice(f"{notice}: a snapshot is taken at the next boundary, {then}")
         self.schedule.hurry()
         if stops:
-            self.stop_at_boundary(self.notice)
-        self.news.soon()
-
-    def stop_at_boundary(self, why: str) -> None:
-        """Save at the next boundary, and raise KeyboardInterrupt there."""
-        self.stopping = why
-        self.schedule.ask()
+            self.status.notice(self.notice)
+            self.requeues = self.settings.on_preempt == "requeue"
+            self.stop_at_boundary("this machine will go")
+        else:
+            self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
+            self.news.soon()
 
     def unheard(self, why: str) -> None:
         """Somebody who was named cannot give notice."""
@@ -588,13 +621,15 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
-        if not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True):
-            self.status.state = "finished"
+        saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
+        if self.requeues and self.interrupts.pending:  # the rest of the job is not done
+            self.status.notice(requeue(os.environ))
+        self.status.state = "finished"
+        if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
             self.tell("finished")
         else:
-            self.status.state = "finished"
             self.tell("unprotected")
         self._write_status()
 
@@ -602,7 +637,7 @@ class Run(ABC):
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
         self.news.hear(FAREWELL)
-        if self.requeues:
+        if self.requeues and self.status.left in ("saved", "unsaved"):
             self.status.notice(requeue(os.environ))
         self.status.state = "stopped"
         self.tell("stopped")
@@ -618,7 +653,10 @@ class Run(ABC):
             self.listening.stop()
         self.schedule.stop()
         self.recorder.stop()
-        self.handover.close()
+        try:
+            self.handover.close()
+        finally:
+            self.interrupts.close()
 
     def tell(self, event: str) -> None:
         """Show the status."""

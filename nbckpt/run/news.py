@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict
@@ -33,6 +33,8 @@ class News:
         self.status, self._reporter, self._recorder, self._schedule = status, reporter, recorder, schedule
         self.fenced = False
         """Whether another kernel has saved under this run's name: it saves no more."""
+        self.lost = False
+        """Whether the writer process was lost at the last save, and another will take its place."""
         self.handed: Mapping[str, Any] = {}
         """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
         self.committed = 0
@@ -50,8 +52,17 @@ class News:
             self._reporter.show(self.status, event=event)
 
     def soon(self) -> None:
-        """Have what was noticed shown within a moment: any thread may ask for that, and a signal's handler."""
+        """Have what was noticed shown within a moment, by the thread that watches the clock."""
         self._since = time.monotonic() - REFRESH
+
+    def tell_of_ending(self, what: str, pending: Callable[[], bool]) -> None:
+        """Say from another thread what will end the run, unless it is not `pending` any more."""
+        with self._speaking:
+            if pending():
+                self.status.ending = what
+                self.tell("ending")
+            if not pending():
+                self.status.ending = ""
 
     def handed_over(self, snapshot: Mapping[str, Any], *, durable: bool) -> None:
         """Take note that a snapshot is on its way, and wait until it is `durable` if that is wanted."""
@@ -81,8 +92,9 @@ class News:
         """Say that the run is not protected, and why."""
         protected = not self.status.unprotected
         self.fenced = self.fenced or isinstance(error, CheckpointConflict)
+        self.lost = isinstance(error, WriterLostError)
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if isinstance(error, WriterLostError):
+        if self.lost:
             self._schedule.ask()
         self.tell("unprotected" if protected else "progress")
 

@@ -64,7 +64,7 @@ def test_a_cloud_stops_a_cell_at_its_next_boundary(kind: type[Service], pipes: P
         (pipes / "pipe4").write_text("")
         reply = book.watch(sent)
         assert reply.error.startswith("KeyboardInterrupt")
-        assert "run it again to go on at k 5 of 12" in reply.said[-1]
+        assert "stopped at k 5 of 12, saved; run it again to go on there" in reply.said[-1]
         assert book.value("done") == list(range(5))
         assert progress(pipes) == ["k 5 of 12"]
     with kernel(pipes) as book:

@@ -58,6 +58,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ear]]:
     """Begin to watch; sources are asked without a pause, and a thread that outlives its watch fails the test."""
     for source in (AskAws, AskGcp, AskAzure, File, Page):
         monkeypatch.setattr(source, "pause", 0.01)
+    monkeypatch.setattr(gcp, "WAIT", 1)
     watches = []
 
     def begin(preempt: str, environ: Mapping[str, str] = {}) -> Ear:
@@ -635,8 +636,8 @@ def test_a_notice_stops_a_run_at_its_next_boundary(kind: type[Service], workplac
         script.go_on()
         code, out = script.end()
     assert (code, out) == (-signal.SIGINT, ""), script.said
-    assert "and the run stops there" in script.said
-    assert "stopped; run it again to go on at k 4 of 8" in script.said
+    assert "this machine will go: stops when this iteration ends, and saves there" in script.said
+    assert "stopped at k 4 of 8, saved; run it again to go on there" in script.said
     assert progress(workplace) == ["k 4 of 8"]
     again = Script(workplace, "off", "stop")
     assert again.end() == (0, "[0, 1, 2, 3, 4, 5, 6, 7]\n")
@@ -648,7 +649,7 @@ def test_a_notice_is_followed_by_a_snapshot(workplace: Path) -> None:
     script = Script(workplace, "file:gone", "continue")
     script.wait_until_held(3)
     (workplace / "gone").write_text("sold")
-    script.wait_until_said("sold: a snapshot is taken at the next boundary, and more often from then on")
+    script.wait_until_said("sold: a snapshot is taken at the next boundary, and more of them from then on")
     script.go_on()
     script.wait_until_held(5)
     assert "k 4 of 8" in progress(workplace)

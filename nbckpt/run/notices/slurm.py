@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -21,7 +22,8 @@ SCONTROL_SECONDS = 30.0
 class Signals:
     """Hears signals from `listen` to `stop`. The handlers that were there are called, and put back at the end.
 
-    A signal is handled in the main thread, in the middle of whatever it does: `hear` must not wait for anything.
+    A signal is handled in the main thread in the middle of whatever it does, so that nothing can be waited for there:
+    a thread of its own calls `hear`.
     """
 
     def __init__(self, names: Sequence[str], environ: Mapping[str, str], hear: Callable[[Notice], None]) -> None:
@@ -30,13 +32,15 @@ class Signals:
         self._end = environ.get("SLURM_JOB_END_TIME", "")
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
-        self._listening = False
+        self._line: queue.SimpleQueue[Notice | None] | None = None
+        """To the thread that tells, while it listens; putting something into it is safe in a handler."""
 
     def listen(self) -> bool:
         """Begin; return whether that can be done here: only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             return False
-        self._listening = True
+        self._line = queue.SimpleQueue()
+        threading.Thread(target=self._tell, args=(self._line,), name="nbckpt hears signals", daemon=True).start()
         for name in self._names:
             number = getattr(signal, name)
             if signal.getsignal(number) is not None:  # None: a library in C has it, and it could not be put back
@@ -45,7 +49,10 @@ class Signals:
 
     def stop(self) -> None:
         """Put the handlers back that were there, except where somebody else has put another since."""
-        self._listening = False
+        if self._line is None:
+            return
+        self._line.put(None)
+        self._line = None
         if threading.current_thread() is threading.main_thread():
             for number, before in self._before.items():
                 if signal.getsignal(number) == self._handle:
@@ -58,11 +65,15 @@ class Signals:
             before(number, frame)
         if os.getpid() != self._process:
             return  # a forked worker: its parent is told, too
-        if self._listening:
-            self._hear(self._notice(signal.Signals(number).name))
+        if self._line is not None:
+            self._line.put(self._notice(signal.Signals(number).name))
         elif before is signal.SIG_DFL:  # nobody listens any more, and a thread could not take this handler away
             signal.signal(number, signal.SIG_DFL)
             os.kill(self._process, number)
+
+    def _tell(self, line: queue.SimpleQueue[Notice | None]) -> None:
+        while (notice := line.get()) is not None:
+            self._hear(notice)
 
     def _notice(self, name: str) -> Notice:
         if not self._in_job:

@@ -29,7 +29,7 @@ TRIES = 3
 
 
 class Listener(Protocol):
-    """Who wants to know; called from any thread, and from a signal's handler."""
+    """Who wants to know; called from other threads than its own."""
 
     def noticed(self, notice: Notice) -> None:
         """Take note that the machine will go."""
@@ -42,6 +42,7 @@ class Watch:
     """Listens for one run to the sources that `preempt` names, until `stop`."""
 
     def __init__(self, preempt: Sequence[str], listener: Listener, environ: Mapping[str, str] | None = None) -> None:
+        self._listener: Listener | None = listener
         environ = os.environ if environ is None else environ
         named = [word for word in preempt if word not in ("auto", "off")]
         found = seen(environ) if "auto" in preempt else []
@@ -50,24 +51,34 @@ class Watch:
             words.remove("aws")
             if "aws" in named:
                 listener.unheard("AWS_EC2_METADATA_DISABLED is set, so AWS is not asked whether this machine will go")
-        self._listener = listener
         self._questions = [
-            _joined(source, listener, by_name=word in named)
+            _joined(source, self, by_name=word in named)
             for word in words
             if (source := _source(word, environ)) is not None
         ]
         signals = [f"SIG{word.removeprefix('signal:')}" for word in words if word.startswith("signal:")]
         signals += [name for name in USUAL if "slurm" in words and name not in signals and hasattr(signal, name)]
-        self._signals = Signals(signals, environ, listener.noticed)
+        self._signals = Signals(signals, environ, self.noticed)
         if signals and not self._signals.listen() and any(word.startswith(("signal:", "slurm")) for word in named):
             listener.unheard(f"{' and '.join(signals)} can be heard in the main thread only, and this is another one")
 
     def stop(self) -> None:
         """Listen no more."""
+        self._listener = None
         for question in self._questions:
-            question.leave(self._listener)
+            question.leave(self)
         self._questions = []
         self._signals.stop()
+
+    def noticed(self, notice: Notice) -> None:
+        """Pass it on, unless the run has ended meanwhile."""
+        if (listener := self._listener) is not None:
+            listener.noticed(notice)
+
+    def unheard(self, why: str) -> None:
+        """Pass it on, unless the run has ended meanwhile."""
+        if (listener := self._listener) is not None:
+            listener.unheard(why)
 
 
 def _source(word: str, environ: Mapping[str, str]) -> Source | None:
