@@ -493,7 +493,7 @@ class Run(ABC):
         self.schedule.hurry()
         if stops:
             self.status.notice(self.notice)
-            self.requeues = self.settings.on_preempt == "requeue"
+            self.requeues = self.settings.on_preempt == "requeue" and JOB in os.environ
             self.stop_at_boundary("this machine will go")
         else:
             self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
@@ -623,7 +623,7 @@ class Run(ABC):
             self.result = NOTHING  # what was shown of it is part of the recorded output
         saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
         if self.requeues and self.interrupts.pending:  # the rest of the job is not done
-            self.status.notice(requeue(os.environ))
+            self.status.notice(requeue(os.environ[JOB]))
         self.status.state = "finished"
         if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
@@ -638,7 +638,7 @@ class Run(ABC):
         self.status.worked = self.worked()
         self.news.hear(FAREWELL)
         if self.requeues and self.status.left in ("saved", "unsaved"):
-            self.status.notice(requeue(os.environ))
+            self.status.notice(requeue(os.environ[JOB]))
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()

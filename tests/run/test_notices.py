@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +406,29 @@ def test_a_run_in_a_run_hears_signals_too(own_handlers: list[int], listen: Calla
     assert inner.notices.empty()
 
 
+def test_two_that_end_in_the_order_in_which_they_began() -> None:
+    """The one that stays hears on; when both are over, a signal does what it did before, and that ends the process."""
+    script = """
+        import signal
+        from queue import SimpleQueue
+        from nbckpt.run.notices.watch import Watch
+        class Ear:
+            pass
+        heard, ear = SimpleQueue(), Ear()
+        ear.noticed = ear.unheard = heard.put
+        first, second = Watch(("signal:USR1",), ear, {}), Watch(("signal:USR1",), ear, {})
+        first.stop()
+        signal.raise_signal(signal.SIGUSR1)
+        print(heard.get(timeout=60), flush=True)
+        second.stop()
+        signal.raise_signal(signal.SIGUSR1)
+        print("alive")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (-signal.SIGUSR1, "SIGUSR1 says that this machine will go\n"), done.stderr
+
+
 def test_a_handler_of_the_cells_own_stays(own_handlers: list[int], listen: Callable[..., Ear]) -> None:
     """What the code of the run installs itself is not taken away at the end."""
     ear = listen("signal:USR1")
@@ -448,6 +472,16 @@ def test_ended_by_another_thread() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGUSR1, ""), done.stderr
 
 
+def test_when_it_goes() -> None:
+    """A moment of today is a time, another one has its date, and what is no moment is left out."""
+    now = datetime.now().replace(hour=12, minute=0, second=1)
+    assert str(Notice("it goes", now.timestamp())) == "it goes at 12:00:01"
+    later = now + timedelta(days=2)
+    assert str(Notice("it goes", later.timestamp())) == f"it goes at 12:00:01 on {later:%Y-%m-%d}"
+    for unlimited in (4294967294.0, 1e30, float("inf"), 0.0):
+        assert str(Notice("it goes", unlimited)) == "it goes"
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
     [
@@ -464,10 +498,9 @@ def test_requeue(script: str, says: str, workplace: Path, monkeypatch: pytest.Mo
     if script:
         (workplace / "scontrol").write_text(script)
         (workplace / "scontrol").chmod(0o755)
-    assert says in requeue({"SLURM_JOB_ID": "7"})
+    assert says in requeue("7")
     if "asked" in script:
         assert (workplace / "asked").read_text() == "requeue 7\n"
-    assert "no SLURM job" in requeue({})
 
 
 # -- one process ---------------------------------------------------------------------------------------------

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from ...settings import duration
-
+YEAR = 366 * 86400.0
 LONGEST = 200
 """Characters of somebody else's text that a person is shown."""
 
@@ -27,12 +27,11 @@ class Notice:
     """Whether the state of this machine will be lost, rather than may be: only then is it worth stopping for."""
 
     def __str__(self) -> str:
-        if self.when is None:
+        if self.when is None or abs(self.when - time.time()) > YEAR:  # as of a job whose time is unlimited
             return self.text
-        left = self.when - time.time()
-        return f"{self.text} at {time.strftime('%H:%M:%S', time.localtime(self.when))}" + (
-            f" (in {duration(left)})" if 0.5 < left < 86400 else ""
-        )
+        when = datetime.fromtimestamp(self.when)
+        day = "" if when.date() == datetime.now().date() else f" on {when:%Y-%m-%d}"
+        return f"{self.text} at {when:%H:%M:%S}{day}"
 
 
 class Source(Protocol):

@@ -57,7 +57,6 @@ class Signals:
             for number, before in self._before.items():
                 if signal.getsignal(number) == self._handle:
                     signal.signal(number, before)
-            self._before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number, signal.SIG_DFL)
@@ -67,7 +66,8 @@ class Signals:
             return  # a forked worker: its parent is told, too
         if self._line is not None:
             self._line.put(self._notice(signal.Signals(number).name))
-        elif before is signal.SIG_DFL:  # nobody listens any more, and a thread could not take this handler away
+        elif before is signal.SIG_DFL and signal.getsignal(number) == self._handle:
+            # nobody listens any more, and this could not be taken away: by a thread, or from under another one
             signal.signal(number, signal.SIG_DFL)
             os.kill(self._process, number)
 
@@ -81,11 +81,8 @@ class Signals:
         return Notice(f"SLURM sent {name}, so this job will end", float(self._end) if self._end.isdigit() else None)
 
 
-def requeue(environ: Mapping[str, str]) -> str:
-    """Put this job back into SLURM's queue, which ends it soon; return a sentence about what came of it."""
-    job = environ.get(JOB)
-    if not job:
-        return f"this is no SLURM job ({JOB} is not set), so nothing was put back into a queue"
+def requeue(job: str) -> str:
+    """Put a job back into SLURM's queue, which ends it soon; return a sentence about what came of it."""
     command = ["scontrol", "requeue", job]
     try:
         done = subprocess.run(command, capture_output=True, timeout=SCONTROL_SECONDS, check=False)  # noqa: S603

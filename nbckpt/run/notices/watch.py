@@ -24,7 +24,7 @@ from .slurm import USUAL, Signals
 CLOUDS: dict[str, Callable[[Mapping[str, str]], Source]] = {"aws": Aws, "gcp": Gcp, "azure": Azure}
 SLOWEST = 15.0
 """Seconds between two questions to a source that does not answer, at most."""
-TRIES = 3
+TRIES = 2
 """Failures in a row after which it is said that a source which was named cannot be asked."""
 
 
@@ -121,7 +121,8 @@ class _Question:
             try:
                 said = self._source.ask()
             except (OSError, ValueError, RecursionError) as error:  # the last: nested deeper than JSON is read
-                failures, pause = failures + 1, min(2 * pause, SLOWEST)
+                failures += 1
+                pause = pause if failures < TRIES else min(2 * pause, SLOWEST)
                 if failures == TRIES and self._by_name:
                     self._tell_trouble(error)
                 if not (answered or self._by_name) and time.monotonic() - began > self._source.patience:
