@@ -33,7 +33,8 @@ class Schedule:
         self.due = every.iterations is not None
         self._turns_left = every.iterations or 0
         self._asked = False
-        self._hurried = False
+        self._hurry: float | None = None
+        """When the next is due since the machine will go; None if it stays."""
         self._tokens: list[None] = []
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
@@ -62,9 +63,11 @@ class Schedule:
         self._turns_left -= turn
         if self._asked:
             return True
-        if self._wait is not None and time.monotonic() >= self._next:
+        if self._hurry is not None and time.monotonic() >= self._hurry:
             return True
-        return self.every.iterations is not None and self._turns_left <= 0
+        if self.every.iterations is None:
+            return time.monotonic() >= self._next
+        return self._turns_left <= 0
 
     @property
     def is_asked(self) -> bool:
@@ -88,7 +91,7 @@ class Schedule:
 
     def hurry(self) -> None:
         """The machine will go: want a snapshot at the next boundary, and more of them from then on."""
-        self._hurried = True
+        self._hurry = time.monotonic()
         self.ask()
 
     def look(self) -> None:
@@ -112,10 +115,9 @@ class Schedule:
         self._asked = False
         if self.every.auto:
             self._wait = max(SHORTEST, cost / SHARE)
-        if self._hurried:
-            hurried = max(SHORTEST, cost / HURRIED_SHARE)
-            self._wait = hurried if self._wait is None else min(self._wait, hurried)
         self._next = time.monotonic() + (self._wait or 0)
+        if self._hurry is not None:
+            self._hurry = time.monotonic() + max(SHORTEST, cost / HURRIED_SHARE)
         self._changed.set()
 
     def _watch(self) -> None:

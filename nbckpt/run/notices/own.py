@@ -52,7 +52,7 @@ class Page:
     def ask(self) -> list[Notice]:
         """Return that it answers."""
         from http.client import HTTPException
-        from urllib.error import HTTPError
+        from urllib.error import HTTPError, URLError
         from urllib.request import urlopen
 
         try:
@@ -61,6 +61,8 @@ class Page:
         except HTTPError as error:
             status, text = error.code, ""
             error.close()
+        except URLError as error:
+            raise OSError(f"{error.reason}") from error
         except HTTPException as error:
             raise ValueError(f"{self._url} does not speak HTTP ({type(error).__name__})") from error
         if status in NONE:
