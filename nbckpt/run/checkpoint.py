@@ -490,7 +490,6 @@ class Run(ABC):
         """
         stops = notice.certain and self.settings.on_preempt != "continue"
         self.notice = f"{notice}"
-        self.schedule.hurry()
         if stops:
             self.status.notice(self.notice)
             self.requeues = self.settings.on_preempt == "requeue" and JOB in os.environ
@@ -498,6 +497,7 @@ class Run(ABC):
         else:
             self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
             self.news.soon()
+        self.schedule.hurry()
 
     def unheard(self, why: str) -> None:
         """Somebody who was named cannot give notice."""

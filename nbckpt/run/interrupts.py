@@ -21,14 +21,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .tracebacks import dressed
 
 if TYPE_CHECKING:
     import subprocess
 
-    from .checkpoint import Run
+    from ..settings import Settings
+    from .news import News
+    from .place import Layer
+    from .schedule import Schedule
+    from .status import Status
 
 INTERRUPT = signal.SIGINT
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
@@ -43,10 +47,28 @@ _SHELL_ESCAPES = {"system", "system_raw", "system_piped", "process_handler"}
 _listening: list[Interrupts] = []
 
 
+class Interrupted(Protocol):
+    """The run that is asked to end."""
+
+    settings: Settings
+    status: Status
+    schedule: Schedule
+    news: News
+
+    @property
+    def outermost(self) -> Layer: ...
+
+    def whereabouts(self) -> str:
+        """Say where its own loops are, in the middle of an iteration."""
+
+    def stop(self) -> None:
+        """The last snapshot stands."""
+
+
 class Interrupts:
     """Stands in for the handlers of these signals from `start` to `close`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Interrupted) -> None:
         self._run = run
         self.asked = ""
         """Why the run is to end at the next boundary; empty if it is not."""

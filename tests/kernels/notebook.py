@@ -73,8 +73,8 @@ class Notebook:
         """Begin to execute a cell."""
         return str(self.client.execute(text, allow_stdin=False, stop_on_error=False))
 
-    def watch(self, sent: str, until: str = "") -> Reply:
-        """What a cell shows, until it is done or its stdout contains a word."""
+    def watch(self, sent: str, until: str = "", told: str = "") -> Reply:
+        """What a cell shows, until it is done, its stdout contains a word, or nbckpt has told of something."""
         reply = Reply()
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
@@ -88,6 +88,8 @@ class Notebook:
             elif kind in ("display_data", "update_display_data", "execute_result"):
                 if "nbckpt" in content["metadata"]:
                     reply.said.append(content["data"]["text/plain"])
+                    if told and told in reply.said[-1]:
+                        return reply
                 else:
                     reply.add(kind, content["data"]["text/plain"])
             elif kind == "clear_output":
@@ -169,11 +171,14 @@ class Notebook:
         self.manager.signal_kernel(signal.SIGKILL)
         self.manager.provisioner.process.wait()
 
-    def interrupt_when(self, text: str, word: str) -> Reply:
+    def interrupt_when(self, text: str, word: str, times: int = 1) -> Reply:
         """Execute a cell, interrupt it once it has printed a word, and return what it came to."""
         sent = self.send(text)
         before = self.watch(sent, word)
         self.manager.interrupt_kernel()
+        if times > 1:
+            self.watch(sent, told="interrupted: ")
+            self.manager.interrupt_kernel()
         after = self.watch(sent)
         after.shown[:0] = before.shown
         return after

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -531,7 +532,9 @@ def test_a_forked_child_does_not_ask(listen: Callable[..., Ear]) -> None:
         ear = listen("auto,signal:USR2", service.variables())
         service.wait_until_asked()
         reading, writing = os.pipe()
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of later Pythons: there are threads
+            child = os.fork()
         if not child:
             os.kill(os.getpid(), signal.SIGUSR2)
             own = Ear()
@@ -600,7 +603,7 @@ def test_from_the_environment() -> None:
 # -- a run ---------------------------------------------------------------------------------------------------
 
 SCRIPT = """
-import os, sys
+import sys
 import nbckpt
 
 done = []
@@ -617,8 +620,10 @@ print(done)
 class Script:
     """A script that holds in its fourth and its sixth iteration until it is told to go on."""
 
-    def __init__(self, folder: Path, preempt: str, on_preempt: str, environ: Mapping[str, str] = {}) -> None:
-        (folder / "script.py").write_text(SCRIPT)
+    def __init__(
+        self, folder: Path, preempt: str, on_preempt: str, environ: Mapping[str, str] = {}, source: str = SCRIPT
+    ) -> None:
+        (folder / "script.py").write_text(source)
         self.process = subprocess.Popen(
             [sys.executable, "script.py", preempt, on_preempt],
             stdin=subprocess.PIPE,
@@ -699,12 +704,54 @@ def test_a_notice_is_followed_by_a_snapshot(workplace: Path) -> None:
     assert "gone says that this machine will go: sold" in shown
 
 
+def job(folder: Path) -> dict[str, str]:
+    """The environment of a SLURM job, whose `scontrol` writes down what it is asked, and what was saved by then."""
+    (folder / "scontrol").write_text("#!/bin/sh\nls .nbckpt/steps/log > asked\necho $@ >> asked\n")
+    (folder / "scontrol").chmod(0o755)
+    return {"SLURM_JOB_ID": "7", "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+NO_LOOP = """
+import sys
+import nbckpt
+
+with nbckpt.checkpointed("steps", on_preempt=sys.argv[2]) as ckpt:
+    if not ckpt.completed:
+        print("holds at 3", flush=True)
+        sys.stdin.readline()
+print("the rest")
+"""
+
+
+def test_a_job_whose_block_ends_first_is_put_back_too(workplace: Path) -> None:
+    """There was no boundary before its end: that is saved, and the rest of the script is for the next job."""
+    script = Script(workplace, "auto", "requeue", job(workplace), NO_LOOP)
+    script.wait_until_held(3)
+    script.process.send_signal(signal.SIGUSR2)
+    script.wait_until_said("SLURM sent SIGUSR2, so this job will end")
+    script.go_on()
+    assert script.end() == (-signal.SIGINT, ""), script.said
+    assert "job 7 was put back into the queue" in script.said
+    assert (workplace / "asked").read_text().splitlines()[-1] == "requeue 7"
+    assert Script(workplace, "off", "stop", source=NO_LOOP).end() == (0, "the rest\n")
+
+
+def test_a_job_that_fails_is_not_put_back(workplace: Path) -> None:
+    """An error of its own would happen again."""
+    source = SCRIPT.replace("sys.stdin.readline()", "sys.stdin.readline(); 1 / 0")
+    script = Script(workplace, "auto", "requeue", job(workplace), source)
+    script.wait_until_held(3)
+    script.process.send_signal(signal.SIGUSR1)
+    script.wait_until_said("SLURM sent SIGUSR1, so this job will end")
+    script.go_on()
+    assert script.end()[0] == 1
+    assert "ZeroDivisionError" in script.said
+    assert not (workplace / "asked").exists()
+
+
 def test_a_job_is_put_back_into_its_queue(workplace: Path) -> None:
     """SLURM's signal, a snapshot at the next boundary, and only then `scontrol`."""
-    (workplace / "scontrol").write_text("#!/bin/sh\nls .nbckpt/steps/log > asked\necho $@ >> asked\n")
-    (workplace / "scontrol").chmod(0o755)
-    job = {"SLURM_JOB_ID": "7", "PATH": f"{workplace}:{os.environ['PATH']}"}
-    script = Script(workplace, "auto", "requeue", job)
+    script = Script(workplace, "auto", "requeue", job(workplace))
     script.wait_until_held(3)
     script.process.send_signal(signal.SIGUSR1)
     script.wait_until_said("SLURM sent SIGUSR1, so this job will end")
