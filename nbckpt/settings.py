@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -19,6 +20,9 @@ OUTPUT_LIMIT = 1 << 20
 """Bytes of printed and displayed output that a snapshot carries."""
 
 OnChange = Literal["ask", "resume", "restart", "error"]
+OnPreempt = Literal["continue", "stop", "requeue"]
+HEARD_SIGNALS = ("USR1", "USR2", "XCPU", "URG")
+"""What schedulers send as a warning. SIGINT, SIGTERM and SIGHUP mean the same in every run."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
@@ -142,6 +146,8 @@ class Settings:
     rng: bool = True
     replay: bool = True
     verify: bool = False
+    preempt: tuple[str, ...] = ("auto",)
+    on_preempt: OnPreempt = "continue"
     quiet: bool = False
 
     @classmethod
@@ -164,7 +170,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "preempt", "on_preempt", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -230,6 +236,43 @@ def _check_on_change(value: str) -> str:
     return value
 
 
+def _check_preempt(value: str | Iterable[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+    sources = tuple(_check_source(word.strip()) for word in words if word.strip())
+    if "off" in sources and len(sources) > 1:
+        raise OptionError(f"--preempt {','.join(sources)} asks for off and for more: give one or the other")
+    return sources or ("off",)
+
+
+def _check_source(word: str) -> str:
+    """Return how a source of notices is known, if it is one."""
+    if word.lower() in ("auto", "off", "aws", "gcp", "azure", "slurm"):
+        return word.lower()
+    kind, _, rest = word.partition(":")
+    if kind == "signal":
+        name = rest.upper().removeprefix("SIG")
+        if name in HEARD_SIGNALS and hasattr(signal, f"SIG{name}"):
+            return f"signal:{name}"
+        raise OptionError(
+            f"--preempt {word!r} names no signal that can give notice: it is one of "
+            f"{', '.join(f'signal:{known}' for known in HEARD_SIGNALS)}. SIGINT, SIGTERM and SIGHUP are always heard"
+        )
+    if kind == "file" and rest:
+        return f"file:{rest.removeprefix('//')}"
+    if kind in ("http", "https") and rest.startswith("//") and rest.strip("/"):
+        return word
+    raise OptionError(
+        f"--preempt {word!r} names nobody who gives notice: use auto, off, aws, gcp, azure, slurm, signal:USR1, "
+        "file:/path or http://..., and commas between several"
+    )
+
+
+def _check_on_preempt(value: str) -> str:
+    if value not in ("continue", "stop", "requeue"):
+        raise OptionError(f"--on-preempt {value!r} is unknown: use continue, stop or requeue")
+    return value
+
+
 def _check_flag(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in ("", "0", "no", "false", "off")
@@ -251,5 +294,7 @@ _CHECK: dict[str, Any] = {
     "rng": _check_flag,
     "replay": _check_flag,
     "verify": _check_flag,
+    "preempt": _check_preempt,
+    "on_preempt": _check_on_preempt,
     "quiet": _check_flag,
 }

@@ -60,6 +60,7 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
         "left_out": [{"name": _text(left), "why": _text(why)} for left, why in _mapping(told.get("left_out")).items()],
         "worked": _number(told.get("worked")),
         "every": _text(told.get("every")),
+        "notice": _text(told.get("notice")),
         "kind": _text(told.get("kind")),
         "notebook": _text(told.get("notebook")),
         "python": _text(told.get("python")),
@@ -104,6 +105,8 @@ def details(repository: Repository, name: str) -> View:
     parts = {"": says(", ".join(head))}
     if known["problems"]:
         parts["problems"] = says("\n".join(known["problems"]))
+    if known["notice"]:
+        parts["notice before the newest snapshot"] = says(known["notice"])
     if known["history"]:
         rows = [
             [str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one), _metrics(one)]

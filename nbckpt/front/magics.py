@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from ..state.liveness import Liveness
 
 MAGIC = "%%checkpointed"
+VALUES = {
+    "--on-change": ["resume", "restart", "error"],
+    "--on-preempt": ["continue", "stop", "requeue"],
+    "--preempt": ["auto", "off", "aws", "gcp", "azure", "slurm"],
+}
+"""What Tab offers after an option."""
 _WRAPPERS = ("%%time", "%%capture")
 """Cell magics that may stand on the line after ours: they run the rest inside themselves."""
 
@@ -50,6 +56,8 @@ class NbCkpt(SingletonConfigurable):
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
     verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
+    preempt = Unicode(None, allow_none=True, help="Who gives notice that the machine will go.").tag(config=True)
+    on_preempt = Unicode(None, allow_none=True, help="On such a notice: continue, stop or requeue.").tag(config=True)
     quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
 
     def values(self) -> dict[str, Any]:
@@ -92,6 +100,17 @@ class CheckpointMagics(Magics):
         action="store_true",
         default=None,
         help="Load the first snapshots back in a clean process and compare them, before more is run: takes seconds.",
+    )
+    @argument(
+        "--preempt",
+        metavar="WHO",
+        help="Who gives notice that the machine will go: auto (the cloud or scheduler that this runs on), off, aws, "
+        "gcp, azure, slurm, signal:USR1, file:/path, http://..., or several with commas.",
+    )
+    @argument(
+        "--on-preempt",
+        metavar="HOW",
+        help="On such a notice, after saving: continue, stop, or requeue (stop, and put the SLURM job back).",
     )
     @argument("--quiet", action="store_true", default=None, help="Show problems only.")
     @cell_magic
@@ -380,8 +399,8 @@ def _saved_callees(name: str, store: str) -> frozenset[str]:
 def complete(_: Any, event: Any) -> list[str]:
     """Complete the options of `%%checkpointed`."""
     words = event.line.split()
-    if len(words) > 1 and words[-2] == "--on-change" and not event.line.endswith(" "):
-        return ["resume", "restart", "error"]
+    if len(words) > 1 and words[-2] in VALUES and not event.line.endswith(" "):
+        return VALUES[words[-2]]
     parser = CheckpointMagics.checkpointed.parser
     return sorted(name for action in parser._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001
 

@@ -42,6 +42,8 @@ def checkpointed(
     rng: bool | None = None,
     grace: str | float | None = None,
     verify: bool | None = None,
+    preempt: str | Iterable[str] | None = None,
+    on_preempt: str | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable, and the functions that it calls.
@@ -88,6 +90,8 @@ def checkpointed(
         "keep_every": keep_every,
         "grace": grace,
         "verify": verify,
+        "preempt": preempt,
+        "on_preempt": on_preempt,
         "quiet": quiet,
     }
     settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})

@@ -31,6 +31,9 @@ from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
 from .interrupts import Interrupts
 from .news import News
+from .notices.notice import Notice
+from .notices.slurm import JOB, requeue
+from .notices.watch import Watch
 from .outputs import Recorder
 from .place import described, outermost_loop, progress, saved_loops
 from .position import Position
@@ -109,6 +112,12 @@ class Run(ABC):
         """For how many boundaries a snapshot has been waiting, and since when."""
         self.redefined: frozenset[str] = frozenset()
         """Definitions that the runs this one goes on from had made themselves."""
+        self.listening: Watch | None = None
+        """Asks whether this machine will go."""
+        self.notice = ""
+        """What was said last of that."""
+        self.requeues = False
+        """Whether the job is put back into its scheduler's queue once the run has stopped for that."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -197,6 +206,9 @@ class Run(ABC):
             self.schedule.look()
         if self.stops_in_order:
             self.interrupts.start()
+        if self.settings.on_preempt == "requeue" and JOB not in os.environ:
+            self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
+        self.listening = Watch(self.settings.preempt, self)
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
@@ -471,6 +483,27 @@ class Run(ABC):
         self.schedule.ask()
         return True
 
+    def noticed(self, notice: Notice) -> None:
+        """The machine will go: save at the next boundary, more often from then on, and stop there if that is wanted.
+
+        Called by the thread that listens.
+        """
+        stops = notice.certain and self.settings.on_preempt != "continue"
+        self.notice = f"{notice}"
+        if stops:
+            self.status.notice(self.notice)
+            self.requeues = self.settings.on_preempt == "requeue" and JOB in os.environ
+            self.stop_at_boundary("this machine will go")
+        else:
+            self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
+            self.news.soon()
+        self.schedule.hurry()
+
+    def unheard(self, why: str) -> None:
+        """Somebody who was named cannot give notice."""
+        self.status.notice(why)
+        self.news.soon()
+
     def left(self, loop: Loop) -> None:
         """Take note that a loop was left."""
         if self.owed is loop:
@@ -482,12 +515,14 @@ class Run(ABC):
 
         A failure never stops the run.
         """
-        began = time.perf_counter()
+        began, stood = time.perf_counter(), 0.0
         try:
             while self.handover.is_busy:
                 self.news.hear(None)
+            began = time.perf_counter()  # to wait until something is durable is not what a save costs
             parts, description = self._capture(place, finished=finished)
             self.handover.hand_over(description, parts, final=finished)
+            stood = time.perf_counter() - began
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
             self.news.failed(error)
         else:
@@ -498,7 +533,7 @@ class Run(ABC):
                 "locals": names_in(parts, "locals"),
             }
             self.news.handed_over(snapshot, durable=durable)
-        self.schedule.saved(time.perf_counter() - began)
+        self.schedule.saved(stood or time.perf_counter() - began)
         return not self.status.unprotected
 
     def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
@@ -535,6 +570,7 @@ class Run(ABC):
             "run": self.who["run"],
             "every": str(self.settings.every),
             "metrics": self.metrics,
+            "notice": self.notice,
             "loop": outermost_loop(place),
             **self.origin,
         }
@@ -587,13 +623,15 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
-        if not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True):
-            self.status.state = "finished"
+        saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
+        if self.requeues and self.interrupts.pending:  # the rest of the job is not done
+            self.status.notice(requeue(os.environ[JOB]))
+        self.status.state = "finished"
+        if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
             self.tell("finished")
         else:
-            self.status.state = "finished"
             self.tell("unprotected")
         self._write_status()
 
@@ -601,6 +639,8 @@ class Run(ABC):
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
         self.news.hear(FAREWELL)
+        if self.requeues and self.status.left in ("saved", "unsaved"):
+            self.status.notice(requeue(os.environ[JOB]))
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
@@ -611,6 +651,8 @@ class Run(ABC):
 
     def close(self) -> None:
         """Let go of everything."""
+        if self.listening is not None:
+            self.listening.stop()
         self.schedule.stop()
         self.recorder.stop()
         try:

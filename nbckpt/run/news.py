@@ -51,6 +51,10 @@ class News:
         with self._speaking, self._recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self._reporter.show(self.status, event=event)
 
+    def soon(self) -> None:
+        """Have what was noticed shown within a moment, by the thread that watches the clock."""
+        self._since = time.monotonic() - REFRESH
+
     def tell_of_ending(self, what: str, pending: Callable[[], bool]) -> None:
         """Say from another thread what will end the run, unless it is not `pending` any more."""
         with self._speaking:

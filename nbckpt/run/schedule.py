@@ -12,6 +12,8 @@ SHARE = 0.01
 """How much of the time the loop may stand still under `auto`."""
 SHORTEST = 1.0
 """Seconds between snapshots under `auto`, at least."""
+HURRIED_SHARE = 0.1
+"""How much of the time it may stand still once the machine is known to go."""
 STRETCH = 4096
 """Iterations of a tight loop between two looks at the flag, unless it is raised."""
 SOON = 0.05
@@ -31,6 +33,8 @@ class Schedule:
         self.due = every.iterations is not None
         self._turns_left = every.iterations or 0
         self._asked = False
+        self._hurry: float | None = None
+        """When the next is due since the machine will go; None if it stays."""
         self._tokens: list[None] = []
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
@@ -59,6 +63,8 @@ class Schedule:
         self._turns_left -= turn
         if self._asked:
             return True
+        if self._hurry is not None and time.monotonic() >= self._hurry:
+            return True
         if self.every.iterations is None:
             return time.monotonic() >= self._next
         return self._turns_left <= 0
@@ -83,6 +89,11 @@ class Schedule:
         self._asked = True
         self._raise()
 
+    def hurry(self) -> None:
+        """The machine will go: want a snapshot at the next boundary, and more of them from then on."""
+        self._hurry = time.monotonic()
+        self.ask()
+
     def look(self) -> None:
         """Want the next boundary's attention, but no snapshot of it."""
         self._raise()
@@ -105,6 +116,8 @@ class Schedule:
         if self.every.auto:
             self._wait = max(SHORTEST, cost / SHARE)
         self._next = time.monotonic() + (self._wait or 0)
+        if self._hurry is not None:
+            self._hurry = time.monotonic() + max(SHORTEST, cost / HURRIED_SHARE)
         self._changed.set()
 
     def _watch(self) -> None:
