@@ -198,9 +198,19 @@ def _finished(status: Status) -> str:
 
 
 def _stopped(status: Status) -> str:
-    if status.saved_progress:
-        return f"stopped; run it again to go on at {status.saved_progress}"
-    return "stopped before anything was saved"
+    by = f"stopped by {status.error}" if status.error else "stopped"
+    return f"{by}; {_goes_on(status)}" if status.saved_progress else f"{by} before anything was saved"
+
+
+def _goes_on(status: Status) -> str:
+    """Where the cell would go on, and how old that is."""
+    if not status.saved_progress:
+        return "nothing was saved: run again, it begins anew"
+    when = ""
+    if status.error and status.saved_at is not None:
+        before = max(0.0, time.time() - status.saved_at)
+        when = f", saved {clock(status.saved_at)}, {duration(before)} before the error"
+    return f"run it again to go on at {status.saved_progress}{when}"
 
 
 def _rhythm(every: str) -> str:
@@ -253,12 +263,17 @@ class StatusLine:
         self._drawn = False
 
     def show(self, status: Status, *, event: str) -> None:
-        """Show what happened; mere progress is passed over within half a second of the last update."""
+        """Show what happened; mere progress is passed over within half a second of the last update.
+
+        What stands at its place among the other output, or below all of it, is shown apart, once.
+        """
+        if event == "retrying" or self._in_kernel:
+            self._show_apart(status, event)
         alarm = _NUMBERS.sub("", status.unprotected)
         news = alarm != self._alarm or len(status.notices) > self._noticed
         now = time.monotonic()
         passing = event in _PASSING and (self._quiet or now < self._next)
-        if not news and (passing or (self._quiet and event != "unprotected")):
+        if not news and (passing or event == "retrying" or (self._quiet and event != "unprotected")):
             return
         self._next = now + REFRESH
         recovered = bool(self._alarm) and not alarm
@@ -268,8 +283,26 @@ class StatusLine:
             self._print(status, event, alarmed=alarm not in ("", self._alarm), recovered=recovered)
         self._alarm, self._noticed = alarm, len(status.notices)
 
+    def _show_apart(self, status: Status, event: str) -> None:
+        if event == "retrying":
+            line = _Line(status.retry, "notice")
+        elif event == "stopped" and status.error and not self._quiet:
+            line = _Line(_goes_on(status))
+        else:
+            return
+        if not self._in_kernel:
+            tty = sys.stderr.isatty()
+            self._write(_terminal(status.name, line, colour=tty and not os.environ.get("NO_COLOR")), end="\n")
+            return
+        from IPython.display import display
+
+        view = View(_plain(status.name, line), _html(status.name, line, None))
+        display(view, metadata={"nbckpt": {"name": status.name}})
+
     def _display(self, status: Status, event: str, *, quiet: bool) -> None:
         lines = [_headline(status, event, self._fresh)]
+        if event == "stopped" and status.error:
+            lines = [_Line(f"stopped by {status.error}")]  # the rest stands below the traceback
         if status.unprotected and lines[0].tone != "alarm":
             lines.insert(0, _alarm(status))
         lines += [_Line(text, "notice") for text in status.notices]

@@ -31,10 +31,10 @@ from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
 from .news import News
 from .outputs import Recorder
-from .place import described, outermost_loop, progress, saved_loops
+from .place import described, outermost_loop, progress, saved_loops, standing
 from .position import Position
 from .schedule import Schedule
-from .status import Reporter, Status
+from .status import Reporter, Status, said_of
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
@@ -98,6 +98,12 @@ class Run(ABC):
         self.held_before: dict[tuple[str, ...], Any] = {}
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
+        self.surroundings: dict[str, Any] = {}
+        """The working folder and the like, as they were when the cell was begun in this kernel."""
+        self.wanted: int | None = None
+        """The number of the snapshot to go on from, if that need not be the newest."""
+        self.is_retry = False
+        """Whether an attempt at the cell failed just now, and this is the next one."""
         self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
@@ -126,7 +132,7 @@ class Run(ABC):
         self._wait_for_writer()
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
-        found = None if self.settings.fresh else self.repository.load(self.name)
+        found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
         if found is not None:
             for damage in found.damaged:
                 self.status.notice(damage)
@@ -158,12 +164,24 @@ class Run(ABC):
                 "with --fresh"
             )
 
+    def follow(self, earlier: Run, seq: int) -> None:
+        """Be the next attempt after one that failed, from snapshot `seq`: what the cell was given is known."""
+        self.is_retry, self.wanted = True, seq
+        self.surroundings = earlier.surroundings
+        self.capture.follow(earlier.capture)
+        self.selection.follow(earlier.selection)
+        self.status.follow(earlier.status)
+
     def start(self) -> None:
         """Make sure that saving will work; start to listen and to watch the clock."""
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
+            self.schedule.take_over(self.saved.description.get("pace", {}))
         self.started_at = time.monotonic()
-        self.surroundings = surroundings.capture()
+        if self.is_retry:
+            surroundings.take_back(self.surroundings)
+        else:
+            self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)
         if self.saved is not None:
@@ -177,7 +195,8 @@ class Run(ABC):
             tell=self.status.notice,
         )
         self._found = None
-        self.selection.start(self.namespace)
+        if not self.is_retry:
+            self.selection.start(self.namespace)
         self.recorder.start()
         if self.saved is None:
             self.tell("started")
@@ -185,7 +204,9 @@ class Run(ABC):
             # shown before the old output, where an uninterrupted run shows it
             self.status.progress = self.status.saved_progress = str(self.saved.description.get("progress", ""))
             self.tell("progress")
-            if self.settings.replay and "output" in self.saved.parts:
+            if self.is_retry:
+                self.recorder.adopt(self.saved.parts["output"].stream)
+            elif self.settings.replay and "output" in self.saved.parts:
                 self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
@@ -346,6 +367,7 @@ class Run(ABC):
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = progress(place)
+        self.schedule.stand(*standing(place))
         positions = [position for _, position in place]
         to_verify = self.verification.is_due(positions)
         if self.is_due(turn=turn, insisting=to_verify) and not self._is_in_vain(place) and not self._is_passing(place):
@@ -493,6 +515,7 @@ class Run(ABC):
             "saved_at": time.time(),
             "run": self.who["run"],
             "every": str(self.settings.every),
+            **({"pace": self.schedule.pace.to_json()} if self.schedule.pace is not None else {}),
             "metrics": self.metrics,
             "loop": outermost_loop(place),
             **self.origin,
@@ -556,9 +579,11 @@ class Run(ABC):
             self.tell("unprotected")
         self._write_status()
 
-    def stop(self) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
+        if isinstance(error, Exception):
+            self.status.error = said_of(error)
         self.news.hear(FAREWELL)
         self.status.state = "stopped"
         self.tell("stopped")

@@ -68,6 +68,7 @@ class News:
                 self.status.saved_at, self.status.saved_progress = self.handed["at"], self.handed["progress"]
                 self.status.snapshots += 1
                 self.status.size = outcome.total_bytes
+                self._schedule.wrote(outcome.processor)
                 self.committed = outcome.seq
                 self.tell("saved")
             elif outcome is not None:

@@ -43,6 +43,10 @@ class Status:
     unprotected: str = ""
     """Why the run is not being saved, or empty if it is."""
     unprotected_since: float = 0.0
+    retry: str = ""
+    """The newest time that a failed cell was tried again: how often now, after what, and from where."""
+    error: str = ""
+    """What stopped it, if that was an error."""
     notices: list[str] = field(default_factory=list)
 
     def notice(self, text: str) -> None:
@@ -60,6 +64,23 @@ class Status:
             self.unprotected_since = time.time()
         self.unprotected = why
 
+    def follow(self, earlier: Status) -> None:
+        """Go on with what was said of the attempt before."""
+        self.notices, self.retry = earlier.notices, earlier.retry
+        self.unprotected, self.unprotected_since = earlier.unprotected, earlier.unprotected_since
+        self.snapshots, self.size, self.verified = earlier.snapshots, earlier.size, earlier.verified
+
+
+def said_of(error: BaseException) -> str:
+    """An error in a line: its class, and the beginning of what it says.
+
+    >>> said_of(ValueError("of two\\nlines")), said_of(KeyError())
+    ('ValueError: of two', 'KeyError')
+    """
+    kind, (said, *_) = type(error).__name__, str(error).strip().splitlines() or [""]
+    said = said if len(said) <= 80 else f"{said[:77]}..."
+    return f"{kind}: {said}" if said else kind
+
 
 class Reporter(Protocol):
     """Shows a run's status to somebody."""
@@ -67,6 +88,6 @@ class Reporter(Protocol):
     def show(self, status: Status, *, event: str) -> None:
         """Show it; `event` says what just happened.
 
-        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `finished`, `restored`,
-        `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
+        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `finished`,
+        `restored`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """
