@@ -132,6 +132,17 @@ def size(count: float) -> str:
     return f"{count:.1f}".removesuffix(".0") + f" {unit}" if count < 9.95 else f"{count:.0f} {unit}"
 
 
+def brief(seconds: float) -> str:
+    """Say how long something took that may be very short.
+
+    >>> brief(0.0042), brief(0.25), brief(75)
+    ('4.2 ms', '250 ms', '1 m 15 s')
+    """
+    if seconds >= 1:
+        return duration(seconds)
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+
+
 def clock(moment: float) -> str:
     """Say a moment of today as its time, any other with its date."""
     when = datetime.fromtimestamp(moment)
@@ -169,7 +180,7 @@ def _running(status: Status) -> str:
     if status.waiting:
         return status.waiting
     if not status.progress:
-        return f"started, saving {_rhythm(status.every)} to {status.store}"
+        return f"started, saving {rhythm(status.every)} to {status.store}"
     if status.saved_progress and not status.resumed_at and not status.snapshots:
         return f"going on at {status.saved_progress}"
     words = [status.progress]
@@ -213,8 +224,13 @@ def _goes_on(status: Status) -> str:
     return f"run it again to go on at {status.saved_progress}{when}"
 
 
-def _rhythm(every: str) -> str:
-    if every == "auto":
+def rhythm(every: str) -> str:
+    """Say how often something is saved.
+
+    >>> rhythm("auto:2%"), rhythm("500it"), rhythm("10 m")
+    ('automatically', 'every 500 iterations', 'every 10 m')
+    """
+    if every.startswith("auto"):
         return "automatically"
     if every == "1it":
         return "after every iteration"
