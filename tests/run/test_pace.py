@@ -54,7 +54,7 @@ def saves(
 
 
 @pytest.mark.parametrize("every", ["auto", "auto:2%", "auto:0.5%", "auto:10%"])
-@pytest.mark.parametrize("length", [0.01, 0.7, 30.0, 100.0, 119.0, 250.0, 3000.0])
+@pytest.mark.parametrize("length", [0.01, 0.7, 30.0, 100.0, 150.0, 180.0, 250.0, 3000.0])
 @pytest.mark.parametrize("cost", [0.0001, 0.3, 2.0])
 def test_the_share_is_kept(clock: Clock, every: str, length: float, cost: float) -> None:
     """Whatever the iterations take, over a long time, after the first snapshot."""
