@@ -176,6 +176,21 @@ def _alarm(status: Status) -> _Line:
     return _Line(f"NOT PROTECTED since {since}: {why}{rest}", "alarm")
 
 
+def _not_saved(status: Status) -> _Line:
+    """That a run is over and was not saved, since when, and what to do."""
+    if status.state == "finished":
+        over = f"{_finished(status)}, but the result is"
+    else:
+        over = f"stopped by {status.error}, and what it did last is" if status.error else "stopped, and what it did is"
+    why, since = _phrase(status.unprotected), clock(status.unprotected_since)
+    again = f"goes on at {status.saved_progress}" if status.saved_progress else "begins anew"
+    return _Line(
+        f"{over} NOT SAVED, as nothing was since {since}: {why}. The variables are in this kernel only: write what you "
+        f"need of them to a file before it ends. Run again, the cell {again}",
+        "alarm",
+    )
+
+
 def _running(status: Status) -> str:
     if status.waiting:
         return status.waiting
@@ -302,6 +317,8 @@ class StatusLine:
     def _show_apart(self, status: Status, event: str) -> None:
         if event == "retrying":
             line = _Line(status.retry, "notice")
+        elif status.state != "running" and status.unprotected:
+            line = _not_saved(status)
         elif event == "stopped" and status.error and not self._quiet:
             line = _Line(_goes_on(status))
         else:
@@ -321,6 +338,9 @@ class StatusLine:
             lines = [_Line(f"stopped by {status.error}")]  # the rest stands below the traceback
         if status.unprotected and lines[0].tone != "alarm":
             lines.insert(0, _alarm(status))
+        if status.gap is not None:
+            begin, end, why = status.gap
+            lines.append(_Line(f"nothing could be saved from {clock(begin)} to {clock(end)}: {_phrase(why)}", "notice"))
         lines += [_Line(text, "notice") for text in status.notices]
         lines = [line for line in lines if not (quiet and line.tone == "plain")]
         share = _share(status.progress) if status.state == "running" else None
@@ -335,11 +355,12 @@ class StatusLine:
             self._handle.update(view, metadata=marks)
 
     def _print(self, status: Status, event: str, *, alarmed: bool, recovered: bool) -> None:
-        headline = _headline(status, event, self._fresh)
+        over = status.state in ("finished", "stopped") and bool(status.unprotected)
+        headline = _not_saved(status) if over else _headline(status, event, self._fresh)
         lines = []
         if recovered:
             lines.append(_Line("saving works again"))
-        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected") and not self._quiet):
+        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected", "retrying") and not self._quiet):
             lines.append(headline)
         if alarmed and headline.tone != "alarm":
             lines.insert(0, _alarm(status))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DamagedSnapshot, OptionError, UnknownCheckpoint, UnsupportedFormat, UntrustedSnapshot
 from ..run.pace import SHORTEST
 from ..settings import duration
-from .display import View, age, brief, code, rhythm, says, size, table, titled
+from .display import View, age, brief, clock, code, rhythm, says, size, table, titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,6 +220,8 @@ def _summary(repository: Repository, name: str) -> dict[str, Any]:
     newest = _newest(history)
     problems = [info.damage for info in history if info.damage]
     state = trouble or ("damaged" if problems else _state(repository, name, newest))
+    if (unsaved := _unsaved(repository.status(name) or {}, state)) and state in ("running", "unfinished", "empty"):
+        problems.append(f"{name}: {unsaved}")
     return {
         "name": name,
         "state": state,
@@ -229,6 +231,16 @@ def _summary(repository: Repository, name: str) -> dict[str, Any]:
         "snapshots": len(history),
         "problems": problems,
     }
+
+
+def _unsaved(told: Mapping[str, Any], state: str) -> str:
+    """What the newest run said of itself if it could not be saved: why, and since when."""
+    why, since = _text(told.get("unprotected")), _number(told.get("since"))
+    if not why or since is None:
+        return ""
+    if state == "running":
+        return f"NOT PROTECTED since {clock(since)}: {why}"
+    return f"what the last run did after {clock(since)} is NOT SAVED: {why}"
 
 
 def _read(repository: Repository, name: str) -> tuple[list[SnapshotInfo], str]:

@@ -12,6 +12,7 @@ import pickle
 import secrets
 import socket
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -81,6 +82,8 @@ class Run(ABC):
         self.schedule = Schedule(settings.every)
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
         self.news = News(self.status, reporter, self.recorder, self.schedule)
+        self.news.turned = self._write_status_meanwhile
+        self._writing = threading.Lock()
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -590,8 +593,14 @@ class Run(ABC):
         self._write_status()
 
     def _write_status(self) -> None:
-        with contextlib.suppress(StoreError):  # for people only: it says nothing that a snapshot does not
-            self.repository.write_status(self.name, {**self.who, "state": self.status.state})
+        with self._writing, contextlib.suppress(StoreError):  # for people only: it is never needed to go on
+            status = self.status
+            told = {"unprotected": status.unprotected, "since": status.unprotected_since} if status.unprotected else {}
+            self.repository.write_status(self.name, {**self.who, "state": status.state, **told})
+
+    def _write_status_meanwhile(self) -> None:
+        """Do so beside the loop, which need not wait for a store that may be away."""
+        threading.Thread(target=self._write_status, name="nbckpt status", daemon=True).start()
 
     def close(self) -> None:
         """Let go of everything."""

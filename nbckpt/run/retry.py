@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 CERTAIN = (SyntaxError, NameError, ImportError, NotImplementedError, NbckptError)
 """What would be the same in every try, whatever happens outside."""
-LONGEST = 60.0
-"""Seconds between two tries, at most."""
+FIRST, LONGEST = 1.0, 60.0
+"""Seconds before the first try, and before any, at most."""
 _STRAIGHT = 2
 """After so many failures straight after a restore the snapshot before is taken."""
 _LOOK = 0.2
@@ -142,7 +142,7 @@ class Retries:
 
         self._wanted, self._begin = wanted, begin
         self._limit = first.settings.retry
-        self._pauses: Any = wait_exponential(multiplier=1, max=LONGEST)
+        self._pauses: Any = wait_exponential(multiplier=FIRST, max=LONGEST)
         self._state: Any = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
         self._tries = 0
         self._straight = 0

@@ -43,6 +43,8 @@ class Status:
     unprotected: str = ""
     """Why the run is not being saved, or empty if it is."""
     unprotected_since: float = 0.0
+    gap: tuple[float, float, str] | None = None
+    """From when to when nothing could be saved last, and why, if it can be now."""
     retry: str = ""
     """The newest time that a failed cell was tried again: how often now, after what, and from where."""
     error: str = ""
@@ -56,6 +58,8 @@ class Status:
 
     def protect(self) -> None:
         """Take note that saving works."""
+        if self.unprotected:
+            self.gap = self.unprotected_since, time.time(), self.unprotected
         self.unprotected, self.unprotected_since = "", 0.0
 
     def unprotect(self, why: str) -> None:
@@ -69,6 +73,7 @@ class Status:
         self.notices, self.retry = earlier.notices, earlier.retry
         self.unprotected, self.unprotected_since = earlier.unprotected, earlier.unprotected_since
         self.snapshots, self.size, self.verified = earlier.snapshots, earlier.size, earlier.verified
+        self.gap = earlier.gap
 
 
 def said_of(error: BaseException) -> str:
