@@ -298,8 +298,11 @@ class StatusLine:
 
         What stands at its place among the other output, or below all of it, is shown apart, once.
         """
+        self._show_in_place(status, event)
         if event == "retrying" or self._in_kernel:
             self._show_apart(status, event)
+
+    def _show_in_place(self, status: Status, event: str) -> None:
         alarm = _NUMBERS.sub("", status.unprotected)
         news = alarm != self._alarm or len(status.notices) > self._noticed
         now = time.monotonic()

@@ -74,8 +74,8 @@ def test_a_store_that_fails_in_the_middle(book: Kernel, monkeypatch: pytest.Monk
     monkeypatch.setattr(LocalStore, "put", failing)
     cell = (
         "import pathlib\nout = []\nfor k in range(8):\n    out.append(k)\n    if k == 2:\n"
-        f"        pathlib.Path('full').touch()\n    if k == 6 and {comes_back}:\n        pathlib.Path('full').unlink()\n"
-        "len(out)\n"
+        f"        pathlib.Path('full').touch()\n    if k == 6 and {comes_back}:\n"
+        "        pathlib.Path('full').unlink()\nlen(out)\n"
     )
     done = book.run(HEAD + cell)
     assert done.result == 8
