@@ -234,8 +234,9 @@ def _goes_on(status: Status) -> str:
         return "nothing was saved: run again, it begins anew"
     when = ""
     if status.error and status.saved_at is not None:
-        before = max(0.0, time.time() - status.saved_at)
-        when = f", saved {clock(status.saved_at)}, {duration(before)} before the error"
+        before = time.time() - status.saved_at
+        how_long = f"{duration(before)} before" if before >= 1 else "just before"
+        when = f", saved {clock(status.saved_at)}, {how_long} the error"
     return f"run it again to go on at {status.saved_progress}{when}"
 
 

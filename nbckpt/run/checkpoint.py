@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
+from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, UnknownCheckpoint, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
@@ -136,6 +136,8 @@ class Run(ABC):
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
         found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
+        if found is None and self.wanted is not None:
+            raise UnknownCheckpoint(f"checkpoint {self.name!r} is gone from the store {self.repository.url}")
         if found is not None:
             for damage in found.damaged:
                 self.status.notice(damage)
@@ -171,6 +173,8 @@ class Run(ABC):
         """Be the next attempt after one that failed, from snapshot `seq`: what the cell was given is known."""
         self.is_retry, self.wanted = True, seq
         self.surroundings = earlier.surroundings
+        if unmade := surroundings.take_back(self.surroundings):  # first of all: the store's name may be relative
+            self.status.notice(unmade)
         self.capture.follow(earlier.capture)
         self.selection.follow(earlier.selection)
         self.status.follow(earlier.status)
@@ -181,9 +185,7 @@ class Run(ABC):
             self.worked_before = float(self.saved.description.get("worked", 0.0))
             self.schedule.take_over(self.saved.description.get("pace", {}))
         self.started_at = time.monotonic()
-        if self.is_retry:
-            surroundings.take_back(self.surroundings)
-        else:
+        if not self.is_retry:
             self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)

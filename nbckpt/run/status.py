@@ -82,7 +82,11 @@ def said_of(error: BaseException) -> str:
     >>> said_of(ValueError("of two\\nlines")), said_of(KeyError())
     ('ValueError: of two', 'KeyError')
     """
-    kind, (said, *_) = type(error).__name__, str(error).strip().splitlines() or [""]
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - what it says is the user's code, and fails as that likes
+        text = ""
+    kind, (said, *_) = type(error).__name__, text.strip().splitlines() or [""]
     said = said if len(said) <= 80 else f"{said[:77]}..."
     return f"{kind}: {said}" if said else kind
 

@@ -28,7 +28,7 @@ def test_an_error_reaches_the_front_end_as_it_is(folder: Path) -> None:
             assert ours == theirs
             assert failed.said[-2:-1] == ["nbckpt train: stopped by ZeroDivisionError: division by zero"]
             assert "run it again to go on at k 2 of 6, j 2 of 2, saved " in failed.said[-1]
-            assert failed.said[-1].endswith(" s before the error")
+            assert failed.said[-1].endswith(" before the error")
 
 
 def test_a_cell_that_is_tried_again(folder: Path) -> None:

@@ -289,6 +289,32 @@ def test_the_first_thing_that_fails(workplace: Path) -> None:
         assert book.status.retry == "retry 1 of 1 after OSError, from line 2, in 1 s"
 
 
+def test_a_store_whose_name_is_relative(workplace: Path) -> None:
+    """It is found again from another folder, to which the attempt that failed had changed."""
+    Path("other").mkdir()
+    cell = (
+        "%%checkpointed moved --retry 1 --every 1it\nimport os, pathlib\nfor k in range(4):\n    if k == 1:\n"
+        "        os.chdir('other')\n    if k == 2 and not pathlib.Path('failed').exists():\n"
+        "        pathlib.Path('failed').touch()\n        raise OSError\nos.getcwd()\n"
+    )
+    with kernel() as book:
+        done = book.run(cell)
+        assert done.success, book.shell.tracebacks
+        assert book.status.resumed_at == "k 2 of 4"
+        assert done.result == str(workplace / "other")
+        assert not (workplace / "other" / ".nbckpt").exists()
+
+
+def test_an_error_that_cannot_say_what_it_is(lab: Lab) -> None:
+    """It is tried again like another; what shows it in the end is IPython."""
+    before = "class Odd(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
+    program = Program("odd", "", "for k in range(3):\n    raise Odd\n", before=(before,), options="--retry 1")
+    with kernel() as book, lab.saves.at_every_boundary(lambda _: None):
+        book.run(before)
+        book.run(lab.marker(program, lab.folder()) + program.cell)
+        assert book.status.retry == "retry 1 of 1 after Odd, from line 2, in 1 s"
+
+
 def test_an_interrupt_in_the_pause(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops the cell at once, with no frame of ours in what is shown, and the snapshot stands."""
 
