@@ -165,7 +165,7 @@ class Checkpoint:
                 run.leave()
             else:
                 without_ours(error)
-                run.stop()
+                run.stop(error)
         finally:
             run.close()
         return False
