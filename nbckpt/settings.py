@@ -19,6 +19,9 @@ DEFAULT_STORE = ".nbckpt"
 OUTPUT_LIMIT = 1 << 20
 """Bytes of printed and displayed output that a snapshot carries."""
 
+SHARE = 0.01
+"""How much of the time the loop may stand still under `--every auto`."""
+
 OnChange = Literal["ask", "resume", "restart", "error"]
 OnPreempt = Literal["continue", "stop", "requeue"]
 HEARD_SIGNALS = ("USR1", "USR2", "XCPU", "URG")
@@ -36,15 +39,15 @@ class Every:
 
     seconds: float | None = None
     iterations: int | None = None
+    share: float = SHARE
+    """Under `auto`: how much of the time the loop may stand still."""
 
     @classmethod
     def parse(cls, text: str | float | Every) -> Every:
-        """Read `10m`, `90s`, `1h30m`, `0.5s`, `500it` or `auto`; a bare number means seconds.
+        """Read `10m`, `90s`, `1h30m`, `0.5s`, `500it`, `auto` or `auto:2%`; a bare number means seconds.
 
-        >>> Every.parse("1h30m")
-        Every(seconds=5400.0, iterations=None)
-        >>> Every.parse("500it")
-        Every(seconds=None, iterations=500)
+        >>> Every.parse("1h30m").seconds, Every.parse("500it").iterations, Every.parse("auto:2%").share
+        (5400.0, 500, 0.02)
         """
         if isinstance(text, Every):
             return text
@@ -53,6 +56,8 @@ class Every:
         word = str(text).strip()
         if word == "auto":
             return cls()
+        if (share := re.fullmatch(r"auto:(\d+(?:\.\d+)?|\.\d+)%", word)) and 0 < float(share[1]) < 100:
+            return cls(share=float(share[1]) / 100)
         if counted := re.fullmatch(r"(\d+)it", word):
             if int(counted[1]) > 0:
                 return cls(iterations=int(counted[1]))
@@ -60,7 +65,7 @@ class Every:
             return cls(seconds=length)
         raise OptionError(
             f"--every {word!r} is not a time: write a duration (10m, 90s, 1h30m), "
-            "a number of iterations (500it), or auto"
+            "a number of iterations (500it), auto, or auto:2% for the share of the time that saving may take"
         )
 
     @property
@@ -70,7 +75,9 @@ class Every:
     def __str__(self) -> str:
         if self.iterations is not None:
             return f"{self.iterations}it"
-        return "auto" if self.seconds is None else duration(self.seconds)
+        if self.seconds is not None:
+            return duration(self.seconds)
+        return "auto" if self.share == SHARE else f"auto:{self.share * 100:g}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ class Settings:
     fresh: bool = False
     on_change: OnChange = "ask"
     grace: float = 25.0
+    retry: int = 0
+    retry_on: tuple[str, ...] = ()
     rng: bool = True
     replay: bool = True
     verify: bool = False
@@ -209,6 +218,28 @@ def _check_grace(value: str | float) -> float:
     if not 0 < grace < float("inf"):
         raise OptionError(f"--grace {str(value)!r} is not a time: give seconds, as in 25, or 2m")
     return grace
+
+
+def _check_retry(value: Any) -> int:
+    try:
+        retry = int(value)
+    except (TypeError, ValueError):
+        retry = -1
+    if retry < 0:
+        raise OptionError(f"--retry {value!r} is not a number of tries: give a whole number, 0 for none")
+    return retry
+
+
+def _check_types(value: str | Iterable[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+    names = tuple(word.strip() for word in words if word.strip())
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise OptionError(
+                f"--retry-on {name!r} is not the name of an exception: give names separated by commas, as in "
+                "TimeoutError,requests.ConnectionError"
+            )
+    return names
 
 
 def _check_keep_every(value: str | float | Every) -> Every:
@@ -291,6 +322,8 @@ _CHECK: dict[str, Any] = {
     "fresh": _check_flag,
     "on_change": _check_on_change,
     "grace": _check_grace,
+    "retry": _check_retry,
+    "retry_on": _check_types,
     "rng": _check_flag,
     "replay": _check_flag,
     "verify": _check_flag,

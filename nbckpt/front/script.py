@@ -173,7 +173,7 @@ class Checkpoint:
                 interrupted = run.interrupts.pending
             else:
                 without_ours(error)
-                run.stop()
+                run.stop(error)
         finally:
             run.close()
         if interrupted:

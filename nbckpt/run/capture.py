@@ -90,6 +90,10 @@ class Capture:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
 
+    def follow(self, earlier: Capture) -> None:
+        """Take what was given, and what definitions were like, from an attempt that failed."""
+        self.inputs, self._fresh = earlier.inputs, earlier._fresh
+
     def note_fresh(self, found: Mapping[str, Any]) -> None:
         """Remember the state of definitions that this run has not touched yet."""
         for name, definition in found.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -64,10 +65,17 @@ class CellRun(Run):
         self._look_at_files()
         if self.saved is None:
             self._look_at_history()
+            began = time.perf_counter()
             self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
-        else:
+            self.schedule.expect(time.perf_counter() - began)
+        elif not self.is_retry:
             known = self.saved.description.get("inputs", {})
             self.differing = self.capture.compare_inputs(self.namespace, known)
+
+    def start(self) -> None:
+        super().start()
+        if self.settings.retry and self.saved is None:
+            self.schedule.soon()  # so that there is something to go back to
 
     def _look_at_files(self) -> None:
         """A `with open(..., "w")` around a loop is entered again on resume, and would empty its file."""
@@ -130,6 +138,8 @@ class CellFrame(Caller):
         super().__init__(run, run.plan)
         self.begin = begin
         self.frames = Frames()
+        self.retries: Any = None
+        """Runs it again when it fails, with `--retry`."""
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""

@@ -12,12 +12,13 @@ import pickle
 import secrets
 import socket
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
+from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, UnknownCheckpoint, VerificationError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
@@ -35,10 +36,10 @@ from .notices.notice import Notice
 from .notices.slurm import JOB, requeue
 from .notices.watch import Watch
 from .outputs import Recorder
-from .place import described, outermost_loop, progress, saved_loops
+from .place import described, outermost_loop, progress, saved_loops, standing
 from .position import Position
 from .schedule import Schedule
-from .status import Reporter, Status
+from .status import Reporter, Status, said_of
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Run(ABC):
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
         self.news = News(self.status, reporter, self.recorder, self.schedule)
         self.interrupts = Interrupts(self)
+        self.news.turned = self._write_status_meanwhile
+        self._writing = threading.Lock()
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -105,6 +108,12 @@ class Run(ABC):
         self.held_before: dict[tuple[str, ...], Any] = {}
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
+        self.surroundings: dict[str, Any] = {}
+        """The working folder and the like, as they were when the cell was begun in this kernel."""
+        self.wanted: int | None = None
+        """The number of the snapshot to go on from, if that need not be the newest."""
+        self.is_retry = False
+        """Whether an attempt at the cell failed just now, and this is the next one."""
         self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
@@ -139,7 +148,9 @@ class Run(ABC):
         self._wait_for_writer()
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
-        found = None if self.settings.fresh else self.repository.load(self.name)
+        found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
+        if found is None and self.wanted is not None:
+            raise UnknownCheckpoint(f"checkpoint {self.name!r} is gone from the store {self.repository.url}")
         if found is not None:
             for damage in found.damaged:
                 self.status.notice(damage)
@@ -171,12 +182,24 @@ class Run(ABC):
                 "with --fresh"
             )
 
+    def follow(self, earlier: Run, seq: int) -> None:
+        """Be the next attempt after one that failed, from snapshot `seq`: what the cell was given is known."""
+        self.is_retry, self.wanted = True, seq
+        self.surroundings = earlier.surroundings
+        if unmade := surroundings.take_back(self.surroundings):  # first of all: the store's name may be relative
+            self.status.notice(unmade)
+        self.capture.follow(earlier.capture)
+        self.selection.follow(earlier.selection)
+        self.status.follow(earlier.status)
+
     def start(self) -> None:
         """Make sure that saving will work; start to listen and to watch the clock."""
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
+            self.schedule.take_over(self.saved.description.get("pace", {}))
         self.started_at = time.monotonic()
-        self.surroundings = surroundings.capture()
+        if not self.is_retry:
+            self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)
         if self.saved is not None:
@@ -190,7 +213,8 @@ class Run(ABC):
             tell=self.status.notice,
         )
         self._found = None
-        self.selection.start(self.namespace)
+        if not self.is_retry:
+            self.selection.start(self.namespace)
         self.recorder.start()
         if self.saved is None:
             self.tell("started")
@@ -198,7 +222,9 @@ class Run(ABC):
             # shown before the old output, where an uninterrupted run shows it
             self.status.progress = self.status.saved_progress = str(self.saved.description.get("progress", ""))
             self.tell("progress")
-            if self.settings.replay and "output" in self.saved.parts:
+            if self.is_retry:
+                self.recorder.adopt(self.saved.parts["output"].stream)
+            elif self.settings.replay and "output" in self.saved.parts:
                 self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
@@ -364,6 +390,7 @@ class Run(ABC):
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = progress(place)
+        self.schedule.stand(*standing(place))
         if not self.interrupts.asked:
             self._save_if_due(place, turn=turn)
         if self.interrupts.asked:
@@ -569,6 +596,7 @@ class Run(ABC):
             "saved_at": time.time(),
             "run": self.who["run"],
             "every": str(self.settings.every),
+            **({"pace": self.schedule.pace.to_json()} if self.schedule.pace is not None else {}),
             "metrics": self.metrics,
             "notice": self.notice,
             "loop": outermost_loop(place),
@@ -635,9 +663,11 @@ class Run(ABC):
             self.tell("unprotected")
         self._write_status()
 
-    def stop(self) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
+        if isinstance(error, Exception):
+            self.status.error = said_of(error)
         self.news.hear(FAREWELL)
         if self.requeues and self.status.left in ("saved", "unsaved"):
             self.status.notice(requeue(os.environ[JOB]))
@@ -646,8 +676,14 @@ class Run(ABC):
         self._write_status()
 
     def _write_status(self) -> None:
-        with contextlib.suppress(StoreError):  # for people only: it says nothing that a snapshot does not
-            self.repository.write_status(self.name, {**self.who, "state": self.status.state})
+        with self._writing, contextlib.suppress(StoreError):  # for people only: it is never needed to go on
+            status = self.status
+            told = {"unprotected": status.unprotected, "since": status.unprotected_since} if status.unprotected else {}
+            self.repository.write_status(self.name, {**self.who, "state": status.state, **told})
+
+    def _write_status_meanwhile(self) -> None:
+        """Do so beside the loop, which need not wait for a store that may be away."""
+        threading.Thread(target=self._write_status, name="nbckpt status", daemon=True).start()
 
     def close(self) -> None:
         """Let go of everything."""

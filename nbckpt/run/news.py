@@ -39,6 +39,8 @@ class News:
         """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
         self.committed = 0
         """The number of the newest that is durable."""
+        self.turned: Callable[[], None] = lambda: None
+        """Called when saving begins to fail, and when it works again."""
         self._speaking = threading.RLock()
         self._since = 0.0
         """When something was said of a save that may have been passed over to spare the screen; 0 if nothing was."""
@@ -79,11 +81,15 @@ class News:
             if outcome is not None:
                 self.status.saving = False
             if isinstance(outcome, Committed):
+                failed = bool(self.status.unprotected)
                 self.status.protect()
                 self.status.saved_at, self.status.saved_progress = self.handed["at"], self.handed["progress"]
                 self.status.snapshots += 1
                 self.status.size = outcome.total_bytes
+                self._schedule.wrote(outcome.processor)
                 self.committed = outcome.seq
+                if failed:
+                    self.turned()
                 self.tell("saved")
             elif outcome is not None:
                 self.failed(outcome)
@@ -96,6 +102,8 @@ class News:
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
         if self.lost:
             self._schedule.ask()
+        if protected:
+            self.turned()
         self.tell("unprotected" if protected else "progress")
 
     def _hear_meanwhile(self) -> None:

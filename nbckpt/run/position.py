@@ -6,6 +6,7 @@ body. Only statements at which a boundary can be are in the plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -109,6 +110,28 @@ def ancestors(key: str) -> list[str]:
 def block_of(key: str) -> str:
     """The path that is common to a statement and its neighbours: `"3.body."` for `"3.body.2"`."""
     return key[: key.rfind(".") + 1]
+
+
+def rank(place: Sequence[Position]) -> tuple[float, ...]:
+    """How far a run of the same code has come, to be compared; `place` has a position for each layer of code.
+
+    >>> rank([Position("top", "1", {"1": (3, 9)})]) < rank([Position("before", "1.body.0", {"1": (4, 9)})])
+    True
+    """
+    found: list[float] = []
+    for position in place:
+        if position.where == "end":
+            return (math.inf,)
+        words = position.key.split(".")
+        for index, key in enumerate([*ancestors(position.key), position.key]):
+            found.append(int(words[2 * index]))
+            if key in position.turns:
+                found.append(position.completed(key))
+            if block := words[2 * index + 1 : 2 * index + 2]:
+                found.append(block == ["orelse"])
+        if position.where == "call":
+            found.append(position.site + 1)
+    return tuple(found)
 
 
 class Plan:

@@ -161,6 +161,10 @@ class Selection:
         self.before = {name: id(value) for name, value in list(namespace.items())}
         self._alive = [value for value in list(namespace.values()) if isinstance(value, DEFINITIONS)]
 
+    def follow(self, earlier: Selection) -> None:
+        """Take what names were bound to before the run from an attempt that failed."""
+        self.before, self._alive = earlier.before, earlier._alive
+
     def is_new(self, name: str, value: Any) -> bool:
         """Whether a name was bound to this since the run began."""
         return self.before.get(name) != id(value)

@@ -97,8 +97,10 @@ class Service:
         self._number = message["number"]
         with self._at_work():  # an upload may have given the lease back since the kernel took it
             try:
+                began = time.process_time()
                 description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
-                said["committed"] = asdict(self._spool.commit(description, parts, final=final))
+                committed = self._spool.commit(description, parts, final=final)
+                said["committed"] = {**asdict(committed), "processor": time.process_time() - began}
             except (NbckptError, MemoryError, OSError) as error:
                 said |= _told(error)
         self._pause = spool.PAUSE

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nbckpt.errors import CheckpointConflict, OptionError
@@ -239,7 +240,11 @@ class Threaded:
 
         def work() -> None:
             self._end_retry()
-            self._outcomes[:] = [_commit(self._spool, description, copies, final=final)]
+            began = time.thread_time()
+            outcome = _commit(self._spool, description, copies, final=final)
+            if isinstance(outcome, Committed):
+                outcome = replace(outcome, processor=time.thread_time() - began)
+            self._outcomes[:] = [outcome]
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")

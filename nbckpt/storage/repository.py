@@ -357,10 +357,14 @@ class Repository:
             return SnapshotInfo(kept.seq, kept.manifest, damage=_sentence(name, kept.seq, str(error)))
 
     def _base(self, name: str, head: Head, based_on: Loaded | None) -> Base:
-        """Return what a writer may build on; snapshots newer than `based_on` are known to be damaged."""
+        """Return what a writer may build on.
+
+        Snapshots newer than `based_on` are known to be damaged, or are left alone by a run that goes on from an
+        older one on purpose: these stay until retention drops them.
+        """
         kept, packs, marks = [], {}, {}
         for candidate in _kept(head):
-            if based_on is not None and candidate.seq > based_on.seq:
+            if based_on is not None and candidate.seq > based_on.seq and based_on.damaged:
                 continue
             try:
                 manifest = read_manifest(self._store, name, candidate)

@@ -58,6 +58,8 @@ class Committed:
     bytes_written: int
     total_bytes: int
     seconds: float
+    processor: float = 0.0
+    """Seconds of processor time that were taken while the loop went on."""
 
 
 @dataclass(frozen=True, slots=True)
