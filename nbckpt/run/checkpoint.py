@@ -21,7 +21,7 @@ from ..errors import MissingVariableError, OptionError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
-from ..state.home import NOTHING, Home
+from ..state.home import DEFINITIONS, NOTHING, Home
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.repository import Repository
@@ -271,19 +271,24 @@ class Run(ABC):
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
-        live = {name: self.home.definition(name) for name in self.home.saved}
+        changed, unchanged = self.root["definitions"], self.root.get("unchanged", {})
+        # those whose code could not be copied have state all the same, and are here if their own cells were run
+        found = (changed.keys() | unchanged.keys()) - self.home.outdated
+        uncopied = {name for name in found if isinstance(self.namespace.get(name), DEFINITIONS)}
+        live = {name: self.home.definition(name) for name in self.home.saved.keys() | uncopied}
         self.redefined = frozenset(description.get("redefined", ()))
         self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name in live.keys() - edited:
-            saved_ways = {*self.root["definitions"].get(name, ()), *self.root.get("unchanged", {}).get(name, ())}
+            saved_ways = {*changed.get(name, ()), *unchanged.get(name, ())}
             definitions.drop_added(live[name], saved_ways)
-        for name, state in self.root["definitions"].items():
+        for name, state in changed.items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
-        for name, state in self.root.get("unchanged", {}).items():
+        for name, state in unchanged.items():
             if name in live and name not in edited:
-                definitions.put_unchanged(live[name], state)
+                put = definitions.put_state if name in self.home.made else definitions.put_unchanged
+                put(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         csv_writers.bind(self.namespace)

@@ -105,7 +105,7 @@ class Description:
             return f"{_named(kind)} {thing.name if thing.name is not None else thing!r}", None, ()
         if isinstance(thing, types.ModuleType):
             return f"module {thing.__name__}", None, ()
-        if live.is_kind(kind, "numpy.generic"):
+        if live.is_kind(kind, "numpy.generic") and not live.is_kind(kind, "numpy.void"):
             return cut(f"numpy {thing.dtype} {thing!r} {thing.tobytes().hex()}"), None, ()
         if kind in (dict, list) and (word := stand_ins.live_word(thing)):
             return f"what this process has for {word}", None, ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,15 +165,17 @@ class Outsiders:
     """The user's other names: those that share objects with what is saved are to be saved with it.
 
     What each is made of is found out once, and again only when it seems to share something: a name that shares
-    nothing can be reached by nobody who only reaches what is saved, so it does not change meanwhile.
+    nothing can be reached by nobody who only reaches what is saved, so it does not change meanwhile. `held` tells
+    what is to be looked at of a value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: Callable[[Any], Any] = lambda value: value) -> None:
+        self._held = held
         self._made_of: dict[str, tuple[Any, set[int]]] = {}
         """Ids by name, with what the name was bound to, which so cannot be taken for what is made later."""
 
     def sharing(self, others: Mapping[str, Any], met: set[int]) -> set[str]:
-        """Which of some variables share objects of `met`."""
+        """Which of some names share objects of `met`."""
         found = set()
         self._made_of = {name: known for name, known in self._made_of.items() if name in others}
         for name, value in others.items():
@@ -189,7 +191,7 @@ class Outsiders:
 
     def _look(self, name: str, value: Any) -> set[int]:
         try:
-            ids = pickling.look(value).identities()
+            ids = pickling.look(self._held(value)).identities()
         except UnpicklableError:
             ids = {id(value)}
         self._made_of[name] = value, ids
