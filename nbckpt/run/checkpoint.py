@@ -6,7 +6,6 @@ Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
 import secrets
@@ -21,7 +20,7 @@ from ..errors import MissingVariableError, OptionError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
-from ..state.home import DEFINITIONS, NOTHING, Home
+from ..state.home import DEFINITIONS, NOTHING, Home, find
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.repository import Repository
@@ -208,8 +207,8 @@ class Run(ABC):
         modules = saved.description["modules"]
         adapters.take_for_arrival()  # of what somebody looked at before
         with self.recorder.swallowed():
-            root = parts.build(saved.parts, saved.parts["definitions"], self.home)
-            found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+            root = parts.build(saved.parts, saved.parts["definitions"], self.home, modules)
+            found = {alias: find(module) for alias, module in modules.items() if alias not in self.namespace}
         for notice in adapters.take_said():
             self.status.notice(notice)
         if self.settings.rng and root["moment"]["random"] is not None:
@@ -225,7 +224,6 @@ class Run(ABC):
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        self.home.namespace.update({name: made for name, made in self.home.made.items() if "." not in name})
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
@@ -592,13 +590,3 @@ def listed(reasons: Mapping[str, str]) -> str:
 def short(text: str, width: int = 40) -> str:
     """A value's text, cut where it gets long."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RestoreError(
-            f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: "
-            "install it and run the cell again"
-        ) from error

@@ -128,22 +128,20 @@ def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:
     return parts
 
 
-def build(parts: Mapping[str, Stored], code: Stored, home: Home) -> Root:
-    """Build saved units, and the saved definitions that `home` lacks.
+def build(parts: Mapping[str, Stored], code: Stored, home: Home, modules: Mapping[str, str]) -> Root:
+    """Build saved units, and the saved definitions that `home` lacks; `modules` by their aliases are imported.
 
     Raises:
         RestoreError: they cannot be built here.
     """
     home.saved = pickle.loads(code.stream)
     root: Root = {kind: {} for kind in KINDS}
-    for name, part in parts.items():
-        if name.startswith(STATE):
-            for units in load(part.stream, part.buffers, home):
-                for (kind, unit), value in units.items():
-                    root[kind][unit] = value
-    with home.active():
-        for name in home.saved:
-            home.definition(name)
+    with home.furnished(modules):
+        for name, part in parts.items():
+            if name.startswith(STATE):
+                for units in load(part.stream, part.buffers, home):
+                    for (kind, unit), value in units.items():
+                        root[kind][unit] = value
     if home.reordered:
         _tell_of_order(root, {id(one) for one in home.reordered})
     return root

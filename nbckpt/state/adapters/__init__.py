@@ -132,7 +132,11 @@ def rule_for(kind: type) -> Reduce | None:
         return _refuse(reason)
     if kind is object:
         return _adapter("singletons")
-    return _adapter("by_hand") if by_hand.applies(kind) and not issubclass(kind, type) else None
+    if issubclass(kind, type):
+        return None
+    if by_hand.applies(kind):
+        return _adapter("by_hand")
+    return _adapter("by_hand.reduce_derived") if by_hand.library_base(kind) is not None else None
 
 
 def _adapter(name: str) -> Reduce:
