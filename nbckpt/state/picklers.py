@@ -22,6 +22,7 @@ import cloudpickle
 
 from . import adapters, caches, classes, postscripts, stand_ins
 from .adapters import live
+from .authors import is_users
 from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
@@ -393,10 +394,18 @@ def _counted_once() -> int:
     return list(map(sys.getrefcount, _of(_BOXES, pickler.met)))[1]
 
 
+def _has_slots(kind: type) -> bool:
+    return is_users(kind) and any(isinstance(part, types.MemberDescriptorType) for part in vars(kind).values())
+
+
 @functools.lru_cache(maxsize=4096)
 def _is_plain(kind: type) -> bool:
     """Whether one of two equal objects of a class is as good as the other."""
-    if issubclass(kind, _BY_NAME) or (issubclass(kind, _VALUES) and not kind.__dictoffset__):
+    if issubclass(kind, _BY_NAME):
+        return True
+    if is_users(kind) and (kind.__dictoffset__ or any(map(_has_slots, kind.__mro__[:-1]))):
+        return False
+    if issubclass(kind, _VALUES) and not kind.__dictoffset__:
         return True
     if kind.__name__ in ("cython_function_or_method", "fused_cython_function"):  # a class in each library
         return True

@@ -300,4 +300,104 @@ def guarded(got=[], lock=threading.Lock()):
         needs_before=True,
         unsaved=frozenset({"Model", "model", "guarded"}),
     ),
+    Program(
+        "classes_derived_from_the_standard_librarys",
+        "They come back though their makers want other arguments, with the attributes that they have added.",
+        """
+out = []
+for k in range(3):
+    dice.rolls.append(dice.randint(1, dice.sides))
+    raw.append(k)
+    space.more += k
+    price.seen.append(price.unit)
+    out.append((moment.label, str(moment), price.seen, share + k, share.of, dice.rolls, space.first, space.more))
+    out.append((bytes(raw), raw.name, whole(-k), whole.name, list(cells), cells.name, span.days, span.why))
+out, held["price"] is price, [type(one).__name__ for one in held.values()]
+""",
+        before=(
+            """
+import array, datetime, decimal, fractions, functools, random, types
+class Moment(datetime.datetime):
+    def __new__(cls, label, *given):
+        made = super().__new__(cls, *given)
+        made.label = label
+        return made
+class Span(datetime.timedelta):
+    __slots__ = ("why",)
+class Price(decimal.Decimal):
+    def __new__(cls, value, unit):
+        made = super().__new__(cls, value)
+        made.unit, made.seen = unit, []
+        return made
+class Share(fractions.Fraction):
+    def __new__(cls, a, b, of):
+        made = super().__new__(cls, a, b)
+        made.of = of
+        return made
+class Dice(random.Random):
+    def __init__(self, sides, seed):
+        super().__init__(seed)
+        self.sides, self.rolls = sides, []
+class Space(types.SimpleNamespace):
+    def __init__(self, first, **more):
+        super().__init__(first=first, **more)
+class Raw(bytearray):
+    def __init__(self, name):
+        super().__init__(b"abc")
+        self.name = name
+class Cells(array.array):
+    def __new__(cls, name):
+        made = super().__new__(cls, "d", [1.0])
+        made.name = name
+        return made
+class Whole(functools.partial):
+    def __new__(cls, function, name):
+        made = super().__new__(cls, function)
+        made.name = name
+        return made
+moment, span, price, share = Moment("x", 2020, 1, 2), Span(3), Price("1.5", "eur"), Share(1, 3, "pie")
+dice, space, raw, cells, whole = Dice(6, 1), Space(1, more=2), Raw("r"), Cells("c"), Whole(abs, "w")
+span.why = "so"
+held = {"moment": moment, "price": price, "share": share, "span": span}
+""",
+        ),
+        row="Classes and functions: classes derived from the standard library's",
+    ),
+    Program(
+        "what_methods_need_to_put_an_object_together",
+        "Modules and functions of earlier cells are there while objects are built; no `__setattr__` is called.",
+        """
+out = []
+for k in range(3):
+    worker.add(k)
+    point = Point(point.x + 1, [k])
+    out.append((worker.total, worker.name, worker.lock.locked(), point.x, point.y))
+out
+""",
+        before=(
+            """
+import threading
+def named(n):
+    return f"worker {n}"
+class Worker:
+    def __init__(self):
+        self.total, self.lock, self.name = 0, threading.Lock(), named(1)
+    def add(self, k):
+        with self.lock:
+            self.total += k
+    def __getstate__(self):
+        return self.total
+    def __setstate__(self, total):
+        self.total, self.lock, self.name = total, threading.Lock(), named(1)
+class Point:
+    __slots__ = ("x", "y")
+    def __init__(self, x, y):
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
+    def __setattr__(self, name, value):
+        raise AttributeError(f"{name} does not change")
+worker, point = Worker(), Point(1, [])
+""",
+        ),
+    ),
 ]
