@@ -317,4 +317,57 @@ part, numbers, others = whole[5:], np.ctypeslib.as_array(cells), np.frombuffer(c
         unsaved=frozenset({"pages", "cells"}),
         row="NumPy: arrays over one mmap or one ctypes array",
     ),
+    Program(
+        "tables_that_share_memory",
+        "A table and a column, a part or an index taken from it stay apart when one is written to, whatever is in them.",
+        """
+import numpy as np
+import pandas as pd
+days = pd.date_range("2020", periods=3)
+df = pd.DataFrame({"t": days, "i": pd.array([1, 2, None], dtype="Int64"), "c": pd.Categorical(list("xyx"))})
+df["f"], df["g"] = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
+columns, part, by_day = [df[name] for name in df], df[["t", "f", "g"]], df.set_index("t", drop=False)
+one, late, renamed, flat = df["f"], df["t"][1:], df.rename(columns={"f": "x"}), df.copy(deep=False)
+begun = one[:2]
+out = []
+for k in range(3):
+    df.loc[k, ["t", "i", "c", "f"]] = [pd.Timestamp(2000 + k, 1, 1), 10 + k, "y", -1.0]
+    by_day.iloc[k, 0] = pd.Timestamp(1990, 1, 1)
+    one.iloc[k] = 100.0 + k
+    flat.iloc[k, 3] = 50.0
+    out.append([column.tolist() for column in (*columns, one, begun, late)])
+    out.append([table.values.tolist() for table in (df, part, by_day, renamed, flat)])
+    out.append(by_day.index.tolist())
+print(out)
+""",
+        row="pandas: DataFrame and Series, copied on write",
+    ),
+    Program(
+        "tables_over_arrays",
+        "A table made over an array without a copy, and an array taken from one, go on sharing their memory.",
+        """
+import numpy as np
+import pandas as pd
+for k in range(3):
+    table.loc[k, "a"] = 10.0 * k
+    array[k, 1] = -k
+    series.iloc[k] = 7.0
+    numbers.loc[k, "n"] = k
+    out.append((table.values.tolist(), array.tolist(), series.tolist(), seen.tolist(), other["b"].tolist()))
+out
+""",
+        before=(
+            """
+import numpy as np
+import pandas as pd
+array, out = np.arange(6.0).reshape(3, 2), []
+table = pd.DataFrame(array, columns=["a", "b"], copy=False)
+series = pd.Series(array[:, 0], copy=False)
+numbers = pd.DataFrame({"n": [5, 6, 7]})
+seen, other = numbers["n"].to_numpy(), table[["b"]]
+""",
+        ),
+        after=("array[2, 0] = 5\nends = table.values.tolist()\n",),
+        row="pandas: arrays that a table was made over, or that were taken from it",
+    ),
 ]

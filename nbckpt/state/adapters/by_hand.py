@@ -117,9 +117,10 @@ _WITH_SETTER = 6
 
 
 def bare(kind: Any, *arguments: Any) -> Any:
-    """An object without attributes."""
+    """An object without attributes; a `__new__` of the user's may return the only one, or count."""
+    make: Any = next(base.__new__ for base in kind.__mro__ if "__new__" in vars(base) and not is_users(base))
     try:
-        return kind.__new__(kind, *arguments)
+        return make(kind, *arguments)
     except TypeError:  # it wants what only its first maker knew
         base: Any = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP)
         return base.__new__(kind, *arguments)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pickle
 import sys
+import weakref
 from array import array as stdlib_array
 from typing import Any
 
 import numpy as np
 
-from . import foreign_memory, remark
+from . import foreign_memory, remark, say_unsettled
 
 
 def reduce(array: Any) -> Any:
@@ -70,8 +71,32 @@ def _element(*place: Any) -> Any:
     return view(*place)[()]
 
 
+_outside: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""Arrays whose memory was saved as what arrays look into, by identity."""
+_in_tables: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""Arrays whose memory was saved as a table's own."""
+
+
+def is_known_outside(array: Any) -> bool:
+    """Whether arrays outside of tables look into the memory of a table's array; if that turns out later, it is said."""
+    owner = _owner(array)
+    if isinstance(owner, np.ndarray) and _outside.get(id(owner)) is not owner:
+        _in_tables[id(owner)] = owner
+        return False
+    return True
+
+
+def _note_outside(owner: Any) -> None:
+    if _outside.get(id(owner)) is not owner:
+        _outside[id(owner)] = owner
+        if _in_tables.get(id(owner)) is owner:
+            say_unsettled()
+
+
 def _reduce(array: Any) -> Any:
     owner = _owner(array)
+    if "pandas" in sys.modules and isinstance(owner, np.ndarray):
+        _note_outside(owner)
     if "torch" in sys.modules and type(array) is np.ndarray:
         from . import torch_arrays
 
