@@ -75,6 +75,8 @@ def _inside(code: Any) -> Iterator[tuple[str, Any]]:
             if isinstance(value, property):
                 parts = {"fget": value.fget, "fset": value.fset, "fdel": value.fdel}
                 yield from ((f"{name}.{part}", inner) for part, inner in parts.items() if _is_function(inner))
+            elif isinstance(value, functools.singledispatchmethod):
+                yield from _implementations(name, value.dispatcher)
             elif isinstance(value, caches.CACHED) or not _is_put_there(name, value, code):
                 inner = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
                 if _is_part(inner) or (isinstance(inner, type) and inner.__module__ == "__main__"):
@@ -84,6 +86,7 @@ def _inside(code: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(code, caches.CACHED):
         yield "__wrapped__", code.__wrapped__
     elif isinstance(code, types.FunctionType):
+        yield from _implementations("", code)
         for name, cell in _cells(code).items():
             with contextlib.suppress(ValueError):  # not bound yet
                 if _is_part(cell.cell_contents) and not is_definition(cell.cell_contents):
@@ -92,6 +95,14 @@ def _inside(code: Any) -> Iterator[tuple[str, Any]]:
         for name, value in _attributes(code).items():
             if _is_part(value) and not is_definition(value):
                 yield name, value
+
+
+def _implementations(name: str, dispatching: Any) -> Iterator[tuple[str, Any]]:
+    """What `functools.singledispatch` has been told, by the classes that it is for."""
+    if isinstance(registry := getattr(dispatching, "registry", None), types.MappingProxyType):
+        for kind, function in registry.items():
+            if _is_function(function):
+                yield f"{name}({kind.__qualname__})", function
 
 
 def _held(code: Any) -> dict[str, Any]:

@@ -400,4 +400,43 @@ worker, point = Worker(), Point(1, [])
 """,
         ),
     ),
+    Program(
+        "what_implementations_carry",
+        "Functions that are chosen by the class of their argument keep what they have collected, each for itself.",
+        """
+out = []
+for k in range(3):
+    out.append((kind(k), kind("s"), a.kind(k), a.kind("s"), a.on()))
+out
+""",
+        before=(
+            """
+import functools
+@functools.singledispatch
+def kind(x, got=[]):
+    got.append(x)
+    return "other", len(got)
+@kind.register
+def _(x: int, got=[]):
+    got.append(x)
+    return "int", len(got)
+class A:
+    def put(self, x, got=[]):
+        got.append(x)
+        return len(got)
+    on = functools.partialmethod(put, True)
+    @functools.singledispatchmethod
+    def kind(self, x, got=[]):
+        got.append(x)
+        return "other", len(got)
+    @kind.register
+    def _(self, x: int, got=[]):
+        got.append(x)
+        return "int", len(got)
+a = A()
+""",
+        ),
+        needs_before=True,
+        unsaved=frozenset({"kind"}),  # what it has looked up by then is its own affair
+    ),
 ]

@@ -319,7 +319,7 @@ part, numbers, others = whole[5:], np.ctypeslib.as_array(cells), np.frombuffer(c
     ),
     Program(
         "tables_that_share_memory",
-        "A table and a column, a part or an index taken from it stay apart when one is written to, whatever is in them.",
+        "A table and a column, a part or an index of it stay apart when one is written to, whatever is in them.",
         """
 import numpy as np
 import pandas as pd

@@ -26,10 +26,11 @@ class Memory:
         return np.frombuffer(self._owner(), np.uint8)
 
     def __reduce__(self) -> Any:
-        from .numpy_views import own
+        return _array, (pickle.PickleBuffer(self._bytes()),)
 
-        raw = self._bytes()
-        return own, (pickle.PickleBuffer(raw), raw.dtype, raw.shape, (0,), True)
+
+def _array(raw: Any) -> Any:
+    return np.array(np.frombuffer(raw, np.uint8))
 
 
 _known: dict[int, Memory] = {}
