@@ -63,7 +63,7 @@ class CellRun(Run):
         self._look_at_files()
         if self.saved is None:
             self._look_at_history()
-            self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
+            self.check(self.alive.inputs, self.alive.later)
         else:
             known = self.saved.description.get("inputs", {})
             self.differing = self.capture.compare_inputs(self.namespace, known)

@@ -195,6 +195,16 @@ class Run(ABC):
         """Which snapshots stay besides the newest."""
         return Retention(self.settings.keep, self.settings.keep_best, self.settings.keep_every)
 
+    def check(self, inputs: frozenset[str], needed: frozenset[str]) -> None:
+        """Find out before any compute whether what the code is given, and what it draws from, can be saved.
+
+        Raises:
+            UnpicklableError: it cannot.
+        """
+        self.capture.check_inputs(self.namespace, inputs, needed)
+        if self.settings.rng:
+            randomness.capture()
+
     # -- restore ---------------------------------------------------------------------------------------------
 
     def build(self) -> None:
