@@ -112,9 +112,9 @@ def load(name: str, *, store: str | None = None, seq: int | None = None) -> dict
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = Home(dict(sys.modules["__main__"].__dict__))
-    root = parts.build(saved.parts, saved.parts["definitions"], home)
+    root = parts.build(saved.parts, saved.parts["definitions"], home, saved.description["modules"])
     variables: dict[str, Any] = {**root["attributes"], **root["variables"]}
-    home.namespace.update(home.made | variables)
+    home.namespace.update(variables)
     return variables
 
 

@@ -66,7 +66,7 @@ class CellRun(Run):
         if self.saved is None:
             self._look_at_history()
             began = time.perf_counter()
-            self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
+            self.check(self.alive.inputs, self.alive.later)
             self.schedule.expect(time.perf_counter() - began)
         elif not self.is_retry:
             known = self.saved.description.get("inputs", {})

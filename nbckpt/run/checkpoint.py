@@ -6,7 +6,6 @@ Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
 import secrets
@@ -22,7 +21,7 @@ from ..errors import MissingVariableError, OptionError, RestoreError, StoreError
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
-from ..state.home import NOTHING, Home
+from ..state.home import DEFINITIONS, NOTHING, Home, find
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.repository import Repository
@@ -240,6 +239,16 @@ class Run(ABC):
         """Which snapshots stay besides the newest."""
         return Retention(self.settings.keep, self.settings.keep_best, self.settings.keep_every)
 
+    def check(self, inputs: frozenset[str], needed: frozenset[str]) -> None:
+        """Find out before any compute whether what the code is given, and what it draws from, can be saved.
+
+        Raises:
+            UnpicklableError: it cannot.
+        """
+        self.capture.check_inputs(self.namespace, inputs, needed)
+        if self.settings.rng:
+            randomness.capture()
+
     # -- restore ---------------------------------------------------------------------------------------------
 
     def build(self) -> None:
@@ -252,8 +261,8 @@ class Run(ABC):
         modules = saved.description["modules"]
         adapters.take_for_arrival()  # of what somebody looked at before
         with self.recorder.swallowed():
-            root = parts.build(saved.parts, saved.parts["definitions"], self.home)
-            found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+            root = parts.build(saved.parts, saved.parts["definitions"], self.home, modules)
+            found = {alias: find(module) for alias, module in modules.items() if alias not in self.namespace}
         for notice in adapters.take_said():
             self.status.notice(notice)
         if self.settings.rng and root["moment"]["random"] is not None:
@@ -269,7 +278,6 @@ class Run(ABC):
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        self.home.namespace.update({name: made for name, made in self.home.made.items() if "." not in name})
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
@@ -315,19 +323,24 @@ class Run(ABC):
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
-        live = {name: self.home.definition(name) for name in self.home.saved}
+        changed, unchanged = self.root["definitions"], self.root.get("unchanged", {})
+        # those whose code could not be copied have state all the same, and are here if their own cells were run
+        found = (changed.keys() | unchanged.keys()) - self.home.outdated
+        uncopied = {name for name in found if isinstance(self.namespace.get(name), DEFINITIONS)}
+        live = {name: self.home.definition(name) for name in self.home.saved.keys() | uncopied}
         self.redefined = frozenset(description.get("redefined", ()))
         self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name in live.keys() - edited:
-            saved_ways = {*self.root["definitions"].get(name, ()), *self.root.get("unchanged", {}).get(name, ())}
+            saved_ways = {*changed.get(name, ()), *unchanged.get(name, ())}
             definitions.drop_added(live[name], saved_ways)
-        for name, state in self.root["definitions"].items():
+        for name, state in changed.items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
-        for name, state in self.root.get("unchanged", {}).items():
+        for name, state in unchanged.items():
             if name in live and name not in edited:
-                definitions.put_unchanged(live[name], state)
+                put = definitions.put_state if name in self.home.made else definitions.put_unchanged
+                put(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         csv_writers.bind(self.namespace)
@@ -709,13 +722,3 @@ def listed(reasons: Mapping[str, str]) -> str:
 def short(text: str, width: int = 40) -> str:
     """A value's text, cut where it gets long."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RestoreError(
-            f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: "
-            "install it and run the cell again"
-        ) from error

@@ -87,6 +87,29 @@ class Home:
         return self.made[qualname]
 
     @contextmanager
+    def furnished(self, modules: Mapping[str, str]) -> Iterator[None]:
+        """Have modules, by their aliases, and the saved definitions in the namespace, out again if the block fails.
+
+        Methods look for them while objects are built: a `__setstate__` makes a new `threading.Lock()`.
+
+        Raises:
+            RestoreError: one cannot be built here.
+        """
+        before = dict(self.namespace)
+        try:
+            self.namespace.update({alias: find(name) for alias, name in modules.items() if alias not in before})
+            with self.active():
+                for name in self.saved:
+                    self.definition(name)
+            self.namespace.update({name: made for name, made in self.made.items() if "." not in name})
+            yield
+        except BaseException:
+            for name in self.namespace.keys() - before.keys():
+                del self.namespace[name]
+            self.namespace.update(before)
+            raise
+
+    @contextmanager
     def active(self) -> Iterator[None]:
         token = _home.set(self)
         try:
@@ -117,10 +140,7 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
         except RestoreError:
             raise
         except ModuleNotFoundError as error:
-            raise RestoreError(
-                f"the snapshot needs the package {error.name!r}, which is not installed here. "
-                "Nothing was touched: install it and run the cell again"
-            ) from error
+            raise _missing(error) from error
         except Exception as error:
             raise RestoreError(
                 f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: if "
@@ -129,6 +149,25 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
                 "start over with --fresh; --verify tells at the start of a run whether it does"
             ) from error
     return found
+
+
+def find(module: str) -> types.ModuleType:
+    """Import a module that a snapshot needs.
+
+    Raises:
+        RestoreError: it is not here.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+
+
+def _missing(error: ModuleNotFoundError) -> RestoreError:
+    return RestoreError(
+        f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: install it "
+        "and run the cell again"
+    )
 
 
 class _Unpickler(pickle.Unpickler):

@@ -122,9 +122,7 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
         kinds = (*value.__mro__, *maker.__mro__)
         if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
             parts = [part for base in kinds for part in vars(base).values()]
-            parts = [
-                part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
-            ]
+            parts = [part for part in parts if callable(part) or hasattr(type(part), "__get__")]
     elif type(value).__module__ == "__main__":
         parts = [type(value)]
     for part in parts:

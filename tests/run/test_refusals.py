@@ -203,6 +203,31 @@ def test_registered_classes_are_saved_their_own_way(lab: Lab) -> None:
     assert done.result == (6, True)
 
 
+@pytest.mark.parametrize(
+    ("capture", "says"), [("lambda: 1 / 0", "ZeroDivisionError"), ("lambda: (x for x in ())", "generator")]
+)
+def test_a_random_source_that_does_not_tell_its_state_is_named_before_anything_runs(
+    lab: Lab, capture: str, says: str
+) -> None:
+    """The error names the source and the reason, and what to mend."""
+    before = f"import nbckpt\nnbckpt.register_random_source('mine', {capture}, lambda state: None)\n"
+    done, _ = lab.again(lab.folder(), CELL, before=(before,))
+    assert done.error.startswith("UnpicklableError")
+    assert "random source 'mine'" in done.error
+    assert says in done.error
+    assert done.notes == ()
+
+
+def test_a_random_source_that_takes_no_state_back_is_named(lab: Lab) -> None:
+    """Nothing of the cell runs, and the snapshot stays."""
+    before = "import nbckpt\nnbckpt.register_random_source('mine', lambda: 1, lambda state: 1 / 0)\n"
+    left = lab.killed(CELL, "len(seen) == 2", before=(before,))
+    done, _ = lab.again(left, CELL, before=(before,))
+    assert done.error.startswith("RestoreError")
+    assert "random source 'mine'" in done.error
+    assert done.notes == ()
+
+
 def test_a_generator_that_draws_other_items_is_refused(lab: Lab) -> None:
     """A replay that yields other items than the ones done is an error, not a wrong result."""
     Path("in.txt").write_text("a\nb\nc\nd\n")
