@@ -62,6 +62,8 @@ class LogEntry:
     time: float
     keep: tuple[Kept, ...]
     fence: Fence | None = None
+    key: str = ""
+    """The id of the key that it was found to be signed with."""
 
     @property
     def author(self) -> str:
@@ -96,6 +98,22 @@ def log_seqs(store: Store, name: str) -> list[int]:
     prefix = f"{name}/log/"
     matches = (_FILE.fullmatch(entry.key[len(prefix) :]) for entry in store.list(prefix))
     return sorted(int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0]))
+
+
+def owners_key(entry: LogEntry, keys: dict[str, Key]) -> Key:
+    """Return the key that `entry` is signed with: what others than its owner append to a log needs it.
+
+    Signed with another, it would be foreign to the run that saves there. Raises `UntrustedSnapshot` without it.
+    """
+    key = keys.get(entry.key)
+    if key is None:
+        msg = (
+            f"Snapshot {entry.seq} of {entry.checkpoint!r} is signed with the key {entry.key!r:.40}, which is not on "
+            "this machine, and its owner could not read what another key signs there. Nothing was changed: run this "
+            "where that key is, or `nbckpt key import` it first."
+        )
+        raise UntrustedSnapshot(msg)
+    return key
 
 
 def old_seqs(seqs: Sequence[int], newest: int) -> list[int]:
@@ -141,6 +159,7 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
             float(record["time"]),
             tuple(_kept(item) for item in record["keep"]),
             _fence(record["fence"]) if "fence" in record else None,
+            str(record.get("key", "")),
         )
         entry.author  # noqa: B018 - a time that is none shows here, not in the middle of a message
     except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:

@@ -19,6 +19,7 @@ from nbckpt.storage.log import (
     is_on_chain,
     log_key,
     log_seqs,
+    owners_key,
     read_entry,
     read_head,
 )
@@ -41,7 +42,7 @@ class Repaired:
     dropped: dict[int, str]
 
 
-def repair(store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key]) -> Repaired:
+def repair(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Repaired:
     """Append an entry that keeps the snapshots of which every byte verifies, if there are others.
 
     A run that saves under the name is fenced by it. Files stay, for whoever wants to look: a prune deletes them.
@@ -75,7 +76,7 @@ def repair(store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key
         author = {"host": socket.gethostname(), "pid": os.getpid(), "repair": True}
         write_id = secrets.token_hex(16)
         entry = LogEntry(store_id, name, head.seq + 1, head.digest, write_id, author, time.time(), tuple(stay))
-        raw = encode_entry(entry, key)
+        raw = encode_entry(entry, owners_key(head.entry, keys))
         try:
             store.put(log_key(name, entry.seq), [raw], if_absent=True)
         except AlreadyExists:
