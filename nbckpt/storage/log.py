@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbckpt.errors import DamagedSnapshot, NotFound, StoreError, UnsupportedFormat, UntrustedSnapshot
 from nbckpt.storage.records import digest, seal, unseal
-from nbckpt.storage.signing import Key, signed, verify
+from nbckpt.storage.signing import AlteredError, Key, signed, verify
 from nbckpt.storage.snapshot import FORMAT, check_format
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _FILE = re.compile(r"([0-9]{8,18})\.json")
 _HEX = re.compile(r"[0-9a-f]{64}")
+ALTERED = "it was altered after it was signed"
+
 _LARGEST = 1024 * 1024  # bytes of an entry that a reader accepts
 
 # Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
@@ -177,17 +179,18 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
     return entry
 
 
-def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Head | None:
+def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key], *, mending: bool = False) -> Head | None:
     """Return the end of the log of `name`, None if there is no log.
 
-    Raises `UntrustedSnapshot` if the newest entry that is undamaged is not signed by one of `keys`.
+    Where one is `mending` it, an entry that was altered counts as damaged. Raises `UntrustedSnapshot` if the newest
+    entry that is undamaged is not signed by one of `keys`.
     """
     for _ in range(10):
         seqs = log_seqs(store, name)
         if not seqs:
             return None
         try:
-            head = _walk(store, store_id, name, keys, seqs)
+            head = _walk(store, store_id, name, keys, seqs, mending=mending)
         except NotFound:  # pruned between listing and reading
             continue
         # What seems damaged may have been pruned meanwhile, and its place taken by a writer that woke up late.
@@ -197,7 +200,7 @@ def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> H
     raise StoreError(msg)
 
 
-def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Sequence[int]) -> Head:
+def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Sequence[int], *, mending: bool) -> Head:
     top = read_entry(store, name, seqs[-1])
     damage: dict[int, str] = {}
     for seq in reversed(seqs):
@@ -208,6 +211,10 @@ def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Se
                 check_succession(entry, read_entry(store, name, seq - 1), keys)
         except DamagedSnapshot as error:
             damage[seq] = str(error)
+        except AlteredError:
+            if not mending:
+                raise
+            damage[seq] = ALTERED
         else:
             return Head(seqs[-1], digest(top), entry, damage)
     return Head(seqs[-1], digest(top), None, damage)

@@ -13,6 +13,7 @@ from nbckpt.errors import AlreadyExists, DamagedSnapshot, NotFound, UnsupportedF
 from nbckpt.storage.chunks import decode, read_index
 from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import (
+    ALTERED,
     LogEntry,
     decode_entry,
     encode_entry,
@@ -25,7 +26,7 @@ from nbckpt.storage.log import (
 )
 from nbckpt.storage.prune import mark
 from nbckpt.storage.records import digest, unseal
-from nbckpt.storage.signing import verify
+from nbckpt.storage.signing import AlteredError, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ def repair(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Repa
     Raises `DamagedSnapshot` if nothing usable is left, and changes nothing then.
     """
     while True:
-        head = read_head(store, store_id, name, keys)
+        head = read_head(store, store_id, name, keys, mending=True)
         if head is None or head.entry is None:
             msg = (
                 f"No entry in the log of {name!r} can be read, and without one nothing tells what was saved there: "
@@ -107,6 +108,9 @@ def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) 
             _check(store, store_id, name, kind, file, keys)
         except NotFound:  # a run dropped it meanwhile
             continue
+        except AlteredError:
+            if head is not None:
+                found[entry.key] = ALTERED
         except (UntrustedSnapshot, UnsupportedFormat) as error:
             if head is not None:
                 found[entry.key] = str(error).rstrip(".")

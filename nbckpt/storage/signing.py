@@ -33,6 +33,10 @@ _HOW = {
 """Options of a store's URL that say how it is used, not which it is."""
 
 
+class AlteredError(UntrustedSnapshot):
+    """What one of our keys signed was changed since: nobody's work is in it, and a repair may drop it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A secret of 32 bytes; `id` names it in messages and log entries without giving it away."""
@@ -166,7 +170,7 @@ def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:
 
 
 def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
-    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record, or anyone may have.
+    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record (`AlteredError`), or anyone may have.
 
     `what` says in the message which snapshot it is about.
     """
@@ -194,8 +198,11 @@ def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
         )
         raise UntrustedSnapshot(msg)
     if not hmac.compare_digest(_signature(claimed, key).encode(), signature.encode("utf-8", "replace")):
-        msg = f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read."
-        raise UntrustedSnapshot(msg)
+        msg = (
+            f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read: run "
+            "`nbckpt repair` to drop it and go on from the snapshot before, or start over with --fresh under another name."
+        )
+        raise AlteredError(msg)
 
 
 def _place(url: str) -> tuple[str, list[str]]:
