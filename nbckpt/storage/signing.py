@@ -200,7 +200,7 @@ def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
     if not hmac.compare_digest(_signature(claimed, key).encode(), signature.encode("utf-8", "replace")):
         msg = (
             f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read: run "
-            "`nbckpt repair` to drop it and go on from the snapshot before, or start over with --fresh under another name."
+            "`nbckpt repair` to drop it and go on from the one before, or start over with --fresh under another name."
         )
         raise AlteredError(msg)
 

@@ -116,6 +116,9 @@ class Campaign:
             if life.ended():
                 return None
             nap()
+        if self.what in {"writer", "both"}:
+            # where a store is slow, the writer of this life may not have begun yet
+            _wait_for(lambda: life.ended() or _is_alive(self._writer() or 0))
         writer = self._writer()
         if self.what in {"writer", "both"} and writer is not None:
             with contextlib.suppress(ProcessLookupError):
