@@ -25,7 +25,8 @@ _FILE = re.compile(r"([0-9]{8,18})\.json")
 _HEX = re.compile(r"[0-9a-f]{64}")
 ALTERED = "it was altered after it was signed"
 
-_LARGEST = 1024 * 1024  # bytes of an entry that a reader accepts
+LARGEST = 1024 * 1024
+"""Bytes of an entry that a reader accepts."""
 
 # Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
 KEEPS = 16
@@ -263,7 +264,7 @@ def is_on_chain(store: Store, entry: LogEntry, raw: bytes, keys: dict[str, Key])
 
 def read_entry(store: Store, name: str, seq: int) -> bytes:
     """Return the file of an entry; raises `NotFound`."""
-    return store.get(log_key(name, seq), 0, _LARGEST)
+    return store.get(log_key(name, seq), 0, LARGEST)
 
 
 def _kept(item: Any) -> Kept:

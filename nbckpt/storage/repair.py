@@ -14,6 +14,7 @@ from nbckpt.storage.chunks import decode, read_index
 from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import (
     ALTERED,
+    LARGEST,
     LogEntry,
     decode_entry,
     encode_entry,
@@ -120,7 +121,8 @@ def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) 
 
 
 def _check(store: Store, store_id: str, name: str, kind: str, file: str, keys: dict[str, Key]) -> None:
-    raw = store.get(f"{name}/{kind}/{file}" if file else f"{name}/{kind}")
+    # what is no entry may be of any size
+    raw = store.get(f"{name}/{kind}/{file}" if file else f"{name}/{kind}", 0, LARGEST if kind == "log" else None)
     if kind == "packs":
         for chunk in read_index(file, raw):
             decode(chunk, memoryview(raw)[chunk.offset : chunk.offset + chunk.length])
