@@ -42,6 +42,7 @@ class Spool:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._limit = _limit()
         self._spooling: Writer | None = None
         self.holds = False
         """Whether a snapshot waits that is newer than what the store has."""
@@ -103,7 +104,7 @@ class Spool:
         """Keep a snapshot on this disk; return the error to raise."""
         place = _place(self._writer.store_id)
         try:
-            _check_room(place, sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
+            _check_room(place, self._limit, sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
             if self._spooling is None:
                 place.mkdir(mode=0o700, parents=True, exist_ok=True)
                 spool = Repository.open(str(place))
@@ -181,15 +182,19 @@ def _place(store_id: str) -> Path:
     return data_folder() / "spool" / store_id
 
 
-def _check_room(place: Path, size: int) -> None:
+def _limit() -> int:
+    text = os.environ.get("NBCKPT_SPOOL") or str(LIMIT)
+    if not (text.isascii() and text.isdecimal()):
+        raise OptionError(f"NBCKPT_SPOOL={text} is not a number of bytes: write 16000000000, or 0 to turn it off")
+    return int(text)
+
+
+def _check_room(place: Path, limit: int, size: int) -> None:
     """Raise `StoreError` if the spools would take more than they may, or the disk has no room."""
-    text = os.environ.get("NBCKPT_SPOOL", str(LIMIT))
-    if not text.isdecimal():
-        raise OptionError(f"NBCKPT_SPOOL={text} is not a number of bytes")
     taken = sum(path.stat().st_size for path in place.parent.rglob("*") if path.is_file())
     # a snapshot replaces the one before, but both are there for a moment
-    if taken + size > int(text):
-        raise StoreError(f"snapshots that wait may take {int(text):,} bytes (NBCKPT_SPOOL), and {taken:,} are taken.")
+    if taken + size > limit:
+        raise StoreError(f"snapshots that wait may take {limit:,} bytes (NBCKPT_SPOOL), and {taken:,} are taken.")
     above = next(folder for folder in place.parents if folder.is_dir())
     if 2 * size > shutil.disk_usage(above).free:
         raise StoreError(f"the disk of {place} is nearly full.")

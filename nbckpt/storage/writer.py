@@ -36,6 +36,7 @@ from nbckpt.storage.records import digest
 from nbckpt.storage.retention import Mark, Retention
 from nbckpt.storage.signing import known_keys
 from nbckpt.storage.snapshot import Manifest, PartData, decode_segment, encode_manifest, encode_segment
+from nbckpt.storage.stores.single_writer import SingleWriter
 from nbckpt.storage.upload import Upload
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Writer:
         base = self._base
         record = {
             "url": self._store.url,
+            "looks_first": isinstance(self._store, SingleWriter),
             "store_id": self._store_id,
             "name": self._name,
             "key": self._key.id,
@@ -212,7 +214,7 @@ class Writer:
 
     @classmethod
     def assembled(cls, record: dict[str, Any], chunks: bytes, store: Store, key: Key) -> Writer:
-        """Return the writer that was `dismantled` elsewhere."""
+        """Return the writer that was `dismantled` elsewhere, for `store` opened anew."""
         base = Base(
             record["seq"],
             record["digest"],
@@ -223,6 +225,7 @@ class Writer:
             record["pack_sizes"],
         )
         retention = Retention.from_json(record["retention"])
+        store = SingleWriter(store) if record["looks_first"] else store
         writer = cls(store, record["store_id"], record["name"], key, base, retention, record["writer"])
         writer._doomed.update(record["doomed"])
         return writer

@@ -12,7 +12,7 @@ from gates import ROOT
 from states import check, state
 
 import nbckpt
-from nbckpt.errors import CheckpointConflict, StoreError
+from nbckpt.errors import CheckpointConflict, OptionError, StoreError
 from nbckpt.storage import spool
 from nbckpt.storage.handover import Handover
 from nbckpt.storage.repository import Repository
@@ -201,6 +201,14 @@ def test_the_spool_is_bounded(remote: Remote, monkeypatch: pytest.MonkeyPatch) -
     assert not remote.waiting
     remote.come_back()
     hand.close()
+
+
+@pytest.mark.parametrize("nonsense", ["16 GiB", "-1", "²"])
+def test_a_bound_that_is_none_is_said_at_once(nonsense: str, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the store is away, hours later."""
+    monkeypatch.setenv("NBCKPT_SPOOL", nonsense)
+    with pytest.raises(OptionError, match="NBCKPT_SPOOL"):
+        remote.handover()
 
 
 @pytest.mark.parametrize("remote", ["process", "thread"], indirect=True)
