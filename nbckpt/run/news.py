@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict
+from ..storage.parcel import BlocksGoneError
 from ..storage.process import WriterLostError
 from ..storage.writer import Committed
 from .schedule import REFRESH
@@ -78,7 +79,7 @@ class News:
         protected = not self.status.unprotected
         self.fenced = self.fenced or isinstance(error, CheckpointConflict)
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if isinstance(error, WriterLostError):
+        if isinstance(error, (WriterLostError, BlocksGoneError)):
             self._schedule.ask()
         self.tell("unprotected" if protected else "progress")
 
