@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict
+from ..storage.parcel import BlocksGoneError
 from ..storage.process import WriterLostError
 from ..storage.writer import Committed
 from .schedule import REFRESH
@@ -100,7 +101,7 @@ class News:
         self.fenced = self.fenced or isinstance(error, CheckpointConflict)
         self.lost = isinstance(error, WriterLostError)
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if self.lost:
+        if self.lost or isinstance(error, BlocksGoneError):
             self._schedule.ask()
         if protected:
             self.turned()

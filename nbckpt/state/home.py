@@ -7,6 +7,7 @@ so that `isinstance` holds and an edited method takes effect, and the saved one 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import pickle
@@ -130,7 +131,7 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
     file, left = io.BytesIO(stream), iter(buffers)
     end = len(file.getbuffer())
     found = []
-    with home.active(), quiet():
+    with home.active(), quiet(), uncollected():
         try:
             while file.tell() < end:
                 unpickler = _Unpickler(file, left, home.namespace)
@@ -206,6 +207,19 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
         yield
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away while many objects are pickled or built: it would go through them all, again and
+    again, and finalizers of the user's would run in the middle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:

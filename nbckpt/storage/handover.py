@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nbckpt.errors import CheckpointConflict, OptionError
+from nbckpt.storage.arena import asked_room
 from nbckpt.storage.lease import Lease
 from nbckpt.storage.process import Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
@@ -70,6 +71,7 @@ class Handover:
     ) -> None:
         self._repository, self._name, self._info, self._tell = repository, name, writer_info, tell
         self._way = _way(repository.url)
+        asked_room()
         writer = repository.writer(name, keep=keep, writer_info=writer_info, based_on=based_on)
         self._keep = writer.retention
         self._standing = writer.standing

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbckpt.errors import CheckpointConflict, NbckptError, OptionError, StoreError
+from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.repository import Loaded
     from nbckpt.storage.retention import Retention
     from nbckpt.storage.snapshot import PartData
@@ -47,7 +49,7 @@ class Spool:
         self.holds = False
         """Whether a snapshot waits that is newer than what the store has."""
 
-    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Committed:
+    def commit(self, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool) -> Committed:
         """Save a snapshot.
 
         Raises `KeptHereError` if the store fails and the snapshot is on this disk, else as `Writer.commit`.
@@ -99,7 +101,7 @@ class Spool:
         _drop(self._writer.store_id, self._writer.name)
 
     def _keep(
-        self, error: StoreError, description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+        self, error: StoreError, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool
     ) -> StoreError:
         """Keep a snapshot on this disk; return the error to raise."""
         place = _place(self._writer.store_id)
@@ -112,7 +114,10 @@ class Spool:
             self._spooling.commit(description, parts, final=final)
         except (NbckptError, OSError) as why:
             self._spooling = None
-            both = StoreError(f"{error} It could not be kept on this machine either: {why}")
+            if isinstance(why, BlocksGoneError):  # only the store has what was not handed over
+                both: StoreError = BlocksGoneError(f"{error} The next boundary is kept on this machine.")
+            else:
+                both = StoreError(f"{error} It could not be kept on this machine either: {why}")
             both.errno = error.errno
             return both
         self.holds = True

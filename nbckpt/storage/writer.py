@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.signing import Key
     from nbckpt.storage.stores import Store
 
@@ -120,7 +121,9 @@ class Writer:
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
         self._conflict: str | None = None
 
-    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Committed:
+    def commit(
+        self, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool = False
+    ) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
         `final` keeps this snapshot, and of the others only those that are kept for good. Raises
@@ -236,7 +239,7 @@ class Writer:
             self._tidy()
 
     def _put(
-        self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+        self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool
     ) -> tuple[Manifest, bytes]:
         """Make all of a snapshot durable but the entry that makes it exist; return its manifest, also as a file."""
         try:

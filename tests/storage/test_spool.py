@@ -15,6 +15,7 @@ import nbckpt
 from nbckpt.errors import CheckpointConflict, OptionError, StoreError
 from nbckpt.storage import spool
 from nbckpt.storage.handover import Handover
+from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.spool import KeptHereError, upload_waiting
 from nbckpt.storage.stores.local import LocalStore
@@ -252,3 +253,26 @@ def test_a_run_says_once_that_the_store_is_away_and_once_that_it_is_back(
     assert sum("saving works again" in line for line in lines) == 1
     assert nbckpt.load("count", store=str(remote.folder)) == {"total": 45}
     assert not remote.waiting
+
+
+def test_what_only_the_store_has_is_copied_anew(remote: Remote) -> None:
+    """Blocks that were not handed over, because the snapshot before has them, are handed over at the next boundary."""
+    large = 3_000_000
+    hand = remote.handover()
+    hand.hand_over(*state(1, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    remote.leave()
+    hand.hand_over(*state(2, size=large))
+    first = hand.outcome(None)
+    assert isinstance(first, BlocksGoneError) is (remote.way == "process")
+    hand.hand_over(*state(3, size=large))
+    assert "is kept on this machine" in str(hand.outcome(None))
+    (place,) = (spool.data_folder() / "spool").iterdir()
+    assert check(Repository.open(str(place)).load("train"), size=large) == 3
+    remote.come_back()
+    hand.hand_over(*state(4, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    hand.hand_over(*state(5, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    assert check(remote.repository.load("train"), size=large) == 5
+    hand.close()
