@@ -274,6 +274,33 @@ seen, data.loaded
         row="PyTorch: DataLoader",
     ),
     Program(
+        "torch_loader_iterators",
+        "An iterator over a loader that a variable holds, for `next`, has the batches left that it had.",
+        """
+from torch.utils.data import DataLoader, WeightedRandomSampler
+loader = DataLoader(data, batch_size=4, shuffle=True)
+batches, waiting = iter(loader), iter(DataLoader(data, batch_size=3, drop_last=True))
+weighted = iter(DataLoader(data, sampler=WeightedRandomSampler([1, 2, 3, 4, 5, 6], 4), batch_size=None))
+holder, seen = [batches], []
+for step in range(5):
+    try:
+        numbers, labels = next(batches)
+    except StopIteration:
+        batches = iter(loader)
+        numbers, labels = next(batches)
+    seen.append((numbers.tolist(), labels.tolist(), torch.rand(1).item()))
+    for inner in range(1):
+        seen.append(next(weighted, None) and labels.tolist())
+for numbers, labels in waiting:
+    seen.append((numbers.tolist(), labels.tolist(), next(holder[0], None)))
+seen, data.loaded, batches is holder[0]
+""",
+        before=(_DATA,),
+        at_least=12,
+        library="torch",
+        row="PyTorch: DataLoader",
+    ),
+    Program(
         "torch_samplers",
         "Samplers of all kinds, one's own too, and a progress bar around the loader.",
         """

@@ -72,6 +72,7 @@ _MODULES = {
     "torch.finfo": "torch_tensors.reduce_info",
     "torch.iinfo": "torch_tensors.reduce_info",
     "torch.utils.data.dataloader.DataLoader": "torch_loaders",
+    "torch.utils.data.dataloader._SingleProcessDataLoaderIter": "torch_loaders.reduce_iterator",
     "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
     "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tensorflow.python.data.ops.dataset_ops.DatasetV2": "tensorflow_objects",
