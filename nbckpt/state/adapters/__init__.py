@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import OptionError, RestoreError
-from . import by_hand
+from . import by_hand, class_states
 from .live import WRONG, live_resource, names_of
 
 Reduce = Callable[[Any], Any]
@@ -129,6 +129,8 @@ def rule_for(kind: type) -> Reduce | None:
         return _refuse(reason)
     if kind is object:
         return _adapter("singletons")
+    if not issubclass(kind, type) and class_states.applies(kind):
+        return class_states.reduce
     return _adapter("by_hand") if by_hand.applies(kind) and not issubclass(kind, type) else None
 
 
