@@ -45,6 +45,7 @@ _MODULES = {
     "functools.cached_property": "cached_properties",
     "functools.singledispatchmethod": "wrappers",
     "jaxlib._jax.ArrayImpl": "jax_arrays",
+    "jaxlib._jax.Device": "jax_arrays.reduce_device",
     "keras.src.backend.common.variables.Variable": "keras_objects",
     "keras.src.saving.keras_saveable.KerasSaveable": "keras_objects",
     "keras.src.utils.tracking.TrackedDict": "keras_objects",
