@@ -107,7 +107,8 @@ def _kind(iterable: Any, iterator: Any) -> str:
         return "iterator"
     if _has_state_dict(iterator) or _has_state_dict(iterable):
         return "state_dict"
-    return "iterator" if pickles(iterator) else "replay"
+    # of a loader only what a variable holds is itself saved: all others are skipped through without loading
+    return "iterator" if not loaders.begins(iterable, iterator) and pickles(iterator) else "replay"
 
 
 def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
@@ -209,6 +210,9 @@ def done_items(record: Mapping[str, Any], count: int) -> Sequence[Any] | None:
 
 
 def _done(iterator: Any, count: int) -> Sequence[Any] | None:
+    kind: Any = type(iterator)
+    if kind.__reduce__ is object.__reduce__:
+        return None
     with quiet():
         source = iterator.__reduce__()
     if source[0] in (zip, enumerate):

@@ -29,6 +29,32 @@ out, jax.tree.leaves(tree)
         row=_ARRAYS,
     ),
     Program(
+        "jax_devices_and_64_bits",
+        "Devices, meshes and shardings that variables hold come back, and arrays keep their 64 bits.",
+        """
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+jax.config.update("jax_enable_x64", True)
+devices = jax.devices()
+mesh = Mesh(np.array(devices), ("rows",))
+sharding = NamedSharding(mesh, PartitionSpec("rows"))
+put, free, whole = jax.device_put(jnp.arange(2.0), sharding), jnp.linspace(0, 1, 3), jnp.arange(2)
+out = []
+for k in range(3):
+    put, free, whole = put + 1 / 3, free * 1.1, whole + 2**40
+    out.append((put.tolist(), free.tolist(), whole.tolist(), str(free.dtype), str(put.sharding.spec)))
+print(devices[0] is jax.devices()[0], put.devices() == {devices[0]}, jnp.ones(1).dtype, mesh.devices[0] is devices[0])
+jax.config.update("jax_enable_x64", False)
+out
+""",
+        before=("import jax\njax.config.update('jax_enable_x64', False)\n",),
+        every=3,
+        library="jax",
+        row=_ARRAYS,
+    ),
+    Program(
         "optax_and_flax",
         "A training of linen parameters with optax goes on bit for bit, compiled functions included.",
         """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import OptionError, RestoreError
-from . import by_hand
+from . import by_hand, class_states
 from .live import WRONG, live_resource, names_of
 
 Reduce = Callable[[Any], Any]
@@ -48,6 +48,7 @@ _MODULES = {
     "functools.cached_property": "cached_properties",
     "functools.singledispatchmethod": "wrappers",
     "jaxlib._jax.ArrayImpl": "jax_arrays",
+    "jaxlib._jax.Device": "jax_arrays.reduce_device",
     "keras.src.backend.common.variables.Variable": "keras_objects",
     "keras.src.saving.keras_saveable.KerasSaveable": "keras_objects",
     "keras.src.utils.tracking.TrackedDict": "keras_objects",
@@ -79,6 +80,7 @@ _MODULES = {
     "torch.finfo": "torch_tensors.reduce_info",
     "torch.iinfo": "torch_tensors.reduce_info",
     "torch.utils.data.dataloader.DataLoader": "torch_loaders",
+    "torch.utils.data.dataloader._SingleProcessDataLoaderIter": "torch_loaders.reduce_iterator",
     "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
     "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tensorflow.python.data.ops.dataset_ops.DatasetV2": "tensorflow_objects",
@@ -137,6 +139,8 @@ def rule_for(kind: type) -> Reduce | None:
         return _adapter("singletons")
     if issubclass(kind, type):
         return None
+    if class_states.applies(kind):
+        return class_states.reduce
     if by_hand.applies(kind):
         return _adapter("by_hand")
     return _adapter("by_hand.reduce_derived") if by_hand.library_base(kind) is not None else None

@@ -28,18 +28,24 @@ _MUTATORS = {dict: ("__setitem__", "update"), list: ("__setitem__", "append", "e
 
 def applies(kind: type) -> bool:
     """Whether objects of a class are to be put together by hand."""
-    if any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce__", "__reduce_ex__")):
-        return False
-    own = [base for base in kind.__mro__ if base.__flags__ & _HEAP]
-    names = {name for base in own for name in vars(base)}
-    if names & {"__getnewargs__", "__getnewargs_ex__"}:
-        return False
-    return (
+    names = _names(kind)
+    return is_usual(kind) and (
         "__getattr__" in names
         or any(issubclass(kind, base) and names & set(methods) for base, methods in _MUTATORS.items())
         or isinstance(kind.__new__, types.FunctionType)
         or ("__slots__" in names and ("__setattr__" in names or any(_hidden_slots(kind))))
     )
+
+
+def is_usual(kind: type) -> bool:
+    """Whether objects of a class are pickled as pickle does it, with no say of their own in how they are made."""
+    told = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce__", "__reduce_ex__"))
+    return not told and not _names(kind) & {"__getnewargs__", "__getnewargs_ex__"}
+
+
+def _names(kind: type) -> set[str]:
+    """What a class and those it is derived from say in Python."""
+    return {name for base in kind.__mro__ if base.__flags__ & _HEAP for name in vars(base)}
 
 
 _HEAP = 1 << 9
