@@ -463,6 +463,26 @@ sys.modules.pop("nbckpt_test_steps", None)
 ]
 PROGRAMS += [
     Program(
+        "functions_that_return_comprehensions",
+        "Their comprehensions are plain, in every kind of statement.",
+        """
+import nbckpt, ledger
+@nbckpt.resumable
+def squares(n):
+    xs = [ledger.note(k) or k for k in range(n)]
+    for k in range(n):
+        xs += [x * k for x in xs[:2]]
+        for j in range(1):
+            if k == 3:
+                return {x: k for x in xs}
+    ys: set = {x for x in xs}
+    [ys.add(k) for k in range(2)]
+    return [x for x in ys]
+squares(3), squares(4)
+""",
+        at_least=15,
+    ),
+    Program(
         "nbckpt_loop_with_a_list",
         "An undecorated function's loop keeps its progress; its list comes back in place, shared with a global.",
         """
