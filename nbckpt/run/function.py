@@ -60,6 +60,7 @@ class Caller(Frame):
         """Keep what a part of the statement has evaluated to."""
         self.values[number] = value
         self.found.discard(number)
+        self.inner = None  # its loops are not gone through again
         return value
 
     def keep_found(self, number: int, value: Any) -> Any:

@@ -534,6 +534,31 @@ model.log, len(done)
         at_least=10,
     ),
     Program(
+        "nbckpt_loops_in_one_statement",
+        "What a statement had evaluated is kept, and the loops in it are not among those that are counted.",
+        """
+import nbckpt, ledger
+def sums(xs):
+    state = {"s": 0}
+    for k in nbckpt.loop(xs, state=state):
+        if k == 5: break
+        state["s"] += k
+        ledger.note(k)
+    return state
+def listed(n):
+    found = []
+    for k in nbckpt.loop(range(n), state=found):
+        found.append(k)
+        ledger.note(("listed", k))
+    return found
+a = {"sums": sums((4, 5)), "one": listed(1), "two": listed(2)}
+b = [sums([1, 2]), *listed(2), sums([3])["s"] + len(listed(2))]
+for k in range(2):
+    a[k] = sums([k, 3]), listed(2)
+""",
+        at_least=15,
+    ),
+    Program(
         "nbckpt_loops_nested",
         "Loops in loops and in functions called from them, and in a function that a resumable one calls.",
         """
