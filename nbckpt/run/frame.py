@@ -172,11 +172,15 @@ class Frame:
             if loop.cursor.kind == "iterator":
                 self._sound.add(key)
             return self._go(loop)
-        record = self._record(key)
-        if key in self.way.match.extended:
-            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
-        line = self.plan[key].line
-        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.run.trusting))
+        record, line, trust = self._record(key), self.plan[key].line, self.run.trusting
+        if key not in self.way.match.extended:
+            return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=trust))
+        if (cursor := cursors.extend(iterable, record, record["count"], line, trust=trust)) is None:
+            raise self.way.match.changed(
+                f"the header of the loop at line {line}, which was in progress, was edited, and its first "
+                f"{record['count']} items cannot be shown to be the ones that are done"
+            )
+        return self._go_on(loop, cursor)
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""

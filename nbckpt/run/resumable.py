@@ -248,7 +248,7 @@ def _cached_source(code: types.CodeType, qualname: str, lines: tuple[str, ...]) 
         plain = [source.compiled(source.parsed(), source.free, names) for names in ((), imported(lines))]
     except (SyntaxError, IndexError, StopIteration, AttributeError):  # these lines are not a function's
         return None
-    return source if any(_same(one, code) for one in plain) else None
+    return source if any(same_code(one, code) for one in plain) else None
 
 
 def _source_of(code: types.CodeType, qualname: str, namespace: dict[str, Any]) -> Source | None:
@@ -270,7 +270,7 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from codes(inner)
 
 
-def _same(one: types.CodeType, other: types.CodeType) -> bool:
+def same_code(one: types.CodeType, other: types.CodeType) -> bool:
     """Whether two code objects do the same."""
     plain = [[part for part in code.co_consts if not isinstance(part, types.CodeType)] for code in (one, other)]
     return _digest(one) == _digest(other) and repr(plain[0]) == repr(plain[1])
