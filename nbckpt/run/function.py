@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
-from .frame import Frame, Resume, without_ours
+from .frame import Frame, Resume, Unwound, without_ours
 from .position import Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 
@@ -48,7 +48,8 @@ class Caller(Frame):
 
     def again_call(self, key: str, site: int) -> types.FunctionType:
         """The function that was in progress there."""
-        return reenter(self, key, site)
+        with self.past_handlers(key):
+            return reenter(self, key, site)
 
     def at(self, key: str, site: int, called: Any, awaited: bool) -> Any:  # noqa: FBT001
         """What to call instead of what the code calls."""
@@ -168,13 +169,15 @@ class FunctionFrame(Caller):
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Unwound) or (error is None and self.way is not None):
+            refusal = error.error if isinstance(error, Unwound) else self.lost()
+            caught = isinstance(self.caller, Frame) and self.caller.is_caught(self.key)
+            raise Unwound(refusal) if caught else refusal from None
         if error is not None:
             without_ours(error)
-        elif self.way is not None:
-            raise RestoreError(
-                f"{self.subject} took another way than before and did not come to where it was. Nothing was lost: "
-                "start over with --fresh"
-            )
+
+    def is_caught(self, key: str) -> bool:  # noqa: ARG002 - all of it is inside the `with` that ends here
+        return True
 
     def share(self, cells: Sequence[types.CellType]) -> None:
         """Take note of the variables that functions inside share."""
