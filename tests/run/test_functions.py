@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import nbckpt
+from nbckpt.run import resumable
 from programs.harness import Lab, Program
 
 TRAIN = """
@@ -192,3 +193,45 @@ def test_a_module_that_imports_may_call_what_it_imported(tmp_path: Path, imports
         f"{imports}\nimport os.path as p\n{TRAIN.replace('a += j', 'a += j * len(p.join(str(random.random())[:1]))')}"
     )
     assert made(tmp_path, text)["train"](2) == 3
+
+
+STEPS = (
+    TRAIN.replace("train", "train_unheard_of")
+    + """
+class Trainer:
+    @nbckpt.resumable
+    def fit_unheard_of(self):
+        for k in range(2):
+            for j in range(2):
+                pass
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from PACKAGE.steps import train_unheard_of\nx = train_unheard_of(2)\n",
+        "import PACKAGE.steps as steps\nx = steps.train_unheard_of(2)\n",
+        "from PACKAGE import train_unheard_of\nx = train_unheard_of(2)\n",
+        "from PACKAGE import steps\nx = steps.train_unheard_of(2)\n",
+        "from PACKAGE import *\nx = Trainer().fit_unheard_of()\n",
+    ],
+)
+def test_a_function_that_the_cell_itself_imports_first_is_saved_inside(
+    lab: Lab, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell is rewritten before it imports; a package may hand the name on. Looking runs none of it."""
+    package = lab.place / f"steps_{abs(hash(cell))}"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("import ledger\nledger.note('imported')\nfrom .inner import *\n")
+    (package / "inner" / "__init__.py").write_text("from ..steps import Trainer, train_unheard_of\n")
+    (package / "steps.py").write_text(STEPS)
+    monkeypatch.syspath_prepend(str(lab.place))
+    monkeypatch.setattr(resumable, "NAMES", set(resumable.NAMES) - {"train_unheard_of", "fit_unheard_of"})
+    program = Program("imports", "", cell.replace("PACKAGE", package.name))
+    outcome, photos = lab.photographed(program, lab.folder())
+    assert not outcome.error
+    assert outcome.notes == ("imported",)
+    assert photos[0].notes == ()
+    assert any("unheard_of(): k 1 of 2" in photo.progress for photo in photos)
