@@ -1,13 +1,15 @@
 """Which resumable functions a cell is about to import: they are known before the cell runs, which is then rewritten.
 
 No module is run for that. Files are looked at, of modules that nobody has imported yet: those that the cell names, and
-where these only hand a name on (`from .steps import train`), those that they have it from.
+where these only hand a name on (`from .steps import train`), those that they have it from; but installed packages are
+large, and are not gone through.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+import sysconfig
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from .sites import decorated
 
 _HANDED_ON = 8
 """How many modules a name may be handed on by."""
+_INSTALLED = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def names_to_come(module: ast.Module) -> frozenset[str]:
@@ -25,23 +28,25 @@ def names_to_come(module: ast.Module) -> frozenset[str]:
             for alias in node.names:
                 found |= _names_in(alias.name, frozenset(), _HANDED_ON)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= _names_from(node.module, node, _HANDED_ON)
+            found |= _names_from(node.module, frozenset(alias.name for alias in node.names), _HANDED_ON)
     return found
 
 
-def _names_from(name: str, node: ast.ImportFrom, left: int) -> frozenset[str]:
+def _names_from(name: str, taken: frozenset[str], left: int) -> frozenset[str]:
     """What `from name import ...` may bring: what is in that module, or in modules of that package."""
-    taken = frozenset(alias.name for alias in node.names)
-    inside = (_names_in(f"{name}.{part}", frozenset(), left) for part in taken if part != "*")
+    inside = (_names_in(f"{name}.{part}", frozenset(), left) for part in taken - {"*"})
     return _names_in(name, taken, left).union(*inside)
 
 
 def _names_in(name: str, wanted: frozenset[str], left: int) -> frozenset[str]:
     """The names of the resumable functions in a module, and in those that it has the `wanted` names from."""
-    if name in sys.modules or not left or (spec := _found(name)) is None or not (spec.origin or "").endswith(".py"):
+    if name in sys.modules or not left or (spec := _found(name)) is None:
         return frozenset()
-    text = Path(str(spec.origin)).read_bytes()
-    hands_on = b"import" in text and any(part == "*" or part.encode() in text or b"import *" in text for part in wanted)
+    path = Path(spec.origin or "")
+    if path.suffix != ".py" or not path.is_file():
+        return frozenset()
+    text = path.read_bytes()
+    hands_on = b"import" in text and bool(wanted) and not str(path).startswith(_INSTALLED)
     if b"resumable" not in text and not hands_on:
         return frozenset()
     try:
@@ -50,14 +55,17 @@ def _names_in(name: str, wanted: frozenset[str], left: int) -> frozenset[str]:
         return frozenset()
     found = decorated(tree)
     for node in tree.body if hands_on else ():
-        if isinstance(node, ast.ImportFrom) and _brings(node, wanted) and (origin := _absolute(node, name, spec)):
-            found |= _names_from(origin, node, left - 1)
+        if isinstance(node, ast.ImportFrom) and (taken := _taken(node, wanted)):
+            found |= _names_from(_absolute(node, name, spec), taken, left - 1)
     return found
 
 
-def _brings(node: ast.ImportFrom, wanted: frozenset[str]) -> bool:
-    bound = {alias.asname or alias.name for alias in node.names}
-    return "*" in bound or "*" in wanted or not bound.isdisjoint(wanted)
+def _taken(node: ast.ImportFrom, wanted: frozenset[str]) -> frozenset[str]:
+    """The names in another module of what a module imports from there and is wanted."""
+    bound = {alias.asname or alias.name: alias.name for alias in node.names}
+    if "*" in bound:
+        return wanted
+    return frozenset(there for here, there in bound.items() if here in wanted or "*" in wanted)
 
 
 def _absolute(node: ast.ImportFrom, name: str, spec: ModuleSpec) -> str:
