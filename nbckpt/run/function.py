@@ -256,11 +256,26 @@ def enter(caller: Calling, key: str, site: int, called: Any, *, awaited: bool) -
     """What to call instead of `called`: the same, but for resumable functions the version that can be saved."""
     function: Any = called.__func__ if type(called) is types.MethodType else called
     source = source_of(function)
+    if source is None:
+        _tell_of_wrapper(caller.run, function)
     if source is None or (source.asynchronous and not awaited) or caller.way is not None:
         return called
     code = rewritten(source, _known_names(caller.run, function))
     made = FunctionFrame(caller, key, site, function, code).callable()
     return made if function is called else types.MethodType(made, called.__self__)
+
+
+def _tell_of_wrapper(run: Any, function: Any) -> None:
+    """Say that a function is not saved inside, because another one stands around it and calls it."""
+    wrapped = function.__dict__.get("__wrapped__") if isinstance(function, types.FunctionType) else None
+    while isinstance(wrapped, types.FunctionType) and source_of(wrapped) is None:
+        wrapped = wrapped.__dict__.get("__wrapped__")
+    if isinstance(wrapped, types.FunctionType):
+        name = wrapped.__name__
+        run.status.notice(
+            f"{name}() is @nbckpt.resumable, but the decorator above that calls it, and code that is not rewritten can "
+            f"only be run again: {name}() is not saved inside. Take that decorator off, or do what it does in the cell"
+        )
 
 
 def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:

@@ -55,7 +55,7 @@ def resumable(function: Function) -> Function:
     statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
     the function's local variables and the progress of its loops are part of the snapshot, and a resumed run goes on
     in its middle. So it is when a `with nbckpt.checkpointed(...)` block calls it, which `checkpointed` tells more of.
-    Called from anywhere else it is the plain function.
+    Called from anywhere else it is the plain function, also by the function that another decorator puts around it.
 
     >>> import nbckpt
     >>> @nbckpt.resumable
@@ -76,7 +76,7 @@ def resumable(function: Function) -> Function:
         raise OptionError(f"@nbckpt.resumable is for functions written with `def`, and {function!r} is not one")
     name = function.__qualname__
     if hasattr(function, "__wrapped__"):
-        raise OptionError(f"{name} is wrapped by another decorator: put @nbckpt.resumable below it, next to `def`")
+        raise OptionError(f"{name} is wrapped by another decorator: @nbckpt.resumable is for the function alone")
     if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise OptionError(
             f"{name} is a generator, which @nbckpt.resumable cannot make resumable: put the decorator on the "

@@ -53,7 +53,7 @@ def test_outside_of_a_run_a_resumable_function_is_the_function(tmp_path: Path) -
         ("@nbckpt.resumable\nclass A: pass\n", "is for functions written with `def`"),
         (
             "import functools\nwraps = functools.wraps(print)\n@nbckpt.resumable\n@wraps\ndef f(): pass\n",
-            "put .* below",
+            "is for the function alone",
         ),
     ],
 )
@@ -235,3 +235,20 @@ def test_a_function_that_the_cell_itself_imports_first_is_saved_inside(
     assert outcome.notes == ("imported",)
     assert photos[0].notes == ()
     assert any("unheard_of(): k 1 of 2" in photo.progress for photo in photos)
+
+
+WRAPPED = """
+import functools
+def timed(f):
+    @functools.wraps(f)
+    def wrapper(*args):
+        return f(*args)
+    return wrapper
+""" + TRAIN.replace("@nbckpt", "@timed\n@nbckpt")
+
+
+def test_a_function_inside_another_decorator_is_said_not_to_be_saved_inside(lab: Lab) -> None:
+    """It is the other decorator's function that is called, and runs as a whole."""
+    outcome, kernel = lab.again(lab.folder(), "x = train(2)\nfor k in range(2):\n    y = train(k)\n", before=(WRAPPED,))
+    assert (outcome.names["x"], outcome.names["y"]) == (3, 2)
+    assert kernel.notices.count("train() is @nbckpt.resumable, but the decorator above that calls it") == 1
