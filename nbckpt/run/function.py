@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import operator
 import sys
 import types
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
 from .frame import Frame, Resume, Unwound, without_ours
-from .position import Plan, Position, Where, match
+from .position import Match, Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 
 if TYPE_CHECKING:
@@ -309,7 +311,29 @@ def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
     frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
     shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}
     frame.contents = {name: inside[0] for name, cell in shared.items() if (inside := _inside(cell))}
+    for name, value in _given_since(found, function).items():
+        if not frame.had(name):
+            frame.contents[name] = value
     return frame.callable()
+
+
+def _given_since(found: Match, function: types.FunctionType) -> dict[str, Any]:
+    """What the parameters stand for that a function has got since it was called: their defaults.
+
+    Raises:
+        CellChangedError: one has none.
+    """
+    definition: Any = ast.parse(found.sources[0]).body[0]
+    before = {part.arg for part in ast.walk(definition.args) if isinstance(part, ast.arg)}
+    values: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in before:
+            continue
+        empty: dict[Any, Any] = {parameter.VAR_POSITIONAL: (), parameter.VAR_KEYWORD: {}}
+        values[name] = empty.get(parameter.kind, parameter.default)
+        if values[name] is parameter.empty:
+            raise found.changed(f"its parameter {name} is new, and the call in progress gave it no value")
+    return values
 
 
 def check(run: Run, defined: Collection[str]) -> None:

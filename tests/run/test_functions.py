@@ -93,8 +93,13 @@ Edit = Callable[[str], str]
         (lambda text: text.replace("    return a", "    # done\n    return a, a"), (5, 5)),
         (lambda text: text.replace("a += j", "a += 100 * j"), 203),
         (lambda text: text.replace("range(n)", "range(n + 1)"), 6),
+        (
+            lambda text: text.replace("(n)", "(n, *m, k=7, **o)", 1).replace("return a", "return a, m, k, o"),
+            (5, (), 3, {}),
+        ),
+        (lambda text: text.replace("(n)", "(n, m=7)", 1).replace("return a", "return a, m"), (5, 7)),
     ],
-    ids=["code not reached", "body in progress", "header that extends"],
+    ids=["code not reached", "body in progress", "header that extends", "parameters of any kind", "a parameter"],
 )
 def test_a_function_may_be_edited_where_it_has_not_run(lab: Lab, edit: Edit, value: Any) -> None:
     """By the rules for cells."""
@@ -103,6 +108,14 @@ def test_a_function_may_be_edited_where_it_has_not_run(lab: Lab, edit: Edit, val
     assert not outcome.error, new.shell.tracebacks
     assert new.status.resumed_at
     assert outcome.names["x"] == value
+
+
+def test_a_new_parameter_without_a_value_is_refused(lab: Lab) -> None:
+    """The call in progress was made without it."""
+    edited = TRAIN.replace("(n)", "(n, m)", 1).replace("return a", "return a, m")
+    outcome, _ = lab.again(_photo(lab, "x = train(4)\n"), "x = train(4)\n", before=(edited,))
+    assert "CellChangedError" in outcome.error
+    assert "its parameter m is new" in outcome.error
 
 
 @pytest.mark.parametrize("where", ["an earlier cell", "the cell"])
