@@ -214,6 +214,7 @@ class Extension:
         return ast.Module([call, *body], module.type_ignores)
 
     def _rewrite(self, line: str, module: ast.Module, marker: ast.stmt) -> tuple[_Beginning, list[ast.stmt]]:
+        from ..run.imports import names_to_come
         from ..run.inner import names_of_users
         from ..run.instrument import instrument, is_guarded, shown_target
         from ..run.resumable import NAMES, names_among
@@ -234,7 +235,8 @@ class Extension:
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         name = settings.name or _default_name(_origin(self.shell), digest, settings.store)
         callees = decorated(module) | NAMES | names_among(self.shell.user_ns)
-        callees |= names_of_users(module, self.shell.user_ns) | _saved_callees(name, settings.store)
+        callees |= names_of_users(module, self.shell.user_ns) | names_to_come(module)
+        callees |= _saved_callees(name, settings.store)
         alive = liveness(module.body, lambda node, block: is_guarded(node, block, callees))
         rewritten, plan = instrument(module, callees)
         if settings.retry:

@@ -12,7 +12,7 @@ from ..state.home import NOTHING
 from ..state.liveness import Liveness
 from ..state.namespace import HISTORY, names_of_definitions, names_read_by_calling
 from .checkpoint import Run
-from .frame import Resume
+from .frame import Resume, Unwound
 from .function import Caller, check
 from .hint import Hint
 from .place import Layer, Place
@@ -233,10 +233,7 @@ class CellFrame(Caller):
         run = self.run
         if self.way is not None:
             if self.way.position.where != "end":
-                raise RestoreError(
-                    "the cell took another way than before and did not come to where it was. Nothing was lost: "
-                    "start over with --fresh"
-                )
+                raise self.lost()
             if not self.way.built:
                 self._build(self.way)
             self.arrive()
@@ -252,5 +249,7 @@ class Frames:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, Unwound):
+            raise error.error from None
         if error is not None and not isinstance(error, NbckptError):
             without_ours(error)

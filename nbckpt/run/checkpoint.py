@@ -17,7 +17,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, UnknownCheckpoint, VerificationError
+from ..errors import (
+    MissingVariableError,
+    NbckptError,
+    OptionError,
+    RestoreError,
+    StoreError,
+    UnknownCheckpoint,
+    VerificationError,
+)
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
@@ -98,6 +106,8 @@ class Run(ABC):
         self.result: Any = NOTHING
         self.saved: Loaded | None = None
         """The snapshot that this run goes on from, until its state is in place."""
+        self.refusal: NbckptError | None = None
+        """Why it cannot, if that turned up on the way back into the code."""
         self.root: parts.Root = {}
         """What that snapshot holds, once it is built."""
         self.home = Home(namespace if home is None else home)

@@ -199,6 +199,14 @@ class Match:
     extended: frozenset[str]
     """Loops in progress whose header changed: they may go on only if what is done is the same."""
     notices: tuple[str, ...]
+    sources: tuple[str, str]
+    """The saved code and today's."""
+    subject: str
+    """What a person calls it."""
+
+    def changed(self, what: str) -> CellChangedError:
+        """Say that the code cannot be gone on with, and show what changed."""
+        return _changed(what, self.sources, self.subject)
 
 
 def match(
@@ -213,7 +221,7 @@ def match(
         CellChangedError: the position cannot be told, or means something else now; shows what changed.
     """
     if saved.same_as(now):
-        return Match(position, {key: key for key in position.entered}, frozenset(), ())
+        return Match(position, {key: key for key in position.entered}, frozenset(), (), sources, subject)
     finder = _Finder(saved, now, position, on_change, sources, subject)
     if on_change == "error":
         raise finder.changed("it was edited")
@@ -243,7 +251,7 @@ class _Finder:
             self.check_prefix(self.saved.siblings(""), self.now.siblings(""), in_loop=False)
             following = self._next_after(self.saved.siblings(""), "")
             place = replace(self.position, where="before", key=following) if following else self.position
-            return Match(place, {}, frozenset(), tuple(self.notices))
+            return Match(place, {}, frozenset(), tuple(self.notices), self.sources, self.subject)
         block = ""
         in_loop = False
         for key in self.position.entered:
@@ -268,7 +276,8 @@ class _Finder:
             turns={self.renamed[old]: turn for old, turn in self.position.turns.items()},
             taken={self.renamed[old]: way for old, way in self.position.taken.items()},
         )
-        return Match(place, self.renamed, frozenset(self.extended), tuple(self.notices))
+        extended = frozenset(self.extended)
+        return Match(place, self.renamed, extended, tuple(self.notices), self.sources, self.subject)
 
     def find_entered(self, key: str, block: str, *, in_loop: bool) -> str:
         """Find a compound statement in progress among today's statements of its block."""
@@ -349,16 +358,19 @@ class _Finder:
         return None
 
     def changed(self, what: str) -> CellChangedError:
-        import difflib
+        return _changed(what, self.sources, self.subject)
 
-        diff = difflib.unified_diff(
-            self.sources[0].splitlines(), self.sources[1].splitlines(), "saved", "now", lineterm="", n=1
-        )
-        return CellChangedError(
-            f"{self.subject} is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
-            "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
-            + "\n".join(diff)
-        )
+
+def _changed(what: str, sources: tuple[str, str], subject: str) -> CellChangedError:
+    import difflib
+
+    before, now = (text.splitlines() for text in sources)
+    diff = difflib.unified_diff(before, now, "saved", "now", lineterm="", n=1)
+    return CellChangedError(
+        f"{subject} is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
+        "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
+        + "\n".join(diff)
+    )
 
 
 def loop_word(statement: Statement) -> str:
