@@ -77,6 +77,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nbckpt-benchmarks-") as folder:
         for name in names(options.workloads, list(WORKLOADS)):
             results["workloads"][name] = rounds.measure(WORKLOADS[name], peers, plan, Path(folder), say)
+            keep(results, options.json)
         if not options.no_loops:
             say("the loop itself, and what importing costs")
             results["loops"] = loops.loop_costs()
@@ -97,6 +98,12 @@ def names(given: str, known: Sequence[str]) -> list[str]:
 def say(what: str) -> None:
     """Tell whoever waits where it is."""
     print(f"  {what}", file=sys.stderr, flush=True)
+
+
+def keep(results: dict[str, Any], path: Path | None) -> None:
+    """Keep what there is so far, if that is wanted."""
+    if path is not None:
+        path.write_text(kept(results))
 
 
 def kept(results: dict[str, Any]) -> str:
@@ -120,8 +127,7 @@ def main() -> None:
         if options.workloads == parser().get_default("workloads"):
             options.workloads = "W1,W4"
     results = read(options.read) if options.read else measure(options)
-    if options.json:
-        options.json.write_text(kept(results))
+    keep(results, options.json)
     print(page.body(results))
     if options.write:
         options.write.write_text(page.page(results), encoding="utf-8")

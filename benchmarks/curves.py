@@ -81,12 +81,12 @@ def _sessions(
     return curve
 
 
-def snapshots(folder: Path, seconds: float) -> Iterator[Point]:
+def snapshots(folder: Path, seconds: float, most: int = 10_000) -> Iterator[Point]:
     """Save a small state again and again, all of which is kept: what do the last save and a look cost?"""
     import nbckpt
 
     end = time.monotonic() + seconds
-    marks = [1, 10, 100, 1_000, 10_000]
+    marks = [10**power for power in range(len(str(most)))]
     store = str(folder / "store")
     with nbckpt.checkpointed("bench", store=store, every="1it", keep=10**6, quiet=True) as ckpt:
         ckpt.state.total = 0
@@ -106,12 +106,12 @@ def snapshots(folder: Path, seconds: float) -> Iterator[Point]:
             ended = time.perf_counter()
 
 
-def loop(folder: Path, seconds: float) -> Iterator[Point]:
+def loop(folder: Path, seconds: float, most: int = 10**8) -> Iterator[Point]:
     """Go through ever longer loops that do nothing, plain and tracked."""
     import nbckpt
 
     end = time.monotonic() + seconds
-    for exponent in range(3, 9):
+    for exponent in range(3, len(str(most))):
         length = 10**exponent
         began = time.perf_counter()
         for _ in range(length):

@@ -24,7 +24,7 @@ pages.
 
 {versions}.
 
-![Stall, time until durable and restore, for each state and peer](images/speed.svg)
+![Stall, time until durable and restore, for each state and peer](images/speed.png)
 
 Every measured save was made by a process that then died of SIGKILL, and was restored and compared in another one.
 nbckpt saves at the boundary of a `%%checkpointed` cell; the peers are called at the end of an iteration, where their
@@ -161,7 +161,7 @@ def body(results: Mapping[str, Any]) -> str:
         lines = [[what, f"{value:.1f} ms"] for what, value in startup.items()]
         parts += ["## At hand\n", table(["what", "takes"], lines)]
     if curves:
-        parts += ["## How it grows\n", "![Costs against sizes](images/scale.svg)\n"]
+        parts += ["## How it grows\n", "![Costs against sizes](images/scale.png)\n"]
         parts += [curve_table(name, curve) for name, curve in curves.items()]
     reached += other_goals(loops, startup)
     if reached:

@@ -212,7 +212,7 @@ def _make_notebook(scale: float) -> Variables:
         columns[f"label{at}"] = pd.Series([f"{at}-{number}" for number in range(rows)], dtype=object)
     frame = pd.DataFrame(columns)
     sample = frame.iloc[: min(rows, 2000)]
-    forest = RandomForestClassifier(100, random_state=3, n_jobs=1)
+    forest = RandomForestClassifier(max(5, int(100 * scale)), random_state=3, n_jobs=1)
     forest.fit(sample[[f"x{at}" for at in range(8)]].to_numpy(), sample["x8"].to_numpy() > 0.5)
     variables: Variables = {"frame": frame, "forest": forest, "results": {}, "trials": max(1, int(1000 * scale))}
     return variables
