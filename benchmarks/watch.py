@@ -53,7 +53,7 @@ class Watch:
         self.wanted = 0
         """How many saves there will be."""
         self._others: list[int] = []
-        self._at_rest = machine.memory()
+        self._at_rest = 0
         self._quiet_body = self._quiet_used = 0.0
         self._files: dict[str, tuple[int, int]] = {}
         self._waiter: threading.Thread | None = None
@@ -86,6 +86,7 @@ class Watch:
             self._files = files(self._folder)
             self.saves.append(Save(len(self.saves) + 1, self._digest()))
             machine.forget_peak()
+            self._at_rest = self._at_rest or machine.memory()
             self._used_before = machine.processor_seconds(self._others)
             self._ended = time.perf_counter()
 
@@ -99,11 +100,9 @@ class Watch:
         self._waiter.join()
         save = self.saves[-1]
         save.slower = max(0.0, body - self._quiet_body)
-        if save.number == 1:
-            self._others = machine.companions()  # a writer that was started by then
-        else:
-            used = machine.processor_seconds(self._others) - self._used
-            save.background += max(0.0, used - self._quiet_used - save.slower)
+        self._others = machine.companions()  # of a writer that was started for this save, all it used counts
+        used = machine.processor_seconds(self._others) - self._used
+        save.background += max(0.0, used - self._quiet_used - save.slower)
         save.written = grown(self._files, files(self._folder))
         save.memory = max(0, machine.peak(self._others) - self._at_rest)
 

@@ -160,7 +160,7 @@ def _digest_model(variables: Variables) -> str:
     own = {id(parameter): name for name, parameter in model.named_parameters()}
     worked_on = [own.get(id(parameter), "?") for group in optimizer.param_groups for parameter in group["params"]]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    pieces = [piece for name, one in _tensors(variables).items() for piece in _described(name, _numpy(one))]
+    pieces = [piece for name, one in sorted(_tensors(variables).items()) for piece in _described(name, _numpy(one))]
     return _hash([repr((worked_on, trained)).encode(), *pieces])
 
 
