@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .peers import OURS
 from .rounds import Plan, Row, is_record, run, take_turn
@@ -89,7 +90,8 @@ def snapshots(folder: Path, seconds: float, most: int = 10_000) -> Iterator[Poin
     marks = [10**power for power in range(len(str(most)))]
     store = str(folder / "store")
     with nbckpt.checkpointed("bench", store=store, every="1it", keep=10**6, quiet=True) as ckpt:
-        ckpt.state.total = 0
+        state: Any = ckpt.state
+        state.total = 0
         ended = 0.0
         for number in ckpt.loop(range(marks[-1] + 1)):
             stood = time.perf_counter() - ended
@@ -102,7 +104,7 @@ def snapshots(folder: Path, seconds: float, most: int = 10_000) -> Iterator[Poin
                 yield {"at": number, "stall": stood, "restore": loaded, "entry": size}
             if time.monotonic() > end:
                 break
-            ckpt.state.total += number
+            state.total += number
             ended = time.perf_counter()
 
 

@@ -25,8 +25,8 @@ _BLOCK = 1 << 20
 _READERS = 2
 
 
-def flat(buffer: Any) -> np.ndarray:
-    """The bytes of a buffer."""
+def flat(buffer: Any) -> Any:
+    """The bytes of a buffer, as an array."""
     array = buffer if isinstance(buffer, np.ndarray) else np.frombuffer(buffer, np.uint8)
     return array.reshape(-1).view(np.uint8) if array.flags.c_contiguous else array.T.reshape(-1).view(np.uint8)
 
@@ -44,7 +44,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def copy(pieces: Sequence[np.ndarray], into: np.ndarray) -> None:
+def copy(pieces: Sequence[Any], into: Any) -> None:
     """Copy pieces one behind the other."""
     at = 0
     for piece in pieces:
@@ -52,7 +52,7 @@ def copy(pieces: Sequence[np.ndarray], into: np.ndarray) -> None:
         at += piece.nbytes
 
 
-def write(pieces: Sequence[np.ndarray], path: Path) -> tuple[float, float]:
+def write(pieces: Sequence[Any], path: Path) -> tuple[float, float]:
     """Write them to a new file; return when they were written, and when they were on the disk."""
     began = time.perf_counter()
     with path.open("wb", buffering=0) as file:
@@ -64,7 +64,7 @@ def write(pieces: Sequence[np.ndarray], path: Path) -> tuple[float, float]:
     return written, time.perf_counter() - began
 
 
-def read(path: Path, into: np.ndarray) -> None:
+def read(path: Path, into: Any) -> None:
     """Read a file with two threads."""
     share = -(-into.nbytes // _READERS)
 
@@ -89,13 +89,13 @@ def measure(workload: Workload, scale: float, folder: Path) -> dict[str, float]:
     whole = [flat(one) for one in workload.whole(variables)]
     changed = [flat(one) for one in workload.changed(variables)]
     total, new = (sum(one.nbytes for one in pieces) for pieces in (whole, changed))
-    staging = np.ones(new, np.uint8)
+    staging: Any = np.ones(new, np.uint8)
     found: dict[str, float] = {"bytes": total, "changed": new}
     found["scan"] = timed(lambda: read_through(whole))
     found["memcpy"] = timed(lambda: copy(changed, staging))
     found["write"], found["fsync"] = write(changed, folder / "changed")
     write(whole, folder / "whole")
-    fresh = np.empty(total, np.uint8)
+    fresh: Any = np.empty(total, np.uint8)
     found["read fresh"] = timed(lambda: read(folder / "whole", fresh))
     found["read warm"] = timed(lambda: read(folder / "whole", fresh))
     if not workload.is_buffers:

@@ -50,7 +50,7 @@ LOOPS: dict[str, Callable[[], Iterable[int]]] = {
     "tracked, tight loop over an iterator": lambda: tracked(enumerate(range(ITERATIONS))),  # type: ignore[arg-type]
     "tracked, loop around others": lambda: tracked(range(ITERATIONS), nested=True),
     "tqdm": lambda: through_tqdm(range(ITERATIONS)),
-    "plain for over an iterator": lambda: enumerate(range(ITERATIONS)),  # type: ignore[return-value]
+    "plain for over an iterator": lambda: enumerate(range(ITERATIONS)),  # type: ignore[dict-item]
 }
 
 

@@ -55,6 +55,7 @@ class Watch:
         self._others: list[int] = []
         self._at_rest = 0
         self._quiet_body = self._quiet_used = 0.0
+        self._ended = self._used_before = 0.0
         self._files: dict[str, tuple[int, int]] = {}
         self._waiter: threading.Thread | None = None
 
