@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from typing import Any
 
 from nbckpt.run.cursors import open_cursor
 from nbckpt.run.loops import Loop, turns
@@ -33,24 +34,24 @@ class Keeper:
         pass
 
 
-def through_tqdm(items: Iterable[int]) -> Iterable[int]:
+def through_tqdm(items: Iterable[Any]) -> Iterable[Any]:
     from tqdm import tqdm
 
-    shown: Iterable[int] = tqdm(items, file=io.StringIO())
+    shown: Iterable[Any] = tqdm(items, file=io.StringIO())
     return shown
 
 
-def tracked(items: Iterable[int], *, nested: bool = False) -> Iterable[int]:
+def tracked(items: Iterable[Any], *, nested: bool = False) -> Iterable[Any]:
     return turns(Keeper(), Loop("0", open_cursor(items), nested=nested))
 
 
-LOOPS: dict[str, Callable[[], Iterable[int]]] = {
+LOOPS: dict[str, Callable[[], Iterable[Any]]] = {
     "plain for over a range": lambda: range(ITERATIONS),
     "tracked, tight loop over a range": lambda: tracked(range(ITERATIONS)),
-    "tracked, tight loop over an iterator": lambda: tracked(enumerate(range(ITERATIONS))),  # type: ignore[arg-type]
+    "tracked, tight loop over an iterator": lambda: tracked(enumerate(range(ITERATIONS))),
     "tracked, loop around others": lambda: tracked(range(ITERATIONS), nested=True),
     "tqdm": lambda: through_tqdm(range(ITERATIONS)),
-    "plain for over an iterator": lambda: enumerate(range(ITERATIONS)),  # type: ignore[dict-item]
+    "plain for over an iterator": lambda: enumerate(range(ITERATIONS)),
 }
 
 
