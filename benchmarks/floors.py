@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .workloads import Workload, workload_of
 
 _BLOCK = 1 << 20
 _READERS = 2
+_TRIES = 3
 
 
 def flat(buffer: Any) -> Any:
@@ -80,7 +82,7 @@ def read(path: Path, into: Any) -> None:
 
 
 def measure(workload: Workload, scale: float, folder: Path) -> dict[str, float]:
-    """The floors of one state. It goes through as many iterations as lie between two saves, first."""
+    """The floors of one state, each the median of some tries, after as many iterations as lie between two saves."""
     variables = workload.make(scale)
     code = compile(workload.body, workload.name, "exec")
     for turn in range(CYCLE):
@@ -90,21 +92,32 @@ def measure(workload: Workload, scale: float, folder: Path) -> dict[str, float]:
     changed = [flat(one) for one in workload.changed(variables)]
     total, new = (sum(one.nbytes for one in pieces) for pieces in (whole, changed))
     staging: Any = np.ones(new, np.uint8)
-    found: dict[str, float] = {"bytes": total, "changed": new}
-    found["scan"] = timed(lambda: read_through(whole))
-    found["memcpy"] = timed(lambda: copy(changed, staging))
-    found["write"], found["fsync"] = write(changed, folder / "changed")
     write(whole, folder / "whole")
-    fresh: Any = np.empty(total, np.uint8)
-    found["read fresh"] = timed(lambda: read(folder / "whole", fresh))
-    found["read warm"] = timed(lambda: read(folder / "whole", fresh))
-    if not workload.is_buffers:
-        kept = {name: one for name, one in variables.items() if name not in ("__builtins__", "turn")}
-        buffers: list[Any] = []
-        streams: list[bytes] = []
-        found["pickle"] = timed(lambda: streams.append(pickle.dumps(kept, 5, buffer_callback=buffers.append)))
-        found["unpickle"] = timed(lambda: pickle.loads(streams[0], buffers=buffers))
-    return found
+    kept = {name: one for name, one in variables.items() if name not in ("__builtins__", "turn")}
+    tries: dict[str, list[float]] = {}
+    for number in range(_TRIES):
+        found = {"scan": timed(lambda: read_through(whole)), "memcpy": timed(lambda: copy(changed, staging))}
+        found["write"], found["fsync"] = write(changed, folder / f"changed-{number}")
+        found["read fresh"], found["read warm"] = reading(folder / "whole", total)
+        if not workload.is_buffers:
+            found["pickle"], found["unpickle"] = pickling(kept)
+        for what, value in found.items():
+            tries.setdefault(what, []).append(value)
+    return {"bytes": total, "changed": new, **{what: statistics.median(values) for what, values in tries.items()}}
+
+
+def reading(path: Path, size: int) -> tuple[float, float]:
+    """Read a file into memory that no page of is there yet, and into the same again."""
+    memory: Any = np.empty(size, np.uint8)
+    return timed(lambda: read(path, memory)), timed(lambda: read(path, memory))
+
+
+def pickling(kept: dict[str, Any]) -> tuple[float, float]:
+    """Pickle objects, their buffers apart, and unpickle them."""
+    buffers: list[Any] = []
+    streams: list[bytes] = []
+    there = timed(lambda: streams.append(pickle.dumps(kept, 5, buffer_callback=buffers.append)))
+    return there, timed(lambda: pickle.loads(streams[0], buffers=buffers))
 
 
 def main() -> None:

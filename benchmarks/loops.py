@@ -31,7 +31,7 @@ class Keeper:
         self.schedule.wants_snapshot(turn=True)
 
     def left(self, loop: Loop) -> None:
-        pass
+        self.schedule.stop()
 
 
 def through_tqdm(items: Iterable[Any]) -> Iterable[Any]:

@@ -16,7 +16,7 @@ from benchmarks import curves, page, peers, pictures, rounds, targets, watch, wo
 from benchmarks.floors import measure as floors_of  # noqa: E402
 from benchmarks.peers.pickles import Pickle  # noqa: E402
 
-TINY = rounds.Plan(scale=0.0005, rounds=1, saves=2, limit=120)
+TINY = rounds.Plan(scale=0.0005, rounds=1, saves=2, limit=600)
 
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)
