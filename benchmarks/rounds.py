@@ -63,7 +63,9 @@ def environment(folder: Path, session: str) -> dict[str, str]:
     own = {name: str(folder / name.lower()) for name in ("NBCKPT_DATA_DIR", "IPYTHONDIR", "KISHU_PATH_ROOT")}
     for path in own.values():
         Path(path).mkdir(parents=True, exist_ok=True)
-    return {**kept, **own, machine.MARK: session, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+    # threads of a library that wait for work do not take the processors from what is measured
+    calm = {"OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+    return {**kept, **own, **calm, machine.MARK: session}
 
 
 def run(module: str, *given: object, folder: Path, limit: float) -> tuple[int, str, str]:
