@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -66,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     peers = names(options.peers, PEERS)
     results: dict[str, Any] = {
         "about": {
-            "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+            "command": told(sys.argv[1:]),
             "when": time.strftime("%Y-%m-%d"),
             "machine": machine.described(),
             "versions": {name: metadata.version(kept) for name, kept in _PACKAGES.items() if find_spec(name)},
@@ -85,6 +86,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.curves:
             results["curves"] = curves.measure(options.curves, Path(folder), say)
     return results
+
+
+def told(words: Sequence[str]) -> str:
+    """The command as it was given, but for where it keeps what it measures.
+
+    >>> told(["--peers", "pickle,Orbax async", "--json", "kept.json", "--write", "docs/speed.md"])
+    "python -m benchmarks --peers 'pickle,Orbax async' --write docs/speed.md"
+    """
+    kept = [word for at, word in enumerate(words) if word != "--json" and words[at - 1 : at] != ["--json"]]
+    return f"python -m benchmarks {shlex.join(word for word in kept if not word.startswith('--json='))}"
 
 
 def names(given: str, known: Sequence[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from nbckpt.front.display import size
 
 from .curves import TITLES, Curve
 from .loops import described
@@ -39,7 +41,7 @@ users call them.
 - **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
   array was read. Peers that save arrays only put them into a model that the program has made anew.
 """
-_UNITS = {"written": "MB", "memory": "MB"}
+_SIZES = ("written", "memory")
 
 
 def seconds(value: float) -> str:
@@ -51,15 +53,6 @@ def seconds(value: float) -> str:
     if value >= 1:
         return f"{value:.2f} s"
     return f"{value * 1000:.1f} ms" if value >= 0.001 else f"{value * 1000:.3f} ms"
-
-
-def megabytes(value: float) -> str:
-    """A size.
-
-    >>> megabytes(1234), megabytes(134_217_728)
-    ('0.001 MB', '134 MB')
-    """
-    return f"{value / 1e6:.0f} MB" if value >= 1e7 else f"{value / 1e6:.3g} MB"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -74,9 +67,9 @@ def cell(row: Row, what: str) -> str:
     middle = row.median(what)
     if middle is None:
         return "-"
-    show = megabytes if _UNITS.get(what) == "MB" else seconds
+    show = size if what in _SIZES else seconds
     values = row.values[what]
-    if what in _UNITS or len(values) == 1:
+    if what in _SIZES or len(values) == 1:
         return show(middle)
     return f"{show(middle)} ({show(min(values))} to {show(max(values))})"
 
@@ -98,8 +91,8 @@ def peers_table(name: str, rows: Mapping[str, Row]) -> str:
 
 def floors_line(row: Row) -> str:
     """What the machine did in the same rounds."""
-    size = "".join(
-        f"{title} {megabytes(value)}, "
+    sizes = "".join(
+        f"{title} {size(value)}, "
         for title, what in (("all", "bytes"), ("new at a save", "changed"))
         if (value := row.median(what)) is not None
     )
@@ -114,7 +107,7 @@ def floors_line(row: Row) -> str:
         "unpickle": "unpickling it",
     }
     shown = [f"{title} {cell(row, what)}" for what, title in names.items() if row.median(what) is not None]
-    return f"Floors: {size}{', '.join(shown)}.\n"
+    return f"Floors: {sizes}{', '.join(shown)}.\n"
 
 
 def goals_table(found: Sequence[Goal]) -> str:
@@ -137,9 +130,9 @@ def curve_table(name: str, curve: Curve) -> str:
     if not curve:
         return f"{TITLES[name]}: nothing was measured.\n"
     heads = [what for what in curve[0] if what != "at"]
-    shown = {"written": megabytes, "entry": megabytes}
+    shown: dict[str, Callable[[float], str]] = {"written": size, "entry": size}
     if name == "loop":
-        shown = {what: lambda value: f"{value:.1f} ns" for what in heads}
+        shown = {what: "{:.1f} ns".format for what in heads}
     lines = [[f"{point['at']:,.0f}", *(shown.get(what, seconds)(point[what]) for what in heads)] for point in curve]
     return table([TITLES[name], *heads], lines)
 
@@ -179,13 +172,15 @@ def page(results: Mapping[str, Any]) -> str:
     machine = about["machine"]
     where = f"{machine['processors']}, {machine['memory']}, {machine['system']}, Python {machine['python']}"
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    size = "the states at full size" if about["scale"] == 1 else f"the states at {about['scale']:g} of their full size"
+    states = (
+        "the states at full size" if about["scale"] == 1 else f"the states at {about['scale']:g} of their full size"
+    )
     head = _HEAD.format(
         command=about["command"],
         machine=where,
         when=about["when"],
         rounds=about["rounds"],
-        size=size,
+        size=states,
         samples=about["rounds"] * (about["saves"] - 1),
         versions=versions or "No peer is installed",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import sys
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import curves, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
+from benchmarks import command, curves, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
 from benchmarks.floors import measure as floors_of  # noqa: E402
 from benchmarks.peers.pickles import Pickle  # noqa: E402
 
@@ -90,6 +91,14 @@ def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "joblib: joblib is not installed." in shown
 
 
+def test_examples() -> None:
+    """What a docstring shows is what happens."""
+    for module in (command, page):
+        found = doctest.testmod(module)
+        assert found.attempted
+        assert found.failed == 0
+
+
 def test_bytes_written(tmp_path: Path) -> None:
     """New files, files that were written over and what was added count; what was deleted does not."""
     for name in ("kept", "longer", "over", "gone"):
@@ -118,8 +127,6 @@ def test_goals_compare_with_the_floor_and_the_best(tmp_path: Path) -> None:
 def test_the_page_shows_every_measure(tmp_path: Path) -> None:
     """What was kept as JSON is enough for the page and the pictures."""
     pytest.importorskip("matplotlib")
-    from benchmarks import command
-
     row = rounds.Row({what: [0.5, 1.5] for what in (*rounds.MEASURES, "first")})
     curve = [{"at": 1, "stall": 0.1, "durable": 0.2, "restore": 0.3}, {"at": 10, "stall": 1.0}]
     about = {
