@@ -132,7 +132,7 @@ def curve_table(name: str, curve: Curve) -> str:
     heads = [what for what in curve[0] if what != "at"]
     shown: dict[str, Callable[[float], str]] = {"written": size, "entry": size}
     if name == "loop":
-        shown = {what: "{:.1f} ns".format for what in heads}
+        shown = dict.fromkeys(heads, "{:.1f} ns".format)
     lines = [[f"{point['at']:,.0f}", *(shown.get(what, seconds)(point[what]) for what in heads)] for point in curve]
     return table([TITLES[name], *heads], lines)
 
