@@ -100,6 +100,8 @@ class Watch:
         assert self._waiter is not None
         self._waiter.join()
         save = self.saves[-1]
+        if not save.durable:  # the thread has said why
+            raise RuntimeError(f"save {save.number} was not finished")
         save.slower = max(0.0, body - self._quiet_body)
         self._others = machine.companions()  # of a writer that was started for this save, all it used counts
         used = machine.processor_seconds(self._others) - self._used
