@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-import weakref
 from array import array as stdlib_array
 from typing import Any
 
@@ -71,26 +70,37 @@ def _element(*place: Any) -> Any:
     return view(*place)[()]
 
 
-_outside: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-"""Arrays whose memory was saved as what arrays look into, by identity."""
-_in_tables: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_outside: dict[int, int] = {}
+"""Arrays whose memory was saved as what arrays look into, by identity, with where their memory is.
+
+Weak references will not do: an array that has one cannot be resized. One that is taken for another here only loses
+a table's memory of its own.
+"""
+_in_tables: dict[int, int] = {}
 """Arrays whose memory was saved as a table's own."""
+_MOST = 100_000
 
 
 def is_known_outside(array: Any) -> bool:
     """Whether arrays outside of tables look into the memory of a table's array; if that turns out later, it is said."""
     owner = _owner(array)
-    if isinstance(owner, np.ndarray) and _outside.get(id(owner)) is not owner:
-        _in_tables[id(owner)] = owner
+    if isinstance(owner, np.ndarray) and _outside.get(id(owner)) != _start(owner):
+        _note(_in_tables, owner)
         return False
     return True
 
 
 def _note_outside(owner: Any) -> None:
-    if _outside.get(id(owner)) is not owner:
-        _outside[id(owner)] = owner
-        if _in_tables.get(id(owner)) is owner:
+    if _outside.get(id(owner)) != _start(owner):
+        _note(_outside, owner)
+        if _in_tables.get(id(owner)) == _start(owner):
             say_unsettled()
+
+
+def _note(known: dict[int, int], owner: Any) -> None:
+    if len(known) == _MOST:
+        known.clear()
+    known[id(owner)] = _start(owner)
 
 
 def _reduce(array: Any) -> Any:
