@@ -27,7 +27,9 @@ AT_ONCE = "stopped at once in k {now} of {n}; run it again to go on at k {at} of
 INTERRUPTED = "interrupted: stops when this iteration ends, and saves there; a second interrupt stops at once"
 TERMINATED = "SIGTERM: stops when this iteration ends and is saved, if that is within 25 s"
 NOTHING = ""
-LIVES, ENDED, KILLED, BY_SIGTERM, ORPHANED = "goes on", "ends, 0", "SIGKILL", "SIGTERM", "ends, 1"
+LIVES, KILLED, BY_SIGTERM, ORPHANED = "goes on", "SIGKILL", "SIGTERM", "ends, 1"
+ENDED = "ends, 0"
+"""Where Jupyter does not get impatient: after 2.5 s it is SIGTERM that ends it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ _REST_OF_PAGE = """
 ## What to know
 
 - Jupyter sends SIGINT first, SIGTERM after 2.5 s and SIGKILL after 5 s when a kernel is restarted or shut down. An
-  iteration that ends within that is not lost; the SIGTERM is no second interrupt.
+  iteration that ends within that is not lost. The SIGTERM is no second interrupt: it is what ends the kernel when the
+  cell is saved, instead of KeyboardInterrupt.
 - In one call of a library that returns after a long time the line is shown at once, but Python itself can act only
   when the call returns: also at the second interrupt.
 - In a kernel, `!cmd` runs in a session of its own, and comes to its end before the cell stops. In a terminal Ctrl-C

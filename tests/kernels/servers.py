@@ -5,33 +5,51 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from .notebook import PATIENCE, ROOT, Notebook, write_gate
 
+_TOKEN = "of-this-test"  # noqa: S105 - of a server that nobody else reaches
+_START = """
+from jupyter_server.serverapp import ServerApp
+class App(ServerApp):
+    async def _post_start(self):
+        await super()._post_start()
+        print("ready", flush=True)
+App.launch_instance()
+"""
+"""Its own word that it is running comes before it listens."""
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
 
 class Server:
     """A server that is asked by its REST interface."""
 
-    def __init__(self, process: subprocess.Popen[str], runtime: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], runtime: Path, port: int) -> None:
         self.process, self.runtime = process, runtime
-        (info,) = runtime.glob(f"jpserver-{process.pid}.json")
-        self._info = json.loads(info.read_text())
+        self._url = f"http://127.0.0.1:{port}/api/kernels"
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
         """Send a request; return what it answers."""
         request = urllib.request.Request(  # noqa: S310 - our own server
-            f"{self._info['url']}api/kernels{path}",
+            f"{self._url}{path}",
             json.dumps(body).encode(),
-            {"Authorization": f"token {self._info['token']}", "Content-Type": "application/json"},
+            {"Authorization": f"token {_TOKEN}", "Content-Type": "application/json"},
             method=method,
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
@@ -44,7 +62,11 @@ class Server:
         client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{kernel}.json"))
         client.load_connection_file()
         client.start_channels()
-        client.wait_for_ready(timeout=PATIENCE)
+        heard = False
+        while not heard:
+            client.kernel_info()
+            with suppress(Empty):
+                heard = bool(client.get_iopub_msg(timeout=1))
         return kernel, Notebook(None, client)
 
 
@@ -68,29 +90,25 @@ def server(folder: Path, *options: str) -> Iterator[Server]:
         "JUPYTER_DATA_DIR": str(folder / "jupyter"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    given = ["--no-browser", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--allow-root", *options]
+    port = _free_port()
+    given = ["--no-browser", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--allow-root"]
+    given += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={_TOKEN}", *options]
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_server", *given],
+        [sys.executable, "-c", _START, *given],
         cwd=folder,
         env=env,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     try:
-        assert process.stderr is not None
-        log = ""
-        for line in process.stderr:
-            log += line
-            if "is running at" in line:
-                break
-        else:
-            raise AssertionError(log)
-        yield Server(process, runtime)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Server(process, runtime, port)
     finally:
         process.kill()
         process.wait()
-        process.stderr.close()
+        process.stdout.close()
         for path in runtime.glob("kernel-*.json"):
             path.unlink()
 

@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 
-from leaving_table import ENDED, INTERRUPTED, KERNELS, KILLED, LIVES, NONE, ORPHANED, SERVERS, Case
+from leaving_table import (
+    BY_SIGTERM,
+    ENDED,
+    INTERRUPTED,
+    KERNELS,
+    KILLED,
+    LIVES,
+    NONE,
+    ORPHANED,
+    SERVERS,
+    TERMINATED,
+    Case,
+)
 from storage.gates import wait_for_end
 
 from .notebook import Notebook, Reply, notebook
@@ -92,8 +104,13 @@ class Left:
         if case.shown:
             shown = case.shown.format(at=at, now=6, n=self.count)
             assert any(shown in line for line in reply.said[-1:]), reply.said
-        assert reply.error.partition(":")[0] == case.raised
+        raised = reply.error.partition(":")[0]
+        assert raised == case.raised or (case.kernel == ENDED and not raised and self.was_terminated(reply))
         return at
+
+    def was_terminated(self, reply: Reply) -> bool:
+        """Whether the machine was so slow that Jupyter sent SIGTERM before the kernel had ended."""
+        return any(TERMINATED in line for line in reply.said)
 
     def go_on(self, book: Notebook, at: int) -> None:
         """Run the cell again: it goes on there, and comes to what an undisturbed one comes to."""
@@ -137,7 +154,7 @@ WAYS: dict[str, Callable[[Left], Any]] = {
     "SIGTERM to the kernel": lambda left: os.kill(left.pid, signal.SIGTERM),
     "SIGKILL to the kernel": lambda left: os.kill(left.pid, signal.SIGKILL),
 }
-ENDS = {ENDED: 0, KILLED: -signal.SIGKILL, "SIGTERM": -signal.SIGTERM}
+ENDS = {ENDED: {0, -signal.SIGTERM}, KILLED: {-signal.SIGKILL}, BY_SIGTERM: {-signal.SIGTERM}}
 
 
 def _cases(cases: list[Case]) -> list[Any]:
@@ -159,7 +176,7 @@ def test_a_kernel(case: Case, folder: Path) -> None:
             assert not [line for line in reply.traceback.splitlines() if "nbckpt/" in line]
             left.go_on(book, at)
             return
-        assert process.wait() == ENDS[case.kernel]
+        assert process.wait() in ENDS[case.kernel]
         at = left.look(read_to_the_end(book, left.sent))
     with notebook(folder) as book:
         left.go_on(book, at)
@@ -193,8 +210,9 @@ def test_a_server(case: Case, folder: Path) -> None:
                 assert os.waitstatus_to_exitcode(os.waitpid(left.pid, 0)[1]) == 1
                 assert case.kernel == ORPHANED
         wait_for_end(left.pid)
-        assert (folder / "ended").exists() == (case.kernel == ENDED)
-        at = left.look(read_to_the_end(book, left.sent))
+        reply = read_to_the_end(book, left.sent)
+        assert (folder / "ended").exists() == (case.kernel == ENDED and not left.was_terminated(reply))
+        at = left.look(reply)
         book.client.stop_channels()
     with notebook(folder) as book:
         left.go_on(book, at)
