@@ -202,10 +202,15 @@ def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
     raise AssertionError
 
 
+def write_gate(folder: Path) -> None:
+    """Put the module there that cells import."""
+    (folder / "gate.py").write_text(_GATE)
+
+
 @contextmanager
 def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", **environ: str) -> Iterator[Notebook]:
     """A new kernel in a folder. `gate.hold(k)` in its cells holds at `hold`."""
-    (folder / "gate.py").write_text(_GATE)
+    write_gate(folder)
     manager = KernelManager(connection_file=str(folder / f"kernel-{os.urandom(4).hex()}.json"))
     manager._kernel_spec = KernelSpec(
         argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
