@@ -113,6 +113,7 @@ def test_an_error_that_comes_again_is_raised_as_it_is(lab: Lab, pauses: list[flo
     (shown,) = book.shell.tracebacks
     assert [line for line in shown.splitlines() if "nbckpt" in line] == []
     assert book.status.error == "ValueError: bad"
+    assert "tried again 3 times without progress" in book.status.notices
     assert book.status.saved_progress == "k 2 of 4"
     assert book.events[-1] == "stopped"
 
@@ -203,6 +204,10 @@ def test_only_the_errors_that_are_named(lab: Lab, types: str, tried: bool) -> No
     )
     done, book = attempts(lab, cell, f"--retry 1 --retry-on {types}", before)
     assert (not done.error, "retrying" in book.events) == (tried, tried)
+    done, book = attempts(
+        lab, "for k in range(3):\n    1 / 0\nOwn = Slow = 3\n", f"--retry 1 --retry-on {types}", before
+    )
+    assert done.error == "ZeroDivisionError: division by zero", "also where the name is not bound yet"
 
 
 @pytest.mark.parametrize(
