@@ -215,7 +215,7 @@ class Retries:
         if target is None:
             return False
         if self._tries >= self._limit:
-            run.status.notice(f"tried again {self._tries} times without progress")
+            run.status.notice(f"tried again {self._tries} time{'s' * (self._tries != 1)} without progress")
             return False
         self._target, self._error = target, error
         self._try(error)

@@ -152,6 +152,24 @@ def test_a_snapshot_with_which_it_cannot_go_on_is_left_for_the_one_before(lab: L
     assert kept[0] == ["k 3 of 5", "k 3 of 5", "k 2 of 5"], "the older k 3 is the one that was left"
 
 
+def test_a_cell_that_was_killed_before_is_tried_again_from_there(lab: Lab, pauses: list[float]) -> None:
+    """What an earlier kernel saved is the cell's own, as far as it went on from that, before it has saved, too."""
+    cell = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.fail(k)\nseen\n"
+    lab.ledger.fail = lambda _: None
+    left = lab.killed(cell, "len(seen) == 3")
+    failures = [OSError("again"), OSError("and again")]
+
+    def fail(k: int) -> None:
+        if k == 3 and failures:
+            raise failures.pop()
+
+    lab.ledger.fail = fail
+    done, book = lab.again(left, cell, "--retry 2 --every 1h")
+    assert done.result == [0, 1, 2, 3, 4], book.shell.tracebacks
+    assert book.status.retry == "retry 2 of 2 after OSError: again, from k 2 of 5, in 2 s"
+    assert pauses == [1.0, 2.0]
+
+
 def test_what_was_saved_by_others_is_never_gone_on_from(lab: Lab) -> None:
     """With `--fresh`, a cell that fails before it saved anything is not tried again from what it was to leave alone."""
     cell = "import ledger\nledger.note('ran')\nfor k in range(3):\n    pass\n1 / len(ledger.notes[1:])\n"
