@@ -19,7 +19,7 @@ from .checkpoint import Run
 from .cursors import Cursor
 from .gathering import Comprehensions
 from .loops import AsyncTurns, Loop, adding, turns
-from .place import Layer, Place
+from .place import Layer, Place, standing
 from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
 
 
@@ -48,6 +48,8 @@ class Frame:
         self.found: set[int] = set()
         """Those that were merely looked up."""
         self.comprehensions = Comprehensions(self.loops)
+        self.slow: set[str] = set()
+        """The statements that take so long that the boundaries before them are looked at."""
         self._random_before: dict[str, dict[str, Any]] = {}
         self._sound: set[str] = set()
         """The loops that went over what pickles last time, so that nothing has to be known for a replay."""
@@ -64,7 +66,7 @@ class Frame:
             del self.loops[key]
         if self.values:
             self.values = {}
-        if self.schedule.due:
+        if self.schedule.due or key in self.slow:
             self.boundary("before", key, turn=False)
         return True
 
@@ -313,6 +315,10 @@ class Frame:
 
     def top(self, loop: Loop) -> None:
         """Stand at a boundary: an iteration has ended."""
+        if loop.nested and self.current != loop.key:
+            last = Position("before", self.current)
+            if self.schedule.ended(standing(self.place(last))[0]):
+                self.slow.add(self.current)
         self.boundary("top", loop.key, turn=not (loop.nested and self.plan.has_loop_inside(loop.key)))
 
     def boundary(self, where: Where, key: str, *, turn: bool) -> None:

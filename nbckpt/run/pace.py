@@ -63,6 +63,13 @@ class Pace:
             self.steps[loop] = _smoothed(self.steps.get(loop), (now - then) / (count - before))
         self._place = loop, count, now
 
+    def ended(self, step: Hashable, now: float) -> bool:
+        """Take note that a statement ended; return whether it took so long that the boundary before it matters."""
+        took = now - self._place[2]
+        if took > SHORTEST:
+            self.steps[step] = _smoothed(self.steps.get(step), took)
+        return took > SHORTEST
+
     def is_worth_it(self, unsaved: float, left: float) -> bool:
         """Whether to save now rather than in `left` seconds, because what comes next will take long.
 

@@ -92,7 +92,13 @@ class Wanted:
     def __call__(self, error: BaseException) -> bool:
         if not isinstance(error, Exception) or isinstance(error, self._hopeless):
             return False
-        return not self._words or isinstance(error, tuple(map(self._type, self._words)))
+        return not self._words or any(self._is(error, word) for word in self._words)
+
+    def _is(self, error: Exception, word: str) -> bool:
+        try:
+            return isinstance(error, self._type(word))
+        except OptionError:  # the cell had not bound it by then, or to something else
+            return False
 
     def _type(self, word: str) -> type[Exception]:
         found = self._find(word)
@@ -206,7 +212,10 @@ class Retries:
         run = self.run
         run.news.hear(None)
         target = self._choose()
-        if target is None or self._tries >= self._limit:
+        if target is None:
+            return False
+        if self._tries >= self._limit:
+            run.status.notice(f"tried again {self._tries} time{'s' * (self._tries != 1)} without progress")
             return False
         self._target, self._error = target, error
         self._try(error)
@@ -226,6 +235,9 @@ class Retries:
             if known := run.news.committed or self._from:  # the store may be back after the pause
                 return Target(known, run.status.saved_progress, is_certain=False)
             found = []
+        except NbckptError as error:
+            tell(f"not tried again: {error}")
+            return None
         ours = [info for info in found if info.description.get("run") in self._runs]
         if not ours:
             tell("not tried again: nothing was saved that it could go on from")

@@ -74,6 +74,10 @@ class Schedule:
         if self.pace is not None:
             self.pace.stand(loop, count, time.monotonic())
 
+    def ended(self, step: Hashable) -> bool:
+        """Take note that a statement ended at this boundary; return whether the one before it matters."""
+        return self.pace is not None and self.pace.ended(step, time.monotonic())
+
     def wants_snapshot(self, *, turn: bool) -> bool:
         """Say at a boundary whether to save now, and lower `due`; `turn` if an innermost iteration ended."""
         self.due = self.every.iterations is not None

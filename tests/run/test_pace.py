@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from nbckpt.errors import OptionError
 from nbckpt.front import listing
 from nbckpt.run import pace, schedule
+from nbckpt.run.checkpoint import Run
 from nbckpt.run.pace import Pace
 from nbckpt.run.schedule import Schedule
 from nbckpt.settings import Every
@@ -105,6 +107,24 @@ def test_a_step_is_predicted_by_its_own_loop() -> None:
     assert plan.is_worth_it(300, 200)
     plan.stand("quick", 102, 1207.01)
     assert not plan.is_worth_it(300, 200)
+
+
+def test_a_statement_after_an_inner_loop_that_takes_long(workplace: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The boundary before it is looked at from then on, and what it will take is known there."""
+    runs: list[Any] = []
+    close = Run.close
+
+    def closing(run: Run) -> None:
+        runs.append(run)
+        close(run)
+
+    monkeypatch.setattr(Run, "close", closing)
+    with kernel() as book:
+        cell = "import time\nfor i in range(2):\n    for j in range(3):\n        pass\n    time.sleep(1.5)\n"
+        assert book.run(f"%%checkpointed prog --store store\n{cell}").success, book.shell.tracebacks
+    (run,) = runs
+    assert run.frame.slow == {"1.body.1"}
+    assert run.schedule.pace.steps[(("before", "1.body.1"),)] > 1
 
 
 def test_what_the_writer_takes_counts(monkeypatch: pytest.MonkeyPatch) -> None:

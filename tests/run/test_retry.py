@@ -113,6 +113,7 @@ def test_an_error_that_comes_again_is_raised_as_it_is(lab: Lab, pauses: list[flo
     (shown,) = book.shell.tracebacks
     assert [line for line in shown.splitlines() if "nbckpt" in line] == []
     assert book.status.error == "ValueError: bad"
+    assert "tried again 3 times without progress" in book.status.notices
     assert book.status.saved_progress == "k 2 of 4"
     assert book.events[-1] == "stopped"
 
@@ -149,6 +150,24 @@ def test_a_snapshot_with_which_it_cannot_go_on_is_left_for_the_one_before(lab: L
     assert done.notes == ("failed",) * 3
     assert book.status.retry == "retry 3 of 3 after RuntimeError: 3, from k 2 of 5, in 4 s"
     assert kept[0] == ["k 3 of 5", "k 3 of 5", "k 2 of 5"], "the older k 3 is the one that was left"
+
+
+def test_a_cell_that_was_killed_before_is_tried_again_from_there(lab: Lab, pauses: list[float]) -> None:
+    """What an earlier kernel saved is the cell's own, as far as it went on from that, before it has saved, too."""
+    cell = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.fail(k)\nseen\n"
+    lab.ledger.fail = lambda _: None
+    left = lab.killed(cell, "len(seen) == 3")
+    failures = [OSError("again"), OSError("and again")]
+
+    def fail(k: int) -> None:
+        if k == 3 and failures:
+            raise failures.pop()
+
+    lab.ledger.fail = fail
+    done, book = lab.again(left, cell, "--retry 2 --every 1h")
+    assert done.result == [0, 1, 2, 3, 4], book.shell.tracebacks
+    assert book.status.retry == "retry 2 of 2 after OSError: again, from k 2 of 5, in 2 s"
+    assert pauses == [1.0, 2.0]
 
 
 def test_what_was_saved_by_others_is_never_gone_on_from(lab: Lab) -> None:
@@ -203,6 +222,10 @@ def test_only_the_errors_that_are_named(lab: Lab, types: str, tried: bool) -> No
     )
     done, book = attempts(lab, cell, f"--retry 1 --retry-on {types}", before)
     assert (not done.error, "retrying" in book.events) == (tried, tried)
+    done, book = attempts(
+        lab, "for k in range(3):\n    1 / 0\nOwn = Slow = 3\n", f"--retry 1 --retry-on {types}", before
+    )
+    assert done.error == "ZeroDivisionError: division by zero", "also where the name is not bound yet"
 
 
 @pytest.mark.parametrize(
