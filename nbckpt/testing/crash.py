@@ -78,7 +78,7 @@ class Campaign:
         fresh = self.acknowledged[1] == LENGTH
         self.generation += fresh
         number = next(self._lives)
-        diary = self.place / f"diary-{number}"
+        diary = self.place / f"diary-{'kernel' if self.kernels else 'script'}-{number}"
         every = self.rng.choice(_EVERY)
         aside = self.place / "aside"
         if self.kernels:
