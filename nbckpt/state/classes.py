@@ -14,6 +14,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from .adapters import flax_structs
+
 
 def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle would make a class of, and what it has to be given from the start."""
@@ -31,6 +33,8 @@ def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         # cloudpickle knows no private slots, and leaves out what has a slot's name though it is another thing
         attributes = {name: value for name, value in attributes.items() if not _is_slot(value, kind)}
         attributes |= {name: own[name] for name in slots if name not in _ASKED and not _is_slot(own[name], kind)}
+    if flax_structs.MARK in own:
+        more[-1] = flax_structs.fill
     return make, (constructor, name, bases, given, *rest), (attributes, other), *more
 
 

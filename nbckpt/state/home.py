@@ -251,7 +251,9 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
     wanted = [(kind, "__init_subclass__") for kind in bases]
     wanted += [(kind, hook) for kind in metaclasses for hook in ("__new__", "__init__", "__prepare__")]
     hooks = {
-        (kind, hook): vars(kind)[hook] for kind, hook in wanted if kind.__module__ == "__main__" and hook in vars(kind)
+        (kind, hook): vars(kind)[hook]
+        for kind, hook in wanted
+        if hook in vars(kind) and (kind.__module__ == "__main__" or f"{kind.__module__}.{kind.__qualname__}" in _TOLD)
     }
     for kind, hook in hooks:
         delattr(kind, hook)
@@ -261,6 +263,10 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
         for (kind, hook), found in hooks.items():
             setattr(kind, hook, found)  # as it was found, not as it is called
     return made
+
+
+_TOLD = {"flax.struct.PyTreeNode"}
+"""Classes of libraries that are told of a derived class once it is filled."""
 
 
 def make_function(

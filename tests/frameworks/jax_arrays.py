@@ -91,6 +91,43 @@ int(state.step), losses
         row="JAX: optax states, flax linen parameters and nnx modules",
     ),
     Program(
+        "flax_dataclasses",
+        "States and other dataclasses of one's own are known to jax and flax, wherever the class comes from.",
+        """
+import optax
+from flax import serialization
+state = State.create(
+    apply_fn=None, params={"w": jnp.ones(2)}, tx=optax.sgd(0.1), statistics=jnp.zeros(1), key=jax.random.key(1)
+)
+seen, out = Seen(number=jnp.zeros(()), label="x"), []
+for k in range(3):
+    state = jax.tree.map(lambda leaf: leaf, state).apply_gradients(grads=state.params, statistics=state.statistics + k)
+    seen = jax.jit(lambda seen: seen.replace(number=seen.number + 1))(seen)
+    out.append((len(jax.tree.leaves(state)), sorted(serialization.to_state_dict(state.replace(key=jnp.ones(1))))))
+again = serialization.from_bytes(seen, serialization.to_bytes(seen))
+out, state.params["w"].tolist(), float(again.number), type(state) is State, seen.label
+""",
+        before=(
+            """
+import jax
+import jax.numpy as jnp
+from typing import Any
+from flax import struct
+from flax.training import train_state
+class State(train_state.TrainState):
+    statistics: Any
+    key: jax.Array
+@struct.dataclass
+class Seen:
+    number: jax.Array
+    label: str = struct.field(pytree_node=False)
+""",
+        ),
+        every=2,
+        library="jax optax flax",
+        row="JAX: optax states, flax linen parameters and nnx modules",
+    ),
+    Program(
         "nnx_modules",
         "nnx modules and optimizers, which are changed in place, keep what they share.",
         """

@@ -1051,4 +1051,24 @@ del module
         ),
         needs_before=True,
     ),
+    Program(
+        "a_set_that_is_as_big_again_as_it_was",
+        "A loop over a set goes on if what is taken out in an iteration is made good before the next one.",
+        """
+seen, some, out = set(), {1, 2, 3, 11}, []
+for k in some:
+    some.remove(k)
+    for j in range(2):
+        out.append((k, j))
+    some.add(k + 4)
+    if len(out) > 12:
+        break
+gone = {5, 6}
+for k in gone:
+    gone.add(7)
+    for j in range(1):
+        out.append(k)
+""",
+        fails="RuntimeError",
+    ),
 ]
