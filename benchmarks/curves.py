@@ -66,7 +66,7 @@ def _sessions(
     began = time.monotonic()
     took = 0.0
     for number, (at, workload, plan) in enumerate(points):
-        if time.monotonic() - began + 3 * took > seconds:
+        if number > 1 and time.monotonic() - began + 3 * took > seconds:
             break
         say(f"curve: {at} {TITLES[scratch.name]}")
         row, place, started = Row(), scratch / str(number), time.monotonic()
@@ -96,12 +96,14 @@ def snapshots(folder: Path, seconds: float, most: int = 10_000) -> Iterator[Poin
         for number in ckpt.loop(range(marks[-1] + 1)):
             stood = time.perf_counter() - ended
             if number in marks:
+                entry = folder / "store" / "bench" / "log" / f"{number:08d}.json"
+                while not entry.exists():  # on its way
+                    time.sleep(0.001)
                 began = time.perf_counter()
                 found = nbckpt.load("bench", store=store)
                 loaded = time.perf_counter() - began
                 assert found["total"] == sum(range(number)), "restores something else than was saved"
-                size = (folder / "store" / "bench" / "log" / f"{number:08d}.json").stat().st_size
-                yield {"at": number, "stall": stood, "restore": loaded, "entry": size}
+                yield {"at": number, "stall": stood, "restore": loaded, "entry": entry.stat().st_size}
             if time.monotonic() > end:
                 break
             state.total += number

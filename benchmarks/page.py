@@ -19,10 +19,12 @@ _HEAD = """\
 
 This page is written by `{command}`.
 
-{machine}. {when}, {rounds} rounds, {size}; the peers take turns, and each value is the median of {samples} later
-saves (the first of a session, which writes everything, is not among them), with the lowest and the highest in brackets.
-A machine that does other work at the same time makes all times longer, so compare what stands in one table, and not two
-pages.
+{machine}. {when}.
+
+{size}, rounds: {rounds}. The peers take turns, and each value is the median of {samples} later saves (the first of a
+session, which writes everything, is not among them), with the lowest and the highest in brackets. On a machine that
+does other work at the same time all times are longer, and some by chance: compare what stands in one table, and not
+two pages.
 
 {versions}.
 
@@ -173,7 +175,7 @@ def page(results: Mapping[str, Any]) -> str:
     where = f"{machine['processors']}, {machine['memory']}, {machine['system']}, Python {machine['python']}"
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     states = (
-        "the states at full size" if about["scale"] == 1 else f"the states at {about['scale']:g} of their full size"
+        "The states at full size" if about["scale"] == 1 else f"The states at {about['scale']:g} of their full size"
     )
     head = _HEAD.format(
         command=about["command"],

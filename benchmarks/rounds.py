@@ -90,7 +90,7 @@ def run(module: str, *given: object, folder: Path, limit: float) -> tuple[int, s
     end = time.monotonic() + 10
     while machine.companions(session) and time.monotonic() < end:
         time.sleep(0.05)  # a writer that finishes would disturb the next
-    said = [line for line in (err + out).splitlines() if line.strip()]
+    said = [line for line in (err.strip() or out).splitlines() if line.strip()]
     return process.returncode, out, said[-1] if said else ""
 
 
