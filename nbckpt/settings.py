@@ -147,6 +147,7 @@ class Settings:
     on_change: OnChange = "ask"
     retry: int = 0
     retry_on: tuple[str, ...] = ()
+    grace: float = 25.0
     rng: bool = True
     replay: bool = True
     verify: bool = False
@@ -172,7 +173,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "verify", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -225,6 +226,16 @@ def _check_types(value: str | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def _check_grace(value: str | float) -> float:
+    try:
+        grace = float(value)
+    except ValueError:
+        grace = seconds(str(value).strip()) or 0.0
+    if not 0 < grace < float("inf"):
+        raise OptionError(f"--grace {str(value)!r} is not a time: give seconds, as in 25, or 2m")
+    return grace
+
+
 def _check_keep_every(value: str | float | Every) -> Every:
     try:
         every = Every.parse(value)
@@ -269,6 +280,7 @@ _CHECK: dict[str, Any] = {
     "on_change": _check_on_change,
     "retry": _check_retry,
     "retry_on": _check_types,
+    "grace": _check_grace,
     "rng": _check_flag,
     "replay": _check_flag,
     "verify": _check_flag,

@@ -192,8 +192,8 @@ def _not_saved(status: Status) -> _Line:
 
 
 def _running(status: Status) -> str:
-    if status.waiting:
-        return status.waiting
+    if status.waiting or status.ending:
+        return status.waiting or status.ending
     if not status.progress:
         return f"started, saving {rhythm(status.every)} to {status.store}"
     if status.saved_progress and not status.resumed_at and not status.snapshots:
@@ -224,6 +224,11 @@ def _finished(status: Status) -> str:
 
 
 def _stopped(status: Status) -> str:
+    if status.left == "saved":
+        return f"stopped at {status.saved_progress}, saved; run it again to go on there"
+    if status.left == "at once" and status.saved_progress:
+        where = f" in {status.progress}" if status.progress else ""
+        return f"stopped at once{where}; run it again to go on at {status.saved_progress}"
     by = f"stopped by {status.error}" if status.error else "stopped"
     return f"{by}; {_goes_on(status)}" if status.saved_progress else f"{by} before anything was saved"
 
@@ -307,15 +312,16 @@ class StatusLine:
         alarm = _NUMBERS.sub("", status.unprotected)
         news = alarm != self._alarm or len(status.notices) > self._noticed
         now = time.monotonic()
-        passing = event in _PASSING and (self._quiet or now < self._next)
-        if not news and (passing or event == "retrying" or (self._quiet and event != "unprotected")):
+        quiet = self._quiet and not (event == "ending" or (event == "stopped" and status.left))
+        passing = event in _PASSING and (quiet or now < self._next)
+        if not news and (passing or event == "retrying" or (quiet and event != "unprotected")):
             return
         self._next = now + REFRESH
         recovered = bool(self._alarm) and not alarm
         if self._in_kernel:
-            self._display(status, event, quiet=self._quiet and not recovered)
+            self._display(status, event, quiet=quiet and not recovered)
         else:
-            self._print(status, event, alarmed=alarm not in ("", self._alarm), recovered=recovered)
+            self._print(status, event, alarmed=alarm not in ("", self._alarm), recovered=recovered, quiet=quiet)
         self._alarm, self._noticed = alarm, len(status.notices)
 
     def _show_apart(self, status: Status, event: str) -> None:
@@ -358,13 +364,13 @@ class StatusLine:
         else:
             self._handle.update(view, metadata=marks)
 
-    def _print(self, status: Status, event: str, *, alarmed: bool, recovered: bool) -> None:
+    def _print(self, status: Status, event: str, *, alarmed: bool, recovered: bool, quiet: bool) -> None:
         over = status.state in ("finished", "stopped") and bool(status.unprotected)
         headline = _not_saved(status) if over else _headline(status, event, self._fresh)
         lines = []
         if recovered:
             lines.append(_Line("saving works again"))
-        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected", "retrying") and not self._quiet):
+        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected", "retrying") and not quiet):
             lines.append(headline)
         if alarmed and headline.tone != "alarm":
             lines.insert(0, _alarm(status))

@@ -51,6 +51,7 @@ class NbCkpt(SingletonConfigurable):
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
     retry = Integer(None, allow_none=True, help="How often to try again after an error.").tag(config=True)
     retry_on = Unicode(None, allow_none=True, help="After which errors: TimeoutError,OSError.").tag(config=True)
+    grace = Unicode(None, allow_none=True, help="How long SIGTERM waits for an iteration.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
     verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
@@ -93,6 +94,11 @@ class CheckpointMagics(Magics):
         "--retry-on",
         metavar="A,B",
         help="Go on after these errors only, such as TimeoutError,requests.ConnectionError.",
+    )
+    @argument(
+        "--grace",
+        metavar="SECONDS",
+        help="How long a signal that ends the process (SIGTERM) waits for the iteration in progress (25).",
     )
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
     @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
@@ -254,6 +260,8 @@ class Extension:
         try:
             if run.reached_end and result.success:
                 run.finish()
+                if run.interrupts.pending:  # whoever runs the whole notebook wants that to stop
+                    result.error_in_exec = KeyboardInterrupt("the cell had come to its end")
             else:
                 run.stop(result.error_before_exec or result.error_in_exec)
         finally:

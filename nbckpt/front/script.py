@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import OptionError, UnknownCheckpoint
 from ..run import doors
-from ..run.frame import without_ours
 from ..run.script import ScriptRun
+from ..run.tracebacks import without_ours
 from ..settings import DEFAULT_STORE, Settings
 from ..state import parts
 from ..state.home import Home
@@ -40,6 +40,7 @@ def checkpointed(
     fresh: bool | None = None,
     on_change: str | None = None,
     rng: bool | None = None,
+    grace: str | float | None = None,
     verify: bool | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
@@ -85,6 +86,7 @@ def checkpointed(
         "keep": keep,
         "keep_best": keep_best,
         "keep_every": keep_every,
+        "grace": grace,
         "verify": verify,
         "quiet": quiet,
     }
@@ -160,14 +162,18 @@ class Checkpoint:
     ) -> Literal[False]:
         run, self._entered = self._run, None
         doors.leave(run.block)
+        interrupted = False
         try:
             if error is None:
                 run.leave()
+                interrupted = run.interrupts.pending
             else:
                 without_ours(error)
                 run.stop(error)
         finally:
             run.close()
+        if interrupted:
+            raise KeyboardInterrupt
         return False
 
     def loop(self, items: Iterable[Item]) -> Iterator[Item]:

@@ -12,11 +12,12 @@ from ..state.home import NOTHING
 from ..state.liveness import Liveness
 from ..state.namespace import HISTORY, names_of_definitions, names_read_by_calling
 from .checkpoint import Run
-from .frame import Resume, without_ours
+from .frame import Resume
 from .function import Caller, check
 from .hint import Hint
 from .place import Layer, Place
 from .position import Plan, Position, Statement, match
+from .tracebacks import without_ours
 
 
 class CellRun(Run):

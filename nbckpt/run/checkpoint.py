@@ -30,6 +30,7 @@ from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .interrupts import Interrupts
 from .news import News
 from .outputs import Recorder
 from .place import described, outermost_loop, progress, saved_loops, standing
@@ -61,6 +62,8 @@ class Run(ABC):
     """
 
     kind = ""
+    stops_in_order = True
+    """Whether an interrupt, or a signal that ends the process, waits for a boundary."""
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Run(ABC):
         self.news = News(self.status, reporter, self.recorder, self.schedule)
         self.news.turned = self._write_status_meanwhile
         self._writing = threading.Lock()
+        self.interrupts = Interrupts(self)
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -217,6 +221,8 @@ class Run(ABC):
         self.schedule.start()
         if self.verification.pending:
             self.schedule.look()
+        if self.stops_in_order:
+            self.interrupts.start()
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
@@ -373,6 +379,12 @@ class Run(ABC):
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = progress(place)
         self.schedule.stand(*standing(place))
+        if not self.interrupts.asked:
+            self._save_if_due(place, turn=turn)
+        if self.interrupts.asked:
+            self._end(place)
+
+    def _save_if_due(self, place: Place, *, turn: bool) -> None:
         positions = [position for _, position in place]
         to_verify = self.verification.is_due(positions)
         if self.is_due(turn=turn, insisting=to_verify) and not self._is_in_vain(place) and not self._is_passing(place):
@@ -383,6 +395,35 @@ class Run(ABC):
             self.tell("progress")
         if self.verification.pending:
             self.schedule.look()
+
+    def stop_at_boundary(self, why: str) -> None:
+        """Have the run saved at the next boundary, and ended there by a KeyboardInterrupt; from any thread."""
+        self.interrupts.ask(why)
+
+    def _end(self, place: Place) -> None:
+        """Somebody asked the run to end: save it here, if that can be, and end it.
+
+        Raises:
+            KeyboardInterrupt: unless a signal's own handler lets it live.
+        """
+        self.interrupts.look_at_child()
+        if self.interrupts.obstacle or self.news.fenced:
+            self.interrupts.leave(saved=False)
+        elif self._is_in_vain(place):
+            if self.status.unprotected:
+                self.interrupts.leave(saved=False)
+        elif not self._is_passing(place):
+            # a writer that a restart has ended with the kernel's children is replaced by a new one
+            saved = self.save(place) or (self.news.lost and self.save(place))
+            self.interrupts.leave(saved=saved)
+
+    def whereabouts(self) -> str:
+        """Say where its own loops are, in the middle of an iteration."""
+        loops = self.outermost.loops
+        for loop in list(loops.values()):
+            loop.look()
+        turns = {key: (loop.count, loop.total) for key, loop in loops.items()}
+        return progress([(self.outermost, Position("top", [*turns][-1], turns))]) if turns else ""
 
     def is_due(self, *, turn: bool, insisting: bool = False) -> bool:
         """Whether to save here; if it is only time, and the snapshot before is on its way, it may be later."""
@@ -608,7 +649,10 @@ class Run(ABC):
         """Let go of everything."""
         self.schedule.stop()
         self.recorder.stop()
-        self.handover.close()
+        try:
+            self.handover.close()
+        finally:
+            self.interrupts.close()
 
     def tell(self, event: str) -> None:
         """Show the status."""

@@ -8,22 +8,18 @@ run *arrives*, and from there on it is an ordinary run.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from ..errors import RestoreError
 from ..state import randomness
 from ..state.home import NOTHING
-from . import comprehensions, cursors
+from . import cursors
 from .checkpoint import Run
 from .cursors import Cursor
 from .gathering import Comprehensions
 from .loops import AsyncTurns, Loop, adding, turns
 from .place import Layer, Place, standing
 from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
-
-_PACKAGE = str(Path(__file__).parent.parent)
 
 
 class Frame:
@@ -393,18 +389,3 @@ def come_back(place: Place) -> None:
     outermost: Any = place[0][0]
     positions = [way if isinstance(way, Position) else way.position for way in ways]
     outermost.arrived([(layer, at) for (layer, _), at in zip(place, positions, strict=True)], ways[0])
-
-
-def without_ours(error: BaseException) -> None:
-    """Take nbckpt's own frames out of the traceback of an exception that passes."""
-    at = error.__traceback__
-    while at is not None:
-        while at.tb_next is not None and _is_ours(at.tb_next.tb_frame.f_code):
-            at.tb_next = at.tb_next.tb_next
-        at = at.tb_next
-
-
-def _is_ours(code: CodeType) -> bool:
-    if code.co_name == "<listcomp>" and comprehensions.STRETCH in code.co_varnames:
-        return True  # around the user's own
-    return code.co_filename.startswith(_PACKAGE)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
-from .frame import Frame, Resume, without_ours
+from .frame import Frame, Resume
 from .position import Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
+from .tracebacks import without_ours
 
 if TYPE_CHECKING:
     from .checkpoint import Run

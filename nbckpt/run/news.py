@@ -33,6 +33,8 @@ class News:
         self.status, self._reporter, self._recorder, self._schedule = status, reporter, recorder, schedule
         self.fenced = False
         """Whether another kernel has saved under this run's name: it saves no more."""
+        self.lost = False
+        """Whether the writer process was lost at the last save, and another will take its place."""
         self.handed: Mapping[str, Any] = {}
         """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
         self.committed = 0
@@ -50,6 +52,15 @@ class News:
             self._since = time.monotonic()
         with self._speaking, self._recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self._reporter.show(self.status, event=event)
+
+    def tell_of_ending(self, what: str, pending: Callable[[], bool]) -> None:
+        """Say from another thread what will end the run, unless it is not `pending` any more."""
+        with self._speaking:
+            if pending():
+                self.status.ending = what
+                self.tell("ending")
+            if not pending():
+                self.status.ending = ""
 
     def handed_over(self, snapshot: Mapping[str, Any], *, durable: bool) -> None:
         """Take note that a snapshot is on its way, and wait until it is `durable` if that is wanted."""
@@ -83,8 +94,9 @@ class News:
         """Say that the run is not protected, and why."""
         protected = not self.status.unprotected
         self.fenced = self.fenced or isinstance(error, CheckpointConflict)
+        self.lost = isinstance(error, WriterLostError)
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if isinstance(error, WriterLostError):
+        if self.lost:
             self._schedule.ask()
         if protected:
             self.turned()

@@ -29,6 +29,10 @@ class Status:
     """Seconds of work in all runs, as of the end of this one."""
     waiting: str = ""
     """What it has to wait for before it can begin."""
+    ending: str = ""
+    """Why it ends at the next boundary, and what happens until then."""
+    left: Literal["", "saved", "unsaved", "at once"] = ""
+    """How it was ended by an interrupt or a signal: at a boundary, or in the middle of an iteration."""
     saving: bool = False
     """Whether a snapshot is on its way, which is not durable yet."""
     saved_at: float | None = None
@@ -97,6 +101,6 @@ class Reporter(Protocol):
     def show(self, status: Status, *, event: str) -> None:
         """Show it; `event` says what just happened.
 
-        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `finished`,
-        `restored`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
+        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `ending`,
+        `finished`, `restored`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """

@@ -73,8 +73,8 @@ class Notebook:
         """Begin to execute a cell."""
         return str(self.client.execute(text, allow_stdin=False, stop_on_error=False))
 
-    def watch(self, sent: str, until: str = "") -> Reply:
-        """What a cell shows, until it is done or its stdout contains a word."""
+    def watch(self, sent: str, until: str = "", told: str = "") -> Reply:
+        """What a cell shows, until it is done, its stdout contains a word, or nbckpt has told of something."""
         reply = Reply()
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
@@ -88,6 +88,8 @@ class Notebook:
             elif kind in ("display_data", "update_display_data", "execute_result"):
                 if "nbckpt" in content["metadata"]:
                     reply.said.append(content["data"]["text/plain"])
+                    if told and told in reply.said[-1]:
+                        return reply
                 else:
                     reply.add(kind, content["data"]["text/plain"])
             elif kind == "clear_output":
@@ -169,11 +171,14 @@ class Notebook:
         self.manager.signal_kernel(signal.SIGKILL)
         self.manager.provisioner.process.wait()
 
-    def interrupt_when(self, text: str, word: str) -> Reply:
+    def interrupt_when(self, text: str, word: str, times: int = 1) -> Reply:
         """Execute a cell, interrupt it once it has printed a word, and return what it came to."""
         sent = self.send(text)
         before = self.watch(sent, word)
         self.manager.interrupt_kernel()
+        if times > 1:
+            self.watch(sent, told="interrupted: ")
+            self.manager.interrupt_kernel()
         after = self.watch(sent)
         after.shown[:0] = before.shown
         return after
@@ -197,10 +202,15 @@ def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
     raise AssertionError
 
 
+def write_gate(folder: Path) -> None:
+    """Put the module there that cells import."""
+    (folder / "gate.py").write_text(_GATE)
+
+
 @contextmanager
 def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", **environ: str) -> Iterator[Notebook]:
     """A new kernel in a folder. `gate.hold(k)` in its cells holds at `hold`."""
-    (folder / "gate.py").write_text(_GATE)
+    write_gate(folder)
     manager = KernelManager(connection_file=str(folder / f"kernel-{os.urandom(4).hex()}.json"))
     manager._kernel_spec = KernelSpec(
         argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"

@@ -71,10 +71,10 @@ def test_source_of_what_the_cell_defines(folder: Path) -> None:
 
 
 def test_an_interrupt_raises_and_the_cell_resumes(folder: Path) -> None:
-    """Interrupt is a KeyboardInterrupt, in the same kernel and in the next one the cell goes on."""
+    """The second interrupt is a KeyboardInterrupt at once, in the same kernel and in the next one the cell goes on."""
     cell = LOOP + "1 + 1\n"
     with notebook(folder, hold=3) as book:
-        stopped = book.interrupt_when(HEAD + cell, "<held>")
+        stopped = book.interrupt_when(HEAD + cell, "<held>", times=2)
         assert stopped.status == "error"
         assert stopped.error.startswith("KeyboardInterrupt")
         book.ok("import os; os.environ['HOLD'] = ''")

@@ -37,6 +37,7 @@ class Session(Run):
     """
 
     kind = "callback"
+    stops_in_order = False  # nobody says when the library leaves its loop
 
     def __init__(
         self,
@@ -110,7 +111,10 @@ class Session(Run):
         if self.status.state == "restored":  # it had ended, and is being trained further
             self.status.state = "running"
         self._gather = gather
-        return self.save([(self.training, _HERE)], durable=self.schedule.is_asked)
+        saved = self.save([(self.training, _HERE)], durable=self.schedule.is_asked)
+        if self.interrupts.asked:
+            self.interrupts.leave(saved=saved)
+        return saved
 
     def ask(self) -> None:
         """Want a snapshot at the end of the next step, whatever the time."""
