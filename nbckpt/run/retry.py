@@ -206,7 +206,7 @@ class Retries:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        if error is None or not self._wanted(error) or self.run.reached_end:
+        if error is None or not self._wanted(error) or self.run.reached_end or self.run.interrupts.asked:
             return False
         assert isinstance(error, Exception)  # noqa: S101 - nothing else is wanted
         run = self.run
@@ -220,6 +220,8 @@ class Retries:
         self._target, self._error = target, error
         self._try(error)
         run.close()
+        if run.interrupts.asked:  # meanwhile: somebody wants it to stop, and no boundary will come
+            return False
         traceback.clear_frames(error.__traceback__)  # what the failed iteration held need not fit beside what comes
         return True
 

@@ -338,6 +338,18 @@ def test_an_error_that_cannot_say_what_it_is(lab: Lab) -> None:
         assert book.status.retry == "retry 1 of 1 after Odd, from line 2, in 1 s"
 
 
+def test_an_interrupt_before_the_error(workplace: Path) -> None:
+    """Somebody wants the cell to stop: that the iteration fails which was to end first is no reason to go on."""
+    cell = (
+        "%%checkpointed prog --retry 3 --every 1it\nimport signal\nfor k in range(4):\n    if k == 2:\n"
+        "        signal.raise_signal(signal.SIGINT)\n        raise OSError\n"
+    )
+    with kernel() as book:
+        done = book.run(cell)
+        assert isinstance(done.error_in_exec, OSError)
+        assert "retrying" not in book.events
+
+
 def test_an_interrupt_in_the_pause(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops the cell at once, with no frame of ours in what is shown, and the snapshot stands."""
 
