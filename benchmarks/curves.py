@@ -28,7 +28,7 @@ TITLES = {
     "variables": "variables",
     "chunks": "chunks",
     "snapshots": "snapshots in the store",
-    "loop": "iterations of a loop",
+    "loop": "iterations of a script's ckpt.loop",
 }
 _CURVES: dict[str, tuple[list[int], Callable[[int], Workload]]] = {
     "variables": ([10, 100, 1_000, 10_000], many_variables),
