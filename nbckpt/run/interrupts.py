@@ -143,7 +143,9 @@ class Interrupts:
         task = self._task
         loop = task.get_loop()
         if self.asked and not (self._is_forked or task.done() or loop.is_closed() or loop.is_running()):
-            loop.run_until_complete(task)
+            task.add_done_callback(lambda _: loop.stop())
+            while not task.done():  # it may be stopped more than once
+                loop.run_forever()
         if self._line is not None:
             self._run.stop()
             self.close()
