@@ -30,6 +30,8 @@ NOTHING = ""
 LIVES, KILLED, BY_SIGTERM, ORPHANED = "goes on", "SIGKILL", "SIGTERM", "ends, 1"
 ENDED = "ends, 0"
 """Where Jupyter does not get impatient: after 2.5 s it is SIGTERM that ends it."""
+GONE = "ends"
+"""What with, only the server knows."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ KERNELS = [
 
 SERVERS = [
     *_each("interrupt in the server", "1 s", NONE, SAVED, _KEYBOARD, LIVES),
-    *_each("restart in the server", "1 s", NONE, SAVED, _KEYBOARD, ENDED),
-    *_each("shutdown in the server", "1 s", NONE, SAVED, _KEYBOARD, ENDED),
-    *_each("the server culls it (`cull_busy`)", "3 s", NONE, SAVED, _KEYBOARD, ENDED),
-    *_each("SIGTERM to the server", "1 s", NONE, SAVED, _KEYBOARD, ENDED),
+    *_each("restart in the server", "1 s", NONE, SAVED, _KEYBOARD, GONE),
+    *_each("shutdown in the server", "1 s", NONE, SAVED, _KEYBOARD, GONE),
+    *_each("the server culls it (`cull_busy`)", "10 s", NONE, SAVED, _KEYBOARD, GONE),
+    *_each("SIGTERM to the server", "1 s", NONE, SAVED, _KEYBOARD, GONE),
     *_each("SIGKILL to the server", "10 s", SINCE, NOTHING, "", ORPHANED),
 ]
 """Through a Jupyter server."""

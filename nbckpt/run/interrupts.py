@@ -11,6 +11,7 @@ the time.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -86,6 +87,8 @@ class Interrupts:
         self._late = False
         self._cleared = self._cleared_heard = 0
         self._line: tuple[socket.socket, socket.socket] | None = None
+        self._task: Any = None
+        """The task of an event loop that it runs in."""
         self._other_fd: int | None = None
         """Where the signals were written before, if this has taken their place."""
 
@@ -113,6 +116,9 @@ class Interrupts:
             signal.set_wakeup_fd(self._other_fd)  # somebody else's, as an event loop's: the handler's word must do
             self._other_fd = None
         threading.Thread(target=self._listen, args=(ours,), name="nbckpt interrupts", daemon=True).start()
+        self._task = _current_task()
+        if self._task is not None:
+            atexit.register(self._go_on_at_exit)
 
     def close(self) -> None:
         """Put the handlers back, unless others were put in their place, and hand on what was not seen to."""
@@ -123,6 +129,7 @@ class Interrupts:
                 signal.signal(number, previous)
         if self._other_fd is not None and (now := signal.set_wakeup_fd(self._other_fd)) != self.fd:
             signal.set_wakeup_fd(now)
+        atexit.unregister(self._go_on_at_exit)
         _listening.remove(self)
         self._send(_CLOSED)
         self._line[1].close()
@@ -130,6 +137,18 @@ class Interrupts:
         if self.asked and self.number is not None:
             _flush()
             signal.raise_signal(self.number)
+
+    def _go_on_at_exit(self) -> None:
+        """A kernel that is shut down stops its event loop in the middle of an `await`: run it to the boundary."""
+        task = self._task
+        loop = task.get_loop()
+        if self.asked and not (self._is_forked or task.done() or loop.is_closed() or loop.is_running()):
+            task.add_done_callback(lambda _: loop.stop())
+            while not task.done():  # it may be stopped more than once
+                loop.run_forever()
+        if self._line is not None:
+            self._run.stop()
+            self.close()
 
     def hang_up(self) -> None:
         """In a child that was forked: its signals are none of the parent's."""
@@ -356,6 +375,14 @@ def _is_in_shell_escape(frame: FrameType | None) -> bool:
     return False
 
 
+def _current_task() -> Any:
+    """The task of the event loop that runs here, if one does."""
+    if asyncio := sys.modules.get("asyncio"):
+        with contextlib.suppress(RuntimeError):  # none is running
+            return asyncio.current_task()
+    return None
+
+
 def _wake_event_loop() -> None:
     """Have an event loop that waits look at what a handler has told it."""
     if asyncio := sys.modules.get("asyncio"):
@@ -396,10 +423,27 @@ def _die_in_any_thread(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
+_fd_before_fork = -1
+
+
+def _before_fork() -> None:
+    """A signal that reaches a child before it has hung up must not be heard as one of the parent's."""
+    global _fd_before_fork  # noqa: PLW0603 - there is one of it in a process
+    if _listening and threading.current_thread() is threading.main_thread():
+        _fd_before_fork = signal.set_wakeup_fd(-1)
+
+
 def _after_fork() -> None:
+    global _fd_before_fork  # noqa: PLW0603
+    if _fd_before_fork != -1:
+        signal.set_wakeup_fd(_fd_before_fork, warn_on_full_buffer=False)
+        _fd_before_fork = -1
+
+
+def _after_fork_in_child() -> None:
     for one in _listening:
         one.hang_up()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

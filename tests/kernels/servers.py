@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -124,9 +123,3 @@ def orphans_come_here() -> Iterator[None]:
         yield
     finally:
         set_subreaper(36, 0, 0, 0, 0)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """End it without a word."""
-    process.send_signal(signal.SIGKILL)
-    process.wait()
