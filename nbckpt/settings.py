@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -18,7 +19,13 @@ DEFAULT_STORE = ".nbckpt"
 OUTPUT_LIMIT = 1 << 20
 """Bytes of printed and displayed output that a snapshot carries."""
 
+SHARE = 0.01
+"""How much of the time the loop may stand still under `--every auto`."""
+
 OnChange = Literal["ask", "resume", "restart", "error"]
+OnPreempt = Literal["continue", "stop", "requeue"]
+HEARD_SIGNALS = ("USR1", "USR2", "XCPU", "URG")
+"""What schedulers send as a warning. SIGINT, SIGTERM and SIGHUP mean the same in every run."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
@@ -32,15 +39,15 @@ class Every:
 
     seconds: float | None = None
     iterations: int | None = None
+    share: float = SHARE
+    """Under `auto`: how much of the time the loop may stand still."""
 
     @classmethod
     def parse(cls, text: str | float | Every) -> Every:
-        """Read `10m`, `90s`, `1h30m`, `0.5s`, `500it` or `auto`; a bare number means seconds.
+        """Read `10m`, `90s`, `1h30m`, `0.5s`, `500it`, `auto` or `auto:2%`; a bare number means seconds.
 
-        >>> Every.parse("1h30m")
-        Every(seconds=5400.0, iterations=None)
-        >>> Every.parse("500it")
-        Every(seconds=None, iterations=500)
+        >>> Every.parse("1h30m").seconds, Every.parse("500it").iterations, Every.parse("auto:2%").share
+        (5400.0, 500, 0.02)
         """
         if isinstance(text, Every):
             return text
@@ -49,6 +56,8 @@ class Every:
         word = str(text).strip()
         if word == "auto":
             return cls()
+        if (share := re.fullmatch(r"auto:(\d+(?:\.\d+)?|\.\d+)%", word)) and 0 < float(share[1]) < 100:
+            return cls(share=float(share[1]) / 100)
         if counted := re.fullmatch(r"(\d+)it", word):
             if int(counted[1]) > 0:
                 return cls(iterations=int(counted[1]))
@@ -56,7 +65,7 @@ class Every:
             return cls(seconds=length)
         raise OptionError(
             f"--every {word!r} is not a time: write a duration (10m, 90s, 1h30m), "
-            "a number of iterations (500it), or auto"
+            "a number of iterations (500it), auto, or auto:2% for the share of the time that saving may take"
         )
 
     @property
@@ -66,7 +75,9 @@ class Every:
     def __str__(self) -> str:
         if self.iterations is not None:
             return f"{self.iterations}it"
-        return "auto" if self.seconds is None else duration(self.seconds)
+        if self.seconds is not None:
+            return duration(self.seconds)
+        return "auto" if self.share == SHARE else f"auto:{self.share * 100:g}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +150,13 @@ class Settings:
     fresh: bool = False
     on_change: OnChange = "ask"
     grace: float = 25.0
+    retry: int = 0
+    retry_on: tuple[str, ...] = ()
     rng: bool = True
     replay: bool = True
     verify: bool = False
+    preempt: tuple[str, ...] = ("auto",)
+    on_preempt: OnPreempt = "continue"
     quiet: bool = False
 
     @classmethod
@@ -164,7 +179,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "preempt", "on_preempt", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -205,6 +220,28 @@ def _check_grace(value: str | float) -> float:
     return grace
 
 
+def _check_retry(value: Any) -> int:
+    try:
+        retry = int(value)
+    except (TypeError, ValueError):
+        retry = -1
+    if retry < 0:
+        raise OptionError(f"--retry {value!r} is not a number of tries: give a whole number, 0 for none")
+    return retry
+
+
+def _check_types(value: str | Iterable[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+    names = tuple(word.strip() for word in words if word.strip())
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise OptionError(
+                f"--retry-on {name!r} is not the name of an exception: give names separated by commas, as in "
+                "TimeoutError,requests.ConnectionError"
+            )
+    return names
+
+
 def _check_keep_every(value: str | float | Every) -> Every:
     try:
         every = Every.parse(value)
@@ -230,6 +267,43 @@ def _check_on_change(value: str) -> str:
     return value
 
 
+def _check_preempt(value: str | Iterable[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+    sources = tuple(_check_source(word.strip()) for word in words if word.strip())
+    if "off" in sources and len(sources) > 1:
+        raise OptionError(f"--preempt {','.join(sources)} asks for off and for more: give one or the other")
+    return sources or ("off",)
+
+
+def _check_source(word: str) -> str:
+    """Return how a source of notices is known, if it is one."""
+    if word.lower() in ("auto", "off", "aws", "gcp", "azure", "slurm"):
+        return word.lower()
+    kind, _, rest = word.partition(":")
+    if kind == "signal":
+        name = rest.upper().removeprefix("SIG")
+        if name in HEARD_SIGNALS and hasattr(signal, f"SIG{name}"):
+            return f"signal:{name}"
+        raise OptionError(
+            f"--preempt {word!r} names no signal that can give notice: it is one of "
+            f"{', '.join(f'signal:{known}' for known in HEARD_SIGNALS)}. SIGINT, SIGTERM and SIGHUP are always heard"
+        )
+    if kind == "file" and rest:
+        return f"file:{rest.removeprefix('//')}"
+    if kind in ("http", "https") and rest.startswith("//") and rest.strip("/"):
+        return word
+    raise OptionError(
+        f"--preempt {word!r} names nobody who gives notice: use auto, off, aws, gcp, azure, slurm, signal:USR1, "
+        "file:/path or http://..., and commas between several"
+    )
+
+
+def _check_on_preempt(value: str) -> str:
+    if value not in ("continue", "stop", "requeue"):
+        raise OptionError(f"--on-preempt {value!r} is unknown: use continue, stop or requeue")
+    return value
+
+
 def _check_flag(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in ("", "0", "no", "false", "off")
@@ -248,8 +322,12 @@ _CHECK: dict[str, Any] = {
     "fresh": _check_flag,
     "on_change": _check_on_change,
     "grace": _check_grace,
+    "retry": _check_retry,
+    "retry_on": _check_types,
     "rng": _check_flag,
     "replay": _check_flag,
     "verify": _check_flag,
+    "preempt": _check_preempt,
+    "on_preempt": _check_on_preempt,
     "quiet": _check_flag,
 }

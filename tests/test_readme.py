@@ -50,6 +50,7 @@ def test_defaults() -> None:
     assert rows["every"] == f"`{default.every}`"
     assert rows["store"] == f"`{default.store}`"
     assert rows["keep"] == str(default.keep)
+    assert (rows["preempt"], rows["on-preempt"]) == (f"`{','.join(default.preempt)}`", f"`{default.on_preempt}`")
     assert [rows[name] for name in ("fresh", "no-rng", "no-replay", "quiet")] == ["off"] * 4
     assert (default.fresh, default.rng, default.replay, default.quiet) == (False, True, True, False)
 
@@ -68,7 +69,7 @@ def test_every_command() -> None:
 
 def test_every_setting_of_the_environment() -> None:
     """The variables that are named are those that are read, and `%config` takes what the example sets."""
-    named = {name.lower() for name in re.findall(r"`NBCKPT_([A-Z]+)`", README)} - {"key"}
+    named = {name.lower() for name in re.findall(r"`NBCKPT_([A-Z_]+)`", README)} - {"key"}
     assert named == set(settings._FROM_ENVIRONMENT)
     for name in re.findall(r"%config NbCkpt\.(\w+)", README):
         assert name in NbCkpt.class_trait_names(config=True)

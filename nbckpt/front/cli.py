@@ -184,8 +184,7 @@ def _key(arguments: argparse.Namespace) -> int:
     from ..storage.signing import import_key, key_folder, rotate_key, signing_key
 
     if arguments.verb == "import":
-        text = Path(arguments.file).read_text(encoding="utf-8") if arguments.file else sys.stdin.read()
-        key = import_key(text, arguments.file or "standard input", sign=arguments.sign)
+        key = import_key(_given(arguments.file), arguments.file or "standard input", sign=arguments.sign)
         print(f"{key.id} is trusted now" + (", and signs what this machine saves" if arguments.sign else ""))
         return 0
     if arguments.verb == "rotate":
@@ -210,8 +209,19 @@ def _key(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _given(file: str | None) -> str:
+    """What is in a file, or on standard input."""
+    if not file:
+        return sys.stdin.buffer.read(1024).decode("ascii", "replace")
+    try:
+        with Path(file).open("rb") as there:
+            return there.read(1024).decode("ascii", "replace")
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read: {error.strerror or error}; nothing was changed") from error
+
+
 def _trust(arguments: argparse.Namespace) -> int:
-    from ..storage.signing import trust, trusted
+    from ..storage.signing import trust, trusted, trusted_by
     from ..storage.stores import open_store
 
     places = trusted()
@@ -221,10 +231,12 @@ def _trust(arguments: argparse.Namespace) -> int:
     url = open_store(arguments.url).url
     others = [place for place in places if place != url]
     trust(others if arguments.revoke else [*others, url])
-    if arguments.revoke:
-        print(f"only what our keys signed is loaded from {url} now")
-    else:
+    if not arguments.revoke:
         print(f"whoever can write to {url} can run code here now, when its snapshots are loaded")
+    elif still := trusted_by(url):
+        raise OptionError(f"{url} is still trusted, since {still[0]} is: run `nbckpt trust {still[0]} --revoke` too")
+    else:
+        print(f"only what our keys signed is loaded from {url} now")
     return 0
 
 

@@ -132,6 +132,17 @@ def size(count: float) -> str:
     return f"{count:.1f}".removesuffix(".0") + f" {unit}" if count < 9.95 else f"{count:.0f} {unit}"
 
 
+def brief(seconds: float) -> str:
+    """Say how long something took that may be very short.
+
+    >>> brief(0.0042), brief(0.25), brief(75)
+    ('4.2 ms', '250 ms', '1 m 15 s')
+    """
+    if seconds >= 1:
+        return duration(seconds)
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+
+
 def clock(moment: float) -> str:
     """Say a moment of today as its time, any other with its date."""
     when = datetime.fromtimestamp(moment)
@@ -165,11 +176,26 @@ def _alarm(status: Status) -> _Line:
     return _Line(f"NOT PROTECTED since {since}: {why}{rest}", "alarm")
 
 
+def _not_saved(status: Status) -> _Line:
+    """That a run is over and was not saved, since when, and what to do."""
+    if status.state == "finished":
+        over = f"{_finished(status)}, but the result is"
+    else:
+        over = f"stopped by {status.error}, and what it did last is" if status.error else "stopped, and what it did is"
+    why, since = _phrase(status.unprotected), clock(status.unprotected_since)
+    again = f"goes on at {status.saved_progress}" if status.saved_progress else "begins anew"
+    return _Line(
+        f"{over} NOT SAVED, as nothing was since {since}: {why}. The variables are in this kernel only: write what you "
+        f"need of them to a file before it ends. Run again, the cell {again}",
+        "alarm",
+    )
+
+
 def _running(status: Status) -> str:
     if status.waiting or status.ending:
         return status.waiting or status.ending
     if not status.progress:
-        return f"started, saving {_rhythm(status.every)} to {status.store}"
+        return f"started, saving {rhythm(status.every)} to {status.store}"
     if status.saved_progress and not status.resumed_at and not status.snapshots:
         return f"going on at {status.saved_progress}"
     words = [status.progress]
@@ -198,18 +224,34 @@ def _finished(status: Status) -> str:
 
 
 def _stopped(status: Status) -> str:
+    by = f"stopped by {status.error}" if status.error else "stopped"
     if status.left == "saved":
-        return f"stopped at {status.saved_progress}, saved; run it again to go on there"
+        return f"{by} at {status.saved_progress}, saved; run it again to go on there"
     if status.left == "at once" and status.saved_progress:
         where = f" in {status.progress}" if status.progress else ""
-        return f"stopped at once{where}; run it again to go on at {status.saved_progress}"
-    if status.saved_progress:
-        return f"stopped; run it again to go on at {status.saved_progress}"
-    return "stopped before anything was saved"
+        return f"{by} at once{where}; run it again to go on at {status.saved_progress}"
+    return f"{by}; {_goes_on(status)}" if status.saved_progress else f"{by} before anything was saved"
 
 
-def _rhythm(every: str) -> str:
-    if every == "auto":
+def _goes_on(status: Status) -> str:
+    """Where the cell would go on, and how old that is."""
+    if not status.saved_progress:
+        return "nothing was saved: run again, it begins anew"
+    when = ""
+    if status.error and status.saved_at is not None:
+        before = time.time() - status.saved_at
+        how_long = f"{duration(before)} before" if before >= 1 else "just before"
+        when = f", saved {clock(status.saved_at)}, {how_long} the error"
+    return f"run it again to go on at {status.saved_progress}{when}"
+
+
+def rhythm(every: str) -> str:
+    """Say how often something is saved.
+
+    >>> rhythm("auto:2%"), rhythm("500it"), rhythm("10 m")
+    ('automatically', 'every 500 iterations', 'every 10 m')
+    """
+    if every.startswith("auto"):
         return "automatically"
     if every == "1it":
         return "after every iteration"
@@ -258,13 +300,21 @@ class StatusLine:
         self._drawn = False
 
     def show(self, status: Status, *, event: str) -> None:
-        """Show what happened; mere progress is passed over within half a second of the last update."""
+        """Show what happened; mere progress is passed over within half a second of the last update.
+
+        What stands at its place among the other output, or below all of it, is shown apart, once.
+        """
+        self._show_in_place(status, event)
+        if event == "retrying" or self._in_kernel:
+            self._show_apart(status, event)
+
+    def _show_in_place(self, status: Status, event: str) -> None:
         alarm = _NUMBERS.sub("", status.unprotected)
         news = alarm != self._alarm or len(status.notices) > self._noticed
         now = time.monotonic()
         quiet = self._quiet and not (event == "ending" or (event == "stopped" and status.left))
         passing = event in _PASSING and (quiet or now < self._next)
-        if not news and (passing or (quiet and event != "unprotected")):
+        if not news and (passing or event == "retrying" or (quiet and event != "unprotected")):
             return
         self._next = now + REFRESH
         recovered = bool(self._alarm) and not alarm
@@ -274,10 +324,33 @@ class StatusLine:
             self._print(status, event, alarmed=alarm not in ("", self._alarm), recovered=recovered, quiet=quiet)
         self._alarm, self._noticed = alarm, len(status.notices)
 
+    def _show_apart(self, status: Status, event: str) -> None:
+        if event == "retrying":
+            line = _Line(status.retry, "notice")
+        elif status.state != "running" and status.unprotected:
+            line = _not_saved(status)
+        elif event == "stopped" and status.error and not self._quiet:
+            line = _Line(_goes_on(status))
+        else:
+            return
+        if not self._in_kernel:
+            tty = sys.stderr.isatty()
+            self._write(_terminal(status.name, line, colour=tty and not os.environ.get("NO_COLOR")), end="\n")
+            return
+        from IPython.display import display
+
+        view = View(_plain(status.name, line), _html(status.name, line, None))
+        display(view, metadata={"nbckpt": {"name": status.name}})
+
     def _display(self, status: Status, event: str, *, quiet: bool) -> None:
         lines = [_headline(status, event, self._fresh)]
+        if event == "stopped" and status.error:
+            lines = [_Line(f"stopped by {status.error}")]  # the rest stands below the traceback
         if status.unprotected and lines[0].tone != "alarm":
             lines.insert(0, _alarm(status))
+        if status.gap is not None:
+            begin, end, why = status.gap
+            lines.append(_Line(f"nothing could be saved from {clock(begin)} to {clock(end)}: {_phrase(why)}", "notice"))
         lines += [_Line(text, "notice") for text in status.notices]
         lines = [line for line in lines if not (quiet and line.tone == "plain")]
         share = _share(status.progress) if status.state == "running" else None
@@ -292,11 +365,12 @@ class StatusLine:
             self._handle.update(view, metadata=marks)
 
     def _print(self, status: Status, event: str, *, alarmed: bool, recovered: bool, quiet: bool) -> None:
-        headline = _headline(status, event, self._fresh)
+        over = status.state in ("finished", "stopped") and bool(status.unprotected)
+        headline = _not_saved(status) if over else _headline(status, event, self._fresh)
         lines = []
         if recovered:
             lines.append(_Line("saving works again"))
-        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected") and not quiet):
+        if headline.tone == "alarm" or (event not in (*_PASSING, "unprotected", "retrying") and not quiet):
             lines.append(headline)
         if alarmed and headline.tone != "alarm":
             lines.insert(0, _alarm(status))

@@ -35,7 +35,11 @@ def export(
             f"{place} is there and not an empty folder, so nothing was written: choose another or --force"
         )
     variables = load(name, store=store, seq=seq)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / INDEX).write_text("[]\n", encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"{place} cannot be written to ({error.strerror or error}): choose another folder") from error
     index: list[dict[str, str]] = []
     taken = {INDEX}
     for variable, value in sorted(variables.items()):

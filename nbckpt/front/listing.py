@@ -12,8 +12,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DamagedSnapshot, OptionError, UnknownCheckpoint, UnsupportedFormat, UntrustedSnapshot
+from ..run.pace import SHORTEST
 from ..settings import duration
-from .display import View, age, code, says, size, table, titled
+from .display import View, age, brief, clock, code, rhythm, says, size, table, titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +61,8 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
         "left_out": [{"name": _text(left), "why": _text(why)} for left, why in _mapping(told.get("left_out")).items()],
         "worked": _number(told.get("worked")),
         "every": _text(told.get("every")),
+        "notice": _text(told.get("notice")),
+        "pace": {key: value for key, value in _mapping(told.get("pace")).items() if _number(value) is not None},
         "kind": _text(told.get("kind")),
         "notebook": _text(told.get("notebook")),
         "python": _text(told.get("python")),
@@ -104,6 +107,10 @@ def details(repository: Repository, name: str) -> View:
     parts = {"": says(", ".join(head))}
     if known["problems"]:
         parts["problems"] = says("\n".join(known["problems"]))
+    if known["notice"]:
+        parts["notice before the newest snapshot"] = says(known["notice"])
+    if rhythm := _rhythm(known["every"], known["pace"]):
+        parts["when"] = says(rhythm)
     if known["history"]:
         rows = [
             [str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one), _metrics(one)]
@@ -216,6 +223,8 @@ def _summary(repository: Repository, name: str) -> dict[str, Any]:
     newest = _newest(history)
     problems = [info.damage for info in history if info.damage]
     state = trouble or ("damaged" if problems else _state(repository, name, newest))
+    if (unsaved := _unsaved(repository.status(name) or {}, state)) and state in ("running", "unfinished", "empty"):
+        problems.append(f"{name}: {unsaved}")
     return {
         "name": name,
         "state": state,
@@ -225,6 +234,16 @@ def _summary(repository: Repository, name: str) -> dict[str, Any]:
         "snapshots": len(history),
         "problems": problems,
     }
+
+
+def _unsaved(told: Mapping[str, Any], state: str) -> str:
+    """What the newest run said of itself if it could not be saved: why, and since when."""
+    why, since = _text(told.get("unprotected")), _number(told.get("since"))
+    if not why or since is None:
+        return ""
+    if state == "running":
+        return f"NOT PROTECTED since {clock(since)}: {why}"
+    return f"what the last run did after {clock(since)} is NOT SAVED: {why}"
 
 
 def _read(repository: Repository, name: str) -> tuple[list[SnapshotInfo], str]:
@@ -287,6 +306,29 @@ def _snapshot(info: SnapshotInfo) -> dict[str, Any]:
         "metrics": _mapping(info.description.get("metrics")),
         "problem": info.damage,
     }
+
+
+def _rhythm(every: str, pace: Mapping[str, float]) -> str:
+    """How often it was saved; where that was for nbckpt to choose, also why."""
+    if not every:
+        return ""
+    if not every.startswith("auto"):
+        return f"saved {rhythm(every)}"
+    if not pace.get("stall") or not pace.get("share"):
+        return "saved automatically: nothing was known yet of what a snapshot costs"
+    stall, taken, wait, share = (pace.get(key, 0.0) for key in ("stall", "taken", "wait", "share"))
+    beside = f", and writing it takes {brief(taken)} beside it" if taken else ""
+    more_often = (stall + taken) / share < wait
+    why = "more often than once a second would gain little" if more_often else f"that is {100 * share:g} % of the time"
+    step = pace.get("step", 0.0)
+    long = (
+        f"; an iteration takes {brief(step)}, so that it is saved before the time if what is at risk is worth it"
+        if step > SHORTEST
+        else ""
+    )
+    return (
+        f"saved automatically, every {brief(wait)}: the loop stands still for {brief(stall)}{beside}, and {why}{long}"
+    )
 
 
 def _when(moment: float | None, now: float) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import linecache
 import os
 import re
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,15 @@ if TYPE_CHECKING:
     from ..run.position import Plan
     from ..settings import Settings
     from ..state.liveness import Liveness
+    from .display import StatusLine
 
 MAGIC = "%%checkpointed"
+VALUES = {
+    "--on-change": ["resume", "restart", "error"],
+    "--on-preempt": ["continue", "stop", "requeue"],
+    "--preempt": ["auto", "off", "aws", "gcp", "azure", "slurm"],
+}
+"""What Tab offers after an option."""
 _WRAPPERS = ("%%time", "%%capture")
 """Cell magics that may stand on the line after ours: they run the rest inside themselves."""
 
@@ -47,9 +56,13 @@ class NbCkpt(SingletonConfigurable):
     keep_every = Unicode(None, allow_none=True, help="Keep one every 100it or 1h of work too.").tag(config=True)
     on_change = Unicode(None, allow_none=True, help="What to do when the cell was edited.").tag(config=True)
     grace = Unicode(None, allow_none=True, help="How long SIGTERM waits for an iteration.").tag(config=True)
+    retry = Integer(None, allow_none=True, help="How often to try again after an error.").tag(config=True)
+    retry_on = Unicode(None, allow_none=True, help="After which errors: TimeoutError,OSError.").tag(config=True)
     rng = Bool(None, allow_none=True, help="Save and restore global random state.").tag(config=True)
     replay = Bool(None, allow_none=True, help="Show earlier output again on resume.").tag(config=True)
     verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
+    preempt = Unicode(None, allow_none=True, help="Who gives notice that the machine will go.").tag(config=True)
+    on_preempt = Unicode(None, allow_none=True, help="On such a notice: continue, stop or requeue.").tag(config=True)
     quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
 
     def values(self) -> dict[str, Any]:
@@ -85,6 +98,16 @@ class CheckpointMagics(Magics):
         metavar="SECONDS",
         help="How long a signal that ends the process (SIGTERM) waits for the iteration in progress (25).",
     )
+    @argument(
+        "--retry",
+        metavar="N",
+        help="After an error go on from the newest snapshot, when some seconds have passed: N times without progress.",
+    )
+    @argument(
+        "--retry-on",
+        metavar="A,B",
+        help="Go on after these errors only, such as TimeoutError,requests.ConnectionError.",
+    )
     @argument("--no-rng", dest="rng", action="store_false", default=None, help="Leave global random state alone.")
     @argument("--no-replay", dest="replay", action="store_false", default=None, help="Do not show old output again.")
     @argument(
@@ -92,6 +115,17 @@ class CheckpointMagics(Magics):
         action="store_true",
         default=None,
         help="Load the first snapshots back in a clean process and compare them, before more is run: takes seconds.",
+    )
+    @argument(
+        "--preempt",
+        metavar="WHO",
+        help="Who gives notice that the machine will go: auto (the cloud or scheduler that this runs on), off, aws, "
+        "gcp, azure, slurm, signal:USR1, file:/path, http://..., or several with commas.",
+    )
+    @argument(
+        "--on-preempt",
+        metavar="HOW",
+        help="On such a notice, after saving: continue, stop, or requeue (stop, and put the SLURM job back).",
     )
     @argument("--quiet", action="store_true", default=None, help="Show problems only.")
     @cell_magic
@@ -165,7 +199,7 @@ class Extension:
         begin: _Beginning | _Refusal
         body: list[ast.stmt]
         try:
-            begin, body = self._rewrite(line, ast.Module(module.body[1:], module.type_ignores))
+            begin, body = self._rewrite(line, ast.Module(module.body[1:], module.type_ignores), marker)
         except (NbckptError, UsageError, SyntaxError) as error:
             begin, body = _Refusal(error), []
         except Exception as error:  # noqa: BLE001 - IPython would drop the transformer and run the cell unprotected
@@ -179,7 +213,8 @@ class Extension:
             ast.copy_location(node, marker)
         return ast.Module([call, *body], module.type_ignores)
 
-    def _rewrite(self, line: str, module: ast.Module) -> tuple[_Beginning, list[ast.stmt]]:
+    def _rewrite(self, line: str, module: ast.Module, marker: ast.stmt) -> tuple[_Beginning, list[ast.stmt]]:
+        from ..run.imports import names_to_come
         from ..run.inner import names_of_users
         from ..run.instrument import instrument, is_guarded, shown_target
         from ..run.resumable import NAMES, names_among
@@ -200,9 +235,16 @@ class Extension:
         code = compile(module, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         name = settings.name or _default_name(_origin(self.shell), digest, settings.store)
         callees = decorated(module) | NAMES | names_among(self.shell.user_ns)
-        callees |= names_of_users(module, self.shell.user_ns) | _saved_callees(name, settings.store)
+        callees |= names_of_users(module, self.shell.user_ns) | names_to_come(module)
+        callees |= _saved_callees(name, settings.store)
         alive = liveness(module.body, lambda node, block: is_guarded(node, block, callees))
         rewritten, plan = instrument(module, callees)
+        if settings.retry:
+            from ..run.retry import repeated
+
+            shows = self.shell.ast_node_interactivity != "all"  # then all that is in it is shown at once
+            asynchronous = bool(code.co_flags & inspect.CO_COROUTINE)
+            rewritten = repeated(rewritten, marker, asynchronous=asynchronous, shows=shows)
         return _Beginning(self, settings, name, plan, source, callees, code, alive), rewritten.body
 
     # -- running ---------------------------------------------------------------------------------------------
@@ -221,6 +263,11 @@ class Extension:
         self.running.append((run, self.depth))
         setattr(builtins, RUN, run.frame)
 
+    def begin_again(self, run: CellRun) -> None:
+        """The cell in progress goes on in another run."""
+        self.running[-1] = run, self.running[-1][1]
+        setattr(builtins, RUN, run.frame)
+
     def before_cell(self, *_: Any) -> None:
         self.depth += 1
 
@@ -237,7 +284,7 @@ class Extension:
                 if run.interrupts.pending:  # whoever runs the whole notebook wants that to stop
                     result.error_in_exec = KeyboardInterrupt("the cell had come to its end")
             else:
-                run.stop()
+                run.stop(result.error_before_exec or result.error_in_exec)
         finally:
             run.close()
 
@@ -268,14 +315,41 @@ class _Beginning:
     ) -> None:
         self.extension, self.settings, self.name, self.plan, self.source = extension, settings, name, plan, source
         self.callees, self.code, self.alive = callees, code, alive
+        self.reporter: StatusLine | None = None
 
     def begin(self) -> CellRun:
         """Open the checkpoint, and stand at the top of the cell with a way back in or a fresh start."""
-        from ..run.cell import CellRun
-        from ..state.namespace import Selection, names_in, names_of_definitions
+        from ..state.namespace import names_in
         from .display import StatusLine
 
-        shell, settings = self.extension.shell, self.settings
+        settings = self.settings
+        wanted = None
+        if settings.retry:
+            from ..run.retry import Retries, Wanted
+
+            bound = names_in(self.code, module=True).binds
+            wanted = Wanted(settings.retry_on, self.extension.shell.user_ns, bound, (UsageError,))
+        elif settings.retry_on:
+            raise OptionError("--retry-on says after which errors to try again, and --retry how often: add --retry 3")
+        self.reporter = StatusLine(self.extension.shell, quiet=settings.quiet)
+        run = self.begun(settings)
+        if wanted is not None:
+            Retries(run, wanted, self.begin_again)
+        return run
+
+    def begin_again(self, earlier: CellRun, seq: int) -> CellRun:
+        """Stand at the top of the cell once more, after an attempt that failed, with a way back in to a snapshot."""
+        settings = replace(self.settings, fresh=False, verify=earlier.verification.pending)
+        run = self.begun(settings, (earlier, seq))
+        self.extension.begin_again(run)
+        return run
+
+    def begun(self, settings: Settings, after: tuple[CellRun, int] | None = None) -> CellRun:
+        """A run that has started, from the newest snapshot, or after another one from that which it is told."""
+        from ..run.cell import CellRun
+        from ..state.namespace import Selection, names_in, names_of_definitions
+
+        shell = self.extension.shell
         own = names_in(self.code, module=True)
         called = names_of_definitions((shell.user_ns.get(name) for name in own.reads), shell.user_ns)
         names = own | called
@@ -294,10 +368,12 @@ class _Beginning:
             settings,
             shell.user_ns,
             selection,
-            StatusLine(shell, quiet=settings.quiet),
+            self.reporter,
             shell=shell,
             origin=_origin(shell),
         )
+        if after is not None:
+            run.follow(*after)
         run.open()
         run.prepare()
         run.start()
@@ -380,8 +456,8 @@ def _saved_callees(name: str, store: str) -> frozenset[str]:
 def complete(_: Any, event: Any) -> list[str]:
     """Complete the options of `%%checkpointed`."""
     words = event.line.split()
-    if len(words) > 1 and words[-2] == "--on-change" and not event.line.endswith(" "):
-        return ["resume", "restart", "error"]
+    if len(words) > 1 and words[-2] in VALUES and not event.line.endswith(" "):
+        return VALUES[words[-2]]
     parser = CheckpointMagics.checkpointed.parser
     return sorted(name for action in parser._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001
 

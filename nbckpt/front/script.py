@@ -42,6 +42,8 @@ def checkpointed(
     rng: bool | None = None,
     grace: str | float | None = None,
     verify: bool | None = None,
+    preempt: str | Iterable[str] | None = None,
+    on_preempt: str | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable, and the functions that it calls.
@@ -88,6 +90,8 @@ def checkpointed(
         "keep_every": keep_every,
         "grace": grace,
         "verify": verify,
+        "preempt": preempt,
+        "on_preempt": on_preempt,
         "quiet": quiet,
     }
     settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})
@@ -108,9 +112,9 @@ def load(name: str, *, store: str | None = None, seq: int | None = None) -> dict
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = Home(dict(sys.modules["__main__"].__dict__))
-    root = parts.build(saved.parts, saved.parts["definitions"], home)
+    root = parts.build(saved.parts, saved.parts["definitions"], home, saved.description["modules"])
     variables: dict[str, Any] = {**root["attributes"], **root["variables"]}
-    home.namespace.update(home.made | variables)
+    home.namespace.update(variables)
     return variables
 
 
@@ -169,7 +173,7 @@ class Checkpoint:
                 interrupted = run.interrupts.pending
             else:
                 without_ours(error)
-                run.stop()
+                run.stop(error)
         finally:
             run.close()
         if interrupted:

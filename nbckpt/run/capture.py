@@ -51,6 +51,7 @@ class Capture:
         """The definitions that the state refers to."""
         self._sharing = parts.Sharing()
         self._outsiders = parts.Outsiders()
+        self._outside_definitions = parts.Outsiders(definitions.state_of)
         self._remarked: list[Any] = []
         self._apart: dict[str, int] = {}
         """Other names that share objects with what is saved but cannot be saved, with what they were bound to."""
@@ -69,10 +70,11 @@ class Capture:
                 self._leave_out(contents.data, needed, (), error)
             else:
                 break
+        self.note_fresh(contents.definitions | met.definitions)
         while joined := self._join(namespace, met.identities()):
             met = pickling.probe({name: namespace[name] for name in joined})
+            self.note_fresh(met.definitions)
         self._pass_on_remarks(contents.data)
-        self.note_fresh(contents.definitions | met.definitions)
         self.inputs = {
             name: known
             for name, value in contents.data.items()
@@ -89,6 +91,10 @@ class Capture:
             if name in namespace and (now := fingerprints.stable_digest(namespace[name])) != known:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
+
+    def follow(self, earlier: Capture) -> None:
+        """Take what was given, and what definitions were like, from an attempt that failed."""
+        self.inputs, self._fresh = earlier.inputs, earlier._fresh
 
     def note_fresh(self, found: Mapping[str, Any]) -> None:
         """Remember the state of definitions that this run has not touched yet."""
@@ -156,8 +162,8 @@ class Capture:
 
     def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
         """Take in the other names that share objects with what is saved; return which were found now."""
-        others = self.selection.others(namespace)
-        found = self._outsiders.sharing(names.sort_names(others, namespace).data, met)
+        others = names.sort_names(self.selection.others(namespace), namespace)
+        found = self._outsiders.sharing(others.data, met)
         for name in sorted(found):
             value = namespace[name]
             if self._apart.get(name) == id(value):
@@ -171,8 +177,10 @@ class Capture:
                 )
                 self._apart[name] = id(value)
                 found.discard(name)
-        self.selection.joined |= found
-        return found
+        code = self._outside_definitions.sharing(others.definitions, met)
+        self._referred |= code
+        self.selection.joined |= found | code
+        return found | code
 
     def left_out(self, namespace: Mapping[str, Any], needed: frozenset[str]) -> dict[str, str]:
         """What the snapshot is without, and why: what cannot be saved, and what the user does not want in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ from ..state.home import NOTHING
 from ..state.liveness import Liveness
 from ..state.namespace import HISTORY, names_of_definitions, names_read_by_calling
 from .checkpoint import Run
-from .frame import Resume
+from .frame import Resume, Unwound
 from .function import Caller, check
 from .hint import Hint
 from .place import Layer, Place
@@ -64,10 +65,17 @@ class CellRun(Run):
         self._look_at_files()
         if self.saved is None:
             self._look_at_history()
-            self.capture.check_inputs(self.namespace, self.alive.inputs, self.alive.later)
-        else:
+            began = time.perf_counter()
+            self.check(self.alive.inputs, self.alive.later)
+            self.schedule.expect(time.perf_counter() - began)
+        elif not self.is_retry:
             known = self.saved.description.get("inputs", {})
             self.differing = self.capture.compare_inputs(self.namespace, known)
+
+    def start(self) -> None:
+        super().start()
+        if self.settings.retry and self.saved is None:
+            self.schedule.soon()  # so that there is something to go back to
 
     def _look_at_files(self) -> None:
         """A `with open(..., "w")` around a loop is entered again on resume, and would empty its file."""
@@ -130,6 +138,8 @@ class CellFrame(Caller):
         super().__init__(run, run.plan)
         self.begin = begin
         self.frames = Frames()
+        self.retries: Any = None
+        """Runs it again when it fails, with `--retry`."""
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
@@ -223,10 +233,7 @@ class CellFrame(Caller):
         run = self.run
         if self.way is not None:
             if self.way.position.where != "end":
-                raise RestoreError(
-                    "the cell took another way than before and did not come to where it was. Nothing was lost: "
-                    "start over with --fresh"
-                )
+                raise self.lost()
             if not self.way.built:
                 self._build(self.way)
             self.arrive()
@@ -242,5 +249,7 @@ class Frames:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, Unwound):
+            raise error.error from None
         if error is not None and not isinstance(error, NbckptError):
             without_ours(error)

@@ -6,22 +6,30 @@ Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
 import secrets
 import socket
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingVariableError, OptionError, RestoreError, StoreError, VerificationError
+from ..errors import (
+    MissingVariableError,
+    NbckptError,
+    OptionError,
+    RestoreError,
+    StoreError,
+    UnknownCheckpoint,
+    VerificationError,
+)
 from ..settings import OUTPUT_LIMIT, Settings
 from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
-from ..state.home import NOTHING, Home
+from ..state.home import DEFINITIONS, NOTHING, Home, find
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.repository import Repository
@@ -31,11 +39,14 @@ from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
 from .interrupts import Interrupts
 from .news import News
+from .notices.notice import Notice
+from .notices.slurm import JOB, requeue
+from .notices.watch import Watch
 from .outputs import Recorder
-from .place import described, outermost_loop, progress, saved_loops
+from .place import described, outermost_loop, progress, saved_loops, standing
 from .position import Position
 from .schedule import Schedule
-from .status import Reporter, Status
+from .status import Reporter, Status, said_of
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
@@ -85,6 +96,8 @@ class Run(ABC):
         self.recorder = Recorder(OUTPUT_LIMIT, shell)
         self.news = News(self.status, reporter, self.recorder, self.schedule)
         self.interrupts = Interrupts(self)
+        self.news.turned = self._write_status_meanwhile
+        self._writing = threading.Lock()
         self.attributes: dict[str, Any] = {}
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
@@ -93,6 +106,8 @@ class Run(ABC):
         self.result: Any = NOTHING
         self.saved: Loaded | None = None
         """The snapshot that this run goes on from, until its state is in place."""
+        self.refusal: NbckptError | None = None
+        """Why it cannot, if that turned up on the way back into the code."""
         self.root: parts.Root = {}
         """What that snapshot holds, once it is built."""
         self.home = Home(namespace if home is None else home)
@@ -102,6 +117,12 @@ class Run(ABC):
         self.held_before: dict[tuple[str, ...], Any] = {}
         """What the variables were when a statement was run again for the loop in a function that it calls."""
         self.worked_before = 0.0
+        self.surroundings: dict[str, Any] = {}
+        """The working folder and the like, as they were when the cell was begun in this kernel."""
+        self.wanted: int | None = None
+        """The number of the snapshot to go on from, if that need not be the newest."""
+        self.is_retry = False
+        """Whether an attempt at the cell failed just now, and this is the next one."""
         self.verification = Verification(wanted=settings.verify)
         self.owed: Loop | None = None
         """The loop at whose end a snapshot is due that made no sense inside it."""
@@ -109,6 +130,12 @@ class Run(ABC):
         """For how many boundaries a snapshot has been waiting, and since when."""
         self.redefined: frozenset[str] = frozenset()
         """Definitions that the runs this one goes on from had made themselves."""
+        self.listening: Watch | None = None
+        """Asks whether this machine will go."""
+        self.notice = ""
+        """What was said last of that."""
+        self.requeues = False
+        """Whether the job is put back into its scheduler's queue once the run has stopped for that."""
         self.differing: dict[str, str] = {}
         """Inputs that are not what they were when the cell was begun, with what they are now."""
 
@@ -130,7 +157,9 @@ class Run(ABC):
         self._wait_for_writer()
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
-        found = None if self.settings.fresh else self.repository.load(self.name)
+        found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
+        if found is None and self.wanted is not None:
+            raise UnknownCheckpoint(f"checkpoint {self.name!r} is gone from the store {self.repository.url}")
         if found is not None:
             for damage in found.damaged:
                 self.status.notice(damage)
@@ -162,12 +191,24 @@ class Run(ABC):
                 "with --fresh"
             )
 
+    def follow(self, earlier: Run, seq: int) -> None:
+        """Be the next attempt after one that failed, from snapshot `seq`: what the cell was given is known."""
+        self.is_retry, self.wanted = True, seq
+        self.surroundings = earlier.surroundings
+        if unmade := surroundings.take_back(self.surroundings):  # first of all: the store's name may be relative
+            self.status.notice(unmade)
+        self.capture.follow(earlier.capture)
+        self.selection.follow(earlier.selection)
+        self.status.follow(earlier.status)
+
     def start(self) -> None:
         """Make sure that saving will work; start to listen and to watch the clock."""
         if self.saved is not None:
             self.worked_before = float(self.saved.description.get("worked", 0.0))
+            self.schedule.take_over(self.saved.description.get("pace", {}))
         self.started_at = time.monotonic()
-        self.surroundings = surroundings.capture()
+        if not self.is_retry:
+            self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)
         if self.saved is not None:
@@ -181,7 +222,8 @@ class Run(ABC):
             tell=self.status.notice,
         )
         self._found = None
-        self.selection.start(self.namespace)
+        if not self.is_retry:
+            self.selection.start(self.namespace)
         self.recorder.start()
         if self.saved is None:
             self.tell("started")
@@ -189,7 +231,9 @@ class Run(ABC):
             # shown before the old output, where an uninterrupted run shows it
             self.status.progress = self.status.saved_progress = str(self.saved.description.get("progress", ""))
             self.tell("progress")
-            if self.settings.replay and "output" in self.saved.parts:
+            if self.is_retry:
+                self.recorder.adopt(self.saved.parts["output"].stream)
+            elif self.settings.replay and "output" in self.saved.parts:
                 self.recorder.replay(self.saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
@@ -197,10 +241,23 @@ class Run(ABC):
             self.schedule.look()
         if self.stops_in_order:
             self.interrupts.start()
+        if self.settings.on_preempt == "requeue" and JOB not in os.environ:
+            self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
+        self.listening = Watch(self.settings.preempt, self)
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
         return Retention(self.settings.keep, self.settings.keep_best, self.settings.keep_every)
+
+    def check(self, inputs: frozenset[str], needed: frozenset[str]) -> None:
+        """Find out before any compute whether what the code is given, and what it draws from, can be saved.
+
+        Raises:
+            UnpicklableError: it cannot.
+        """
+        self.capture.check_inputs(self.namespace, inputs, needed)
+        if self.settings.rng:
+            randomness.capture()
 
     # -- restore ---------------------------------------------------------------------------------------------
 
@@ -214,8 +271,8 @@ class Run(ABC):
         modules = saved.description["modules"]
         adapters.take_for_arrival()  # of what somebody looked at before
         with self.recorder.swallowed():
-            root = parts.build(saved.parts, saved.parts["definitions"], self.home)
-            found = {alias: _import(module) for alias, module in modules.items() if alias not in self.namespace}
+            root = parts.build(saved.parts, saved.parts["definitions"], self.home, modules)
+            found = {alias: find(module) for alias, module in modules.items() if alias not in self.namespace}
         for notice in adapters.take_said():
             self.status.notice(notice)
         if self.settings.rng and root["moment"]["random"] is not None:
@@ -231,7 +288,6 @@ class Run(ABC):
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        self.home.namespace.update({name: made for name, made in self.home.made.items() if "." not in name})
         self.namespace.update(found | root["variables"])
         self._put_attributes()
         self.metrics = dict(saved.description.get("metrics", {}))
@@ -277,19 +333,24 @@ class Run(ABC):
         description = saved.description
         self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
         self._put_attributes()
-        live = {name: self.home.definition(name) for name in self.home.saved}
+        changed, unchanged = self.root["definitions"], self.root.get("unchanged", {})
+        # those whose code could not be copied have state all the same, and are here if their own cells were run
+        found = (changed.keys() | unchanged.keys()) - self.home.outdated
+        uncopied = {name for name in found if isinstance(self.namespace.get(name), DEFINITIONS)}
+        live = {name: self.home.definition(name) for name in self.home.saved.keys() | uncopied}
         self.redefined = frozenset(description.get("redefined", ()))
         self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
         self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
         for name in live.keys() - edited:
-            saved_ways = {*self.root["definitions"].get(name, ()), *self.root.get("unchanged", {}).get(name, ())}
+            saved_ways = {*changed.get(name, ()), *unchanged.get(name, ())}
             definitions.drop_added(live[name], saved_ways)
-        for name, state in self.root["definitions"].items():
+        for name, state in changed.items():
             if name in live and name not in edited:
                 definitions.put_state(live[name], state)
-        for name, state in self.root.get("unchanged", {}).items():
+        for name, state in unchanged.items():
             if name in live and name not in edited:
-                definitions.put_unchanged(live[name], state)
+                put = definitions.put_state if name in self.home.made else definitions.put_unchanged
+                put(live[name], state)
         for name in description["deleted"]:
             self.namespace.pop(name, None)
         csv_writers.bind(self.namespace)
@@ -352,6 +413,7 @@ class Run(ABC):
     def boundary(self, place: Place, *, turn: bool) -> None:
         """Stand at a boundary that somebody asked for: save if it is time, and show the progress."""
         self.status.progress = progress(place)
+        self.schedule.stand(*standing(place))
         if not self.interrupts.asked:
             self._save_if_due(place, turn=turn)
         if self.interrupts.asked:
@@ -471,6 +533,27 @@ class Run(ABC):
         self.schedule.ask()
         return True
 
+    def noticed(self, notice: Notice) -> None:
+        """The machine will go: save at the next boundary, more often from then on, and stop there if that is wanted.
+
+        Called by the thread that listens.
+        """
+        stops = notice.certain and self.settings.on_preempt != "continue"
+        self.notice = f"{notice}"
+        if stops:
+            self.status.notice(self.notice)
+            self.requeues = self.settings.on_preempt == "requeue" and JOB in os.environ
+            self.stop_at_boundary("this machine will go")
+        else:
+            self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
+            self.news.soon()
+        self.schedule.hurry()
+
+    def unheard(self, why: str) -> None:
+        """Somebody who was named cannot give notice."""
+        self.status.notice(why)
+        self.news.soon()
+
     def left(self, loop: Loop) -> None:
         """Take note that a loop was left."""
         if self.owed is loop:
@@ -482,12 +565,14 @@ class Run(ABC):
 
         A failure never stops the run.
         """
-        began = time.perf_counter()
+        began, stood = time.perf_counter(), 0.0
         try:
             while self.handover.is_busy:
                 self.news.hear(None)
+            began = time.perf_counter()  # to wait until something is durable is not what a save costs
             parts, description = self._capture(place, finished=finished)
             self.handover.hand_over(description, parts, final=finished)
+            stood = time.perf_counter() - began
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
             self.news.failed(error)
         else:
@@ -498,7 +583,7 @@ class Run(ABC):
                 "locals": names_in(parts, "locals"),
             }
             self.news.handed_over(snapshot, durable=durable)
-        self.schedule.saved(time.perf_counter() - began)
+        self.schedule.saved(stood or time.perf_counter() - began)
         return not self.status.unprotected
 
     def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
@@ -534,7 +619,9 @@ class Run(ABC):
             "saved_at": time.time(),
             "run": self.who["run"],
             "every": str(self.settings.every),
+            **({"pace": self.schedule.pace.to_json()} if self.schedule.pace is not None else {}),
             "metrics": self.metrics,
+            "notice": self.notice,
             "loop": outermost_loop(place),
             **self.origin,
         }
@@ -587,30 +674,44 @@ class Run(ABC):
         self.schedule.stop()
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
-        if not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True):
-            self.status.state = "finished"
+        saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
+        if self.requeues and self.interrupts.pending:  # the rest of the job is not done
+            self.status.notice(requeue(os.environ[JOB]))
+        self.status.state = "finished"
+        if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
                 self.status.notice(f"the saved result is without what cannot be saved: {listed(left_out)}")
             self.tell("finished")
         else:
-            self.status.state = "finished"
             self.tell("unprotected")
         self._write_status()
 
-    def stop(self) -> None:
+    def stop(self, error: BaseException | None = None) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
+        if isinstance(error, Exception):
+            self.status.error = said_of(error)
         self.news.hear(FAREWELL)
+        if self.requeues and self.status.left in ("saved", "unsaved"):
+            self.status.notice(requeue(os.environ[JOB]))
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
 
     def _write_status(self) -> None:
-        with contextlib.suppress(StoreError):  # for people only: it says nothing that a snapshot does not
-            self.repository.write_status(self.name, {**self.who, "state": self.status.state})
+        with self._writing, contextlib.suppress(StoreError):  # for people only: it is never needed to go on
+            status = self.status
+            told = {"unprotected": status.unprotected, "since": status.unprotected_since} if status.unprotected else {}
+            self.repository.write_status(self.name, {**self.who, "state": status.state, **told})
+
+    def _write_status_meanwhile(self) -> None:
+        """Do so beside the loop, which need not wait for a store that may be away."""
+        threading.Thread(target=self._write_status, name="nbckpt status", daemon=True).start()
 
     def close(self) -> None:
         """Let go of everything."""
+        if self.listening is not None:
+            self.listening.stop()
         self.schedule.stop()
         self.recorder.stop()
         try:
@@ -631,13 +732,3 @@ def listed(reasons: Mapping[str, str]) -> str:
 def short(text: str, width: int = 40) -> str:
     """A value's text, cut where it gets long."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RestoreError(
-            f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: "
-            "install it and run the cell again"
-        ) from error

@@ -16,17 +16,15 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from ..errors import CellChangedError
-from ..state import fingerprints, pickling
+from ..errors import ReplayError
 from ..state.home import NOTHING, quiet
 from ..state.iterators import is_sound, pickles, savable
-from . import loaders
-from .replays import Follower, Sources, Trail, draw_again, refuse_changed, refuse_other
+from . import extensions, loaders
+from .replays import Follower, Sources, Trail, draw_again, refuse_blind, refuse_changed, refuse_other
 
 
 @dataclass(slots=True)
@@ -107,7 +105,8 @@ def _kind(iterable: Any, iterator: Any) -> str:
         return "iterator"
     if _has_state_dict(iterator) or _has_state_dict(iterable):
         return "state_dict"
-    return "iterator" if pickles(iterator) else "replay"
+    # of a loader only what a variable holds is itself saved: all others are skipped through without loading
+    return "iterator" if not loaders.begins(iterable, iterator) and pickles(iterator) else "replay"
 
 
 def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
@@ -117,10 +116,13 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
 
 
-def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, trust: bool = False) -> Cursor:
+def advance(
+    iterable: Any, record: Mapping[str, Any], count: int, line: int, *, trust: bool = False, edited: bool = False
+) -> Cursor:
     """Bring an iterable that was evaluated again to where it was, `count` items in.
 
-    `trust` that it yields what it did, although that cannot be shown.
+    `trust` that it yields what it did, although that cannot be shown. If its header was `edited`, it may be made of
+    other arguments, but each of its finished items must be known to be the same.
 
     Raises:
         ReplayError: it does not, or cannot.
@@ -131,7 +133,10 @@ def advance(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, 
     refuse_changed(record, line, trust=trust)
     iterator = iter(inner)
     sources = Sources(iterator)
-    refuse_other(record, sources, line, trust=trust)
+    if edited and not trust:
+        refuse_blind(record, line)
+    else:
+        refuse_other(record, sources, line, trust=trust)
     if record.get("by_index") and loaders.loader_in(iterator):
         iterator, follower = loaders.skip(iterator, record, count)
         said = follower.check(count, line, trust=trust)
@@ -183,68 +188,28 @@ def current_item(record: Mapping[str, Any], cursor: Cursor) -> Any:
     return cursor.trail.last if saved is NOTHING and cursor.trail else saved
 
 
-def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int) -> Cursor:
-    """Go on in an edited header if what is done stands unchanged at its beginning.
+def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, trust: bool = False) -> Cursor | None:
+    """Go on in an edited header if what is done stands unchanged at its beginning; None if that cannot be shown.
 
-    Raises:
-        CellChangedError: it does not.
+    `trust` that it does, all the same.
     """
+    if record["kind"] != "iterator":
+        if record["kind"] == "state_dict" and not trust:
+            return None
+        try:
+            return advance(iterable, record, count, line, trust=trust, edited=True)
+        except ReplayError:
+            return None
     bar, inner = look_through(iterable)
     cursor = open_cursor(inner)
     cursor.bar, cursor.bar_start = bar, record["bar_start"]
-    before = done_items(record, count)
-    after = list(islice(cursor.iterator, count)) if cursor.kind == "iterator" else []
-    if before is None or len(after) < count or not all(map(_same, before, after)):
-        raise CellChangedError(
-            f"the header of the loop at line {line}, which was in progress, was edited, and its first {count} "
-            "items cannot be shown to be the ones that are done. Nothing was lost: undo the edit, or start over "
-            "with --fresh"
-        )
+    if cursor.kind != "iterator" and not trust:
+        return None
+    found = extensions.brought(cursor.iterator, record["iterator"], count, trust=trust)
+    if found is None:
+        return None
+    cursor.iterator = found
     return cursor
-
-
-def done_items(record: Mapping[str, Any], count: int) -> Sequence[Any] | None:
-    """The finished items, where the saved iterator still knows them."""
-    return _done(record["iterator"], count) if record["kind"] == "iterator" else None
-
-
-def _done(iterator: Any, count: int) -> Sequence[Any] | None:
-    with quiet():
-        source = iterator.__reduce__()
-    if source[0] in (zip, enumerate):
-        return _done_of_several(iterator, source[1], count)
-    if source[0] is not iter or len(source[1]) != 1:
-        return None
-    items = source[1][0]
-    index = source[2] if len(source) == 3 else None
-    if index is None and isinstance(items, range):
-        # newer Pythons keep the rest of a range, whose beginning can be told from it
-        index, items = count, range(items.start - count * items.step, items.stop, items.step)
-    if not hasattr(items, "__getitem__") or len(items) < count or index != count:
-        return None
-    return items[:count] if isinstance(items, (list, tuple, range)) else [items[at] for at in range(count)]
-
-
-def _done_of_several(iterator: Any, parts: tuple[Any, ...], count: int) -> Sequence[Any] | None:
-    if type(iterator) is enumerate:
-        inner, index = parts
-        items = _done(inner, count)
-        return items if items is None else list(enumerate(items, index - count))
-    found = [_done(part, count) for part in parts]
-    known = [items for items in found if items is not None]
-    return list(zip(*known, strict=True)) if len(known) == len(found) else None
-
-
-_PLAIN = (int, str, bytes, bool, type(None))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is type(other) and type(one) in _PLAIN:
-        return bool(one == other)
-    for fingerprint in (fingerprints.stable_digest, pickling.digest):
-        if (known := fingerprint(one)) is not None:
-            return known == fingerprint(other)
-    return one is other
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ run *arrives*, and from there on it is an ordinary run.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from ..errors import RestoreError
+from ..errors import NbckptError, RestoreError
 from ..state import randomness
 from ..state.home import NOTHING
 from . import cursors
@@ -18,7 +19,7 @@ from .checkpoint import Run
 from .cursors import Cursor
 from .gathering import Comprehensions
 from .loops import AsyncTurns, Loop, adding, turns
-from .place import Layer, Place
+from .place import Layer, Place, standing
 from .position import LOOPS, Match, Plan, Position, Statement, Where, ancestors, loop_word
 
 
@@ -47,6 +48,8 @@ class Frame:
         self.found: set[int] = set()
         """Those that were merely looked up."""
         self.comprehensions = Comprehensions(self.loops)
+        self.slow: set[str] = set()
+        """The statements that take so long that the boundaries before them are looked at."""
         self._random_before: dict[str, dict[str, Any]] = {}
         self._sound: set[str] = set()
         """The loops that went over what pickles last time, so that nothing has to be known for a replay."""
@@ -57,12 +60,13 @@ class Frame:
         """Stand before a statement; return whether to execute it."""
         self.current = key
         if self.way is not None:
-            return self._approach(self.way, key)
+            with self.past_handlers(key):
+                return self._approach(self.way, key)
         if key in self.loops:
             del self.loops[key]
         if self.values:
             self.values = {}
-        if self.schedule.due:
+        if self.schedule.due or key in self.slow:
             self.boundary("before", key, turn=False)
         return True
 
@@ -79,7 +83,7 @@ class Frame:
                 self.run.watch()
             return True
         if self.plan.comes_after(key, way.position.key):
-            raise RestoreError(
+            raise self.run.refusal or RestoreError(
                 f"{self.subject} took another way than before and missed line "
                 f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
             )
@@ -101,6 +105,28 @@ class Frame:
         """Stand at the saved boundary: put everything back."""
         self.run.recorder.swallowing = False
         come_back(self.place(self.way_back().position))
+
+    @contextmanager
+    def past_handlers(self, key: str) -> Iterator[None]:
+        """Let a refusal on the way back, at a statement, leave the user's code: its handlers are not meant for it."""
+        try:
+            yield
+        except NbckptError as error:
+            self.run.refusal = self.run.refusal or error
+            if self.is_caught(key):
+                raise Unwound(error) from None
+            raise
+
+    def is_caught(self, key: str) -> bool:
+        """Whether an `Unwound` from a statement is taken care of: nothing is around those at the top of a cell."""
+        return "." in key
+
+    def lost(self) -> NbckptError:
+        """Why the code did not come to the saved boundary."""
+        return self.run.refusal or RestoreError(
+            f"{self.subject} took another way than before and did not come to where it was. Nothing was lost: start "
+            "over with --fresh"
+        )
 
     def way_back(self) -> Resume:
         """The way back that this frame is on."""
@@ -149,7 +175,8 @@ class Frame:
             loop.count = self._record(key)["count"]
             if not self.way.is_top(key):
                 return True
-            self.arrive()
+            with self.past_handlers(key):
+                self.arrive()
         elif self.schedule.due:
             self.top(loop)
         loop.count += 1
@@ -168,15 +195,25 @@ class Frame:
             if loop.cursor.kind == "iterator":
                 self._sound.add(key)
             return self._go(loop)
-        record = self._record(key)
-        if key in self.way.match.extended:
-            return self._go_on(loop, cursors.extend(iterable, record, record["count"], self.plan[key].line))
-        line = self.plan[key].line
-        return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=self.run.trusting))
+        with self.past_handlers(key):
+            return self._loop_again(loop, iterable, self.way)
+
+    def _loop_again(self, loop: Loop, iterable: Any, way: Resume) -> Iterator[Any]:
+        key = loop.key
+        record, line, trust = self._record(key), self.plan[key].line, self.run.trusting
+        if key not in way.match.extended:
+            return self._go_on(loop, cursors.advance(iterable, record, record["count"], line, trust=trust))
+        if (cursor := cursors.extend(iterable, record, record["count"], line, trust=trust)) is None:
+            raise way.match.changed(
+                f"the header of the loop at line {line}, which was in progress, was edited, and its first "
+                f"{record['count']} items cannot be shown to be the ones that are done"
+            )
+        return self._go_on(loop, cursor)
 
     def again(self, key: str) -> Iterator[Any]:
         """The items left of a `for` loop whose iterator came back."""
-        return self._go_on(self._begun(key), cursors.reopen(self._record(key)))
+        with self.past_handlers(key):
+            return self._go_on(self._begun(key), cursors.reopen(self._record(key)))
 
     def _begun(self, key: str) -> Loop:
         statement = self.plan[key]
@@ -216,15 +253,17 @@ class Frame:
         record, line = self._record(key), self.plan[key].line
 
         async def prepare() -> Any:
-            cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.run.trusting)
-            return self._entered(loop, cursor)
+            with self.past_handlers(key):
+                cursor = await cursors.advance_async(iterable, record, record["count"], line, trust=self.run.trusting)
+                return self._entered(loop, cursor)
 
         return self._async_turns(loop, prepare)
 
     def async_again(self, key: str) -> Any:
         """The items left of an `async for` loop whose iterator came back."""
         loop = self.loops[key] = self._begun(key)
-        current = self._entered(loop, cursors.reopen(self._record(key)))
+        with self.past_handlers(key):
+            current = self._entered(loop, cursors.reopen(self._record(key)))
 
         async def prepare() -> Any:
             return current
@@ -276,6 +315,10 @@ class Frame:
 
     def top(self, loop: Loop) -> None:
         """Stand at a boundary: an iteration has ended."""
+        if loop.nested and self.current != loop.key:
+            last = Position("before", self.current)
+            if self.schedule.ended(standing(self.place(last))[0]):
+                self.slow.add(self.current)
         self.boundary("top", loop.key, turn=not (loop.nested and self.plan.has_loop_inside(loop.key)))
 
     def boundary(self, where: Where, key: str, *, turn: bool) -> None:
@@ -373,6 +416,14 @@ class Resume:
     def needs_state(self, read: frozenset[str], saved: frozenset[str]) -> bool:
         """Whether a definition can only be made from saved values."""
         return not read.isdisjoint(saved)
+
+
+class Unwound(BaseException):
+    """Carries a refusal out of the user's code; no error of the user's, so that only `finally` sees it pass."""
+
+    def __init__(self, error: NbckptError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def come_back(place: Place) -> None:

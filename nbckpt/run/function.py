@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import operator
 import sys
 import types
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
-from .frame import Frame, Resume
-from .position import Plan, Position, Where, match
+from .frame import Frame, Resume, Unwound
+from .position import Match, Plan, Position, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 from .tracebacks import without_ours
 
@@ -49,7 +51,8 @@ class Caller(Frame):
 
     def again_call(self, key: str, site: int) -> types.FunctionType:
         """The function that was in progress there."""
-        return reenter(self, key, site)
+        with self.past_handlers(key):
+            return reenter(self, key, site)
 
     def at(self, key: str, site: int, called: Any, awaited: bool) -> Any:  # noqa: FBT001
         """What to call instead of what the code calls."""
@@ -61,6 +64,7 @@ class Caller(Frame):
         """Keep what a part of the statement has evaluated to."""
         self.values[number] = value
         self.found.discard(number)
+        self.inner = None  # its loops are not gone through again
         return value
 
     def keep_found(self, number: int, value: Any) -> Any:
@@ -168,13 +172,15 @@ class FunctionFrame(Caller):
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Unwound) or (error is None and self.way is not None):
+            refusal = error.error if isinstance(error, Unwound) else self.lost()
+            caught = isinstance(self.caller, Frame) and self.caller.is_caught(self.key)
+            raise Unwound(refusal) if caught else refusal from None
         if error is not None:
             without_ours(error)
-        elif self.way is not None:
-            raise RestoreError(
-                f"{self.subject} took another way than before and did not come to where it was. Nothing was lost: "
-                "start over with --fresh"
-            )
+
+    def is_caught(self, key: str) -> bool:  # noqa: ARG002 - all of it is inside the `with` that ends here
+        return True
 
     def share(self, cells: Sequence[types.CellType]) -> None:
         """Take note of the variables that functions inside share."""
@@ -253,11 +259,26 @@ def enter(caller: Calling, key: str, site: int, called: Any, *, awaited: bool) -
     """What to call instead of `called`: the same, but for resumable functions the version that can be saved."""
     function: Any = called.__func__ if type(called) is types.MethodType else called
     source = source_of(function)
+    if source is None:
+        _tell_of_wrapper(caller.run, function)
     if source is None or (source.asynchronous and not awaited) or caller.way is not None:
         return called
     code = rewritten(source, _known_names(caller.run, function))
     made = FunctionFrame(caller, key, site, function, code).callable()
     return made if function is called else types.MethodType(made, called.__self__)
+
+
+def _tell_of_wrapper(run: Any, function: Any) -> None:
+    """Say that a function is not saved inside, because another one stands around it and calls it."""
+    wrapped = function.__dict__.get("__wrapped__") if isinstance(function, types.FunctionType) else None
+    while isinstance(wrapped, types.FunctionType) and source_of(wrapped) is None:
+        wrapped = wrapped.__dict__.get("__wrapped__")
+    if isinstance(wrapped, types.FunctionType):
+        name = wrapped.__name__
+        run.status.notice(
+            f"{name}() is @nbckpt.resumable, but the decorator above that calls it, and code that is not rewritten can "
+            f"only be run again: {name}() is not saved inside. Take that decorator off, or do what it does in the cell"
+        )
 
 
 def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
@@ -291,7 +312,29 @@ def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
     frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
     shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}
     frame.contents = {name: inside[0] for name, cell in shared.items() if (inside := _inside(cell))}
+    for name, value in _given_since(found, function).items():
+        if not frame.had(name):
+            frame.contents[name] = value
     return frame.callable()
+
+
+def _given_since(found: Match, function: types.FunctionType) -> dict[str, Any]:
+    """What the parameters stand for that a function has got since it was called: their defaults.
+
+    Raises:
+        CellChangedError: one has none.
+    """
+    definition: Any = ast.parse(found.sources[0]).body[0]
+    before = {part.arg for part in ast.walk(definition.args) if isinstance(part, ast.arg)}
+    values: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in before:
+            continue
+        empty: dict[Any, Any] = {parameter.VAR_POSITIONAL: (), parameter.VAR_KEYWORD: {}}
+        values[name] = empty.get(parameter.kind, parameter.default)
+        if values[name] is parameter.empty:
+            raise found.changed(f"its parameter {name} is new, and the call in progress gave it no value")
+    return values
 
 
 def check(run: Run, defined: Collection[str]) -> None:

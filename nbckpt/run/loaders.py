@@ -25,6 +25,13 @@ def loader_in(iterator: Any) -> Any:
     return inner if inner._dataset_kind == loading._DatasetKind.Map else None  # noqa: SLF001
 
 
+def begins(iterable: Any, iterator: Any) -> bool:
+    """Whether a loop over something begins to go over a loader, alone or beside others."""
+    if type(iterator) in (enumerate, map, zip):
+        return any(begins(None, part) for part in iterator.__reduce__()[1] if isinstance(part, Iterator))
+    return iterable is not iterator and loader_in(iterator) is not None
+
+
 def note_indices(loader: Any, trail: Trail) -> None:
     """Have a trail follow what a loader draws from its sampler."""
     loader._sampler_iter = trail.noting(loader._sampler_iter)  # noqa: SLF001

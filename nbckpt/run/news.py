@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict
+from ..storage.parcel import BlocksGoneError
 from ..storage.process import WriterLostError
 from ..storage.writer import Committed
 from .schedule import REFRESH
@@ -39,6 +40,8 @@ class News:
         """Of the newest snapshot of this run: where it stands, when it was taken, and the variables in it."""
         self.committed = 0
         """The number of the newest that is durable."""
+        self.turned: Callable[[], None] = lambda: None
+        """Called when saving begins to fail, and when it works again."""
         self._speaking = threading.RLock()
         self._since = 0.0
         """When something was said of a save that may have been passed over to spare the screen; 0 if nothing was."""
@@ -50,6 +53,10 @@ class News:
             self._since = time.monotonic()
         with self._speaking, self._recorder.paused(), contextlib.suppress(OSError):  # nobody looks any more: compute on
             self._reporter.show(self.status, event=event)
+
+    def soon(self) -> None:
+        """Have what was noticed shown within a moment, by the thread that watches the clock."""
+        self._since = time.monotonic() - REFRESH
 
     def tell_of_ending(self, what: str, pending: Callable[[], bool]) -> None:
         """Say from another thread what will end the run, unless it is not `pending` any more."""
@@ -75,11 +82,15 @@ class News:
             if outcome is not None:
                 self.status.saving = False
             if isinstance(outcome, Committed):
+                failed = bool(self.status.unprotected)
                 self.status.protect()
                 self.status.saved_at, self.status.saved_progress = self.handed["at"], self.handed["progress"]
                 self.status.snapshots += 1
                 self.status.size = outcome.total_bytes
+                self._schedule.wrote(outcome.processor)
                 self.committed = outcome.seq
+                if failed:
+                    self.turned()
                 self.tell("saved")
             elif outcome is not None:
                 self.failed(outcome)
@@ -90,8 +101,10 @@ class News:
         self.fenced = self.fenced or isinstance(error, CheckpointConflict)
         self.lost = isinstance(error, WriterLostError)
         self.status.unprotect(f"{error}" if str(error) else type(error).__name__)
-        if self.lost:
+        if self.lost or isinstance(error, BlocksGoneError):
             self._schedule.ask()
+        if protected:
+            self.turned()
         self.tell("unprotected" if protected else "progress")
 
     def _hear_meanwhile(self) -> None:

@@ -87,7 +87,13 @@ class Order:
                 self.run.status.notice(loop.cursor.notice)
             randomness.restore_held(self.run.namespace, held)
         elif cursors.total_of(items) not in (None, record["total"]):
-            loop.cursor = cursors.extend(items, record, loop.count, line)
+            loop.cursor = cursors.extend(items, record, loop.count, line, trust=self.run.trusting)
+            if loop.cursor is None:
+                raise CellChangedError(
+                    f"the loop at line {line}, which was in progress, goes over something else now, and its first "
+                    f"{loop.count} items cannot be shown to be the ones that are done. Nothing was lost: undo the "
+                    "edit, go on with on_change='resume', or start over with fresh=True"
+                )
         else:
             loop.cursor = cursors.reopen(record, items)
         if way.where != "top" or way.key != loop.key:

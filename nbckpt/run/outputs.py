@@ -112,6 +112,17 @@ class Recorder:
         self._held = [entry for entry in entries if entry.get("after")]
         self._show_again(entry for entry in entries if not entry.get("after"))
 
+    def adopt(self, saved: bytes | bytearray | memoryview) -> None:
+        """Take recorded output for shown in this run: an earlier attempt has shown it, above."""
+        for entry in json.loads(bytes(saved), object_hook=_bytes_from_json):
+            if "stream" in entry:
+                self._into.append(Printed(entry["stream"], _without_bar(entry)))
+            elif "clears" in entry:
+                self._clears = True
+            else:
+                self._into.append(Displayed(entry["data"], entry["metadata"], entry.get("id")))
+        self._size = sum(entry.size for entry in self._into)
+
     def replay_rest(self) -> None:
         """Show what came after the result."""
         held, self._held = self._held, []
@@ -120,10 +131,7 @@ class Recorder:
     def _show_again(self, entries: Iterator[dict[str, Any]]) -> None:
         for entry in entries:
             if "stream" in entry:
-                text = entry["text"]
-                if entry["stream"] == "stderr" and "\r" in text.rpartition("\n")[2]:
-                    text = text.rpartition("\n")[0]  # a progress bar's last state: the live bar draws itself
-                getattr(sys, entry["stream"]).write(text)
+                getattr(sys, entry["stream"]).write(_without_bar(entry))
             elif self._shell is not None and "clears" in entry:
                 self._shell.display_pub.clear_output(wait=True)
             elif self._shell is not None:
@@ -212,6 +220,14 @@ class Recorder:
             del entries[0]
         entries.insert(0, Printed("stdout", LEFT_OUT))
         self._size = sum(entry.size for entry in [*entries, *self.result, *self.after])
+
+
+def _without_bar(entry: Mapping[str, Any]) -> str:
+    """The text of an entry without a progress bar's last state: the live bar draws itself."""
+    text: str = entry["text"]
+    if entry["stream"] == "stderr" and "\r" in text.rpartition("\n")[2]:
+        return text.rpartition("\n")[0]
+    return text
 
 
 def _has_failed() -> bool:

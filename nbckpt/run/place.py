@@ -5,7 +5,7 @@ Code in progress lies in layers: a cell or a script, a function that it called, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .position import Position
@@ -55,6 +55,12 @@ def saved_loops(layer: Layer, position: Position) -> dict[str, Any]:
     return {
         key: layer.loops[key].saved(at_top=position.where == "top" and key == position.key) for key in position.turns
     }
+
+
+def standing(place: Place) -> tuple[Hashable, int]:
+    """The place in the code, the same each time round, and how many iterations of the loop around it are done."""
+    turns = [position.completed(loop) for _, position in place for loop in position.turns]
+    return tuple((position.where, position.key) for _, position in place), turns[-1] if turns else 0
 
 
 def outermost_loop(place: Place) -> tuple[str, int]:

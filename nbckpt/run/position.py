@@ -6,6 +6,7 @@ body. Only statements at which a boundary can be are in the plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -111,6 +112,28 @@ def block_of(key: str) -> str:
     return key[: key.rfind(".") + 1]
 
 
+def rank(place: Sequence[Position]) -> tuple[float, ...]:
+    """How far a run of the same code has come, to be compared; `place` has a position for each layer of code.
+
+    >>> rank([Position("top", "1", {"1": (3, 9)})]) < rank([Position("before", "1.body.0", {"1": (4, 9)})])
+    True
+    """
+    found: list[float] = []
+    for position in place:
+        if position.where == "end":
+            return (math.inf,)
+        words = position.key.split(".")
+        for index, key in enumerate([*ancestors(position.key), position.key]):
+            found.append(int(words[2 * index]))
+            if key in position.turns:
+                found.append(position.completed(key))
+            if block := words[2 * index + 1 : 2 * index + 2]:
+                found.append(block == ["orelse"])
+        if position.where == "call":
+            found.append(position.site + 1)
+    return tuple(found)
+
+
 class Plan:
     """The statements of one cell, in order."""
 
@@ -176,6 +199,14 @@ class Match:
     extended: frozenset[str]
     """Loops in progress whose header changed: they may go on only if what is done is the same."""
     notices: tuple[str, ...]
+    sources: tuple[str, str]
+    """The saved code and today's."""
+    subject: str
+    """What a person calls it."""
+
+    def changed(self, what: str) -> CellChangedError:
+        """Say that the code cannot be gone on with, and show what changed."""
+        return _changed(what, self.sources, self.subject)
 
 
 def match(
@@ -190,7 +221,7 @@ def match(
         CellChangedError: the position cannot be told, or means something else now; shows what changed.
     """
     if saved.same_as(now):
-        return Match(position, {key: key for key in position.entered}, frozenset(), ())
+        return Match(position, {key: key for key in position.entered}, frozenset(), (), sources, subject)
     finder = _Finder(saved, now, position, on_change, sources, subject)
     if on_change == "error":
         raise finder.changed("it was edited")
@@ -220,7 +251,7 @@ class _Finder:
             self.check_prefix(self.saved.siblings(""), self.now.siblings(""), in_loop=False)
             following = self._next_after(self.saved.siblings(""), "")
             place = replace(self.position, where="before", key=following) if following else self.position
-            return Match(place, {}, frozenset(), tuple(self.notices))
+            return Match(place, {}, frozenset(), tuple(self.notices), self.sources, self.subject)
         block = ""
         in_loop = False
         for key in self.position.entered:
@@ -245,7 +276,8 @@ class _Finder:
             turns={self.renamed[old]: turn for old, turn in self.position.turns.items()},
             taken={self.renamed[old]: way for old, way in self.position.taken.items()},
         )
-        return Match(place, self.renamed, frozenset(self.extended), tuple(self.notices))
+        extended = frozenset(self.extended)
+        return Match(place, self.renamed, extended, tuple(self.notices), self.sources, self.subject)
 
     def find_entered(self, key: str, block: str, *, in_loop: bool) -> str:
         """Find a compound statement in progress among today's statements of its block."""
@@ -326,16 +358,19 @@ class _Finder:
         return None
 
     def changed(self, what: str) -> CellChangedError:
-        import difflib
+        return _changed(what, self.sources, self.subject)
 
-        diff = difflib.unified_diff(
-            self.sources[0].splitlines(), self.sources[1].splitlines(), "saved", "now", lineterm="", n=1
-        )
-        return CellChangedError(
-            f"{self.subject} is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
-            "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
-            + "\n".join(diff)
-        )
+
+def _changed(what: str, sources: tuple[str, str], subject: str) -> CellChangedError:
+    import difflib
+
+    before, now = (text.splitlines() for text in sources)
+    diff = difflib.unified_diff(before, now, "saved", "now", lineterm="", n=1)
+    return CellChangedError(
+        f"{subject} is not the one that was saved: {what}. Nothing was run and the snapshots are kept: "
+        "undo the edit, go on from the snapshot with --on-change resume, or start over with --fresh.\n"
+        + "\n".join(diff)
+    )
 
 
 def loop_word(statement: Statement) -> str:

@@ -180,6 +180,16 @@ def refuse_other(record: Mapping[str, Any], sources: Sources, line: int, *, trus
         )
 
 
+def refuse_blind(record: Mapping[str, Any], line: int) -> None:
+    """Refuse to replay what has items that cannot be compared.
+
+    Raises:
+        ReplayError: it has.
+    """
+    if record["trail"]["blind"]:
+        raise ReplayError(f"not all the finished items of the loop at line {line} could be compared")
+
+
 def _argument(name: str) -> str:
     return "what its first `in` goes over" if name == ".0" else name
 

@@ -55,7 +55,7 @@ def resumable(function: Function) -> Function:
     statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
     the function's local variables and the progress of its loops are part of the snapshot, and a resumed run goes on
     in its middle. So it is when a `with nbckpt.checkpointed(...)` block calls it, which `checkpointed` tells more of.
-    Called from anywhere else it is the plain function.
+    Called from anywhere else it is the plain function, also by the function that another decorator puts around it.
 
     >>> import nbckpt
     >>> @nbckpt.resumable
@@ -76,7 +76,7 @@ def resumable(function: Function) -> Function:
         raise OptionError(f"@nbckpt.resumable is for functions written with `def`, and {function!r} is not one")
     name = function.__qualname__
     if hasattr(function, "__wrapped__"):
-        raise OptionError(f"{name} is wrapped by another decorator: put @nbckpt.resumable below it, next to `def`")
+        raise OptionError(f"{name} is wrapped by another decorator: @nbckpt.resumable is for the function alone")
     if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise OptionError(
             f"{name} is a generator, which @nbckpt.resumable cannot make resumable: put the decorator on the "
@@ -248,7 +248,7 @@ def _cached_source(code: types.CodeType, qualname: str, lines: tuple[str, ...]) 
         plain = [source.compiled(source.parsed(), source.free, names) for names in ((), imported(lines))]
     except (SyntaxError, IndexError, StopIteration, AttributeError):  # these lines are not a function's
         return None
-    return source if any(_same(one, code) for one in plain) else None
+    return source if any(same_code(one, code) for one in plain) else None
 
 
 def _source_of(code: types.CodeType, qualname: str, namespace: dict[str, Any]) -> Source | None:
@@ -270,7 +270,7 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from codes(inner)
 
 
-def _same(one: types.CodeType, other: types.CodeType) -> bool:
+def same_code(one: types.CodeType, other: types.CodeType) -> bool:
     """Whether two code objects do the same."""
     plain = [[part for part in code.co_consts if not isinstance(part, types.CodeType)] for code in (one, other)]
     return _digest(one) == _digest(other) and repr(plain[0]) == repr(plain[1])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 from ..settings import Every
+from .pace import FIRST, SHORTEST, Pace
 
-SHARE = 0.01
-"""How much of the time the loop may stand still under `auto`."""
-SHORTEST = 1.0
-"""Seconds between snapshots under `auto`, at least."""
+HURRIED_SHARE = 0.1
+"""How much of the time the loop may stand still once the machine is known to go."""
 STRETCH = 4096
 """Iterations of a tight loop between two looks at the flag, unless it is raised."""
 SOON = 0.05
@@ -31,9 +31,13 @@ class Schedule:
         self.due = every.iterations is not None
         self._turns_left = every.iterations or 0
         self._asked = False
+        self._hurry: float | None = None
+        """When the next is due since the machine will go; None if it stays."""
         self._tokens: list[None] = []
+        self.pace = Pace(every.share) if every.auto else None
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
+        self._saved = time.monotonic()
         self._stopped = threading.Event()
         self._changed = threading.Event()
         """Set when the next look is at another time than it was."""
@@ -44,7 +48,8 @@ class Schedule:
 
     def start(self) -> None:
         """Begin to watch the clock."""
-        self._next = time.monotonic() + (self._wait or 0)
+        self._saved = time.monotonic()
+        self._next = self._saved + (self._wait or 0)
         threading.Thread(target=self._watch, name="nbckpt schedule", daemon=True).start()
 
     def stop(self) -> None:
@@ -53,14 +58,38 @@ class Schedule:
         self._changed.set()
         self.due = False
 
+    def expect(self, seconds: float) -> None:
+        """Before the start: a first snapshot may cost so much, for all that is known."""
+        if self.pace is not None:
+            self._wait = min(FIRST, max(SHORTEST, seconds / self.pace.share))
+
+    def take_over(self, saved: Mapping[str, Any]) -> None:
+        """Before the start: an earlier run has measured what snapshots cost."""
+        if self.pace is not None:
+            self.pace.take_over(saved)
+            self._wait = self.pace.wait
+
+    def stand(self, loop: Hashable, count: int) -> None:
+        """Take note at a boundary how many iterations of a loop are done."""
+        if self.pace is not None:
+            self.pace.stand(loop, count, time.monotonic())
+
+    def ended(self, step: Hashable) -> bool:
+        """Take note that a statement ended at this boundary; return whether the one before it matters."""
+        return self.pace is not None and self.pace.ended(step, time.monotonic())
+
     def wants_snapshot(self, *, turn: bool) -> bool:
         """Say at a boundary whether to save now, and lower `due`; `turn` if an innermost iteration ended."""
         self.due = self.every.iterations is not None
         self._turns_left -= turn
         if self._asked:
             return True
+        if self._hurry is not None and time.monotonic() >= self._hurry:
+            return True
         if self.every.iterations is None:
-            return time.monotonic() >= self._next
+            now = time.monotonic()
+            early = self.pace is not None and self.pace.is_worth_it(now - self._saved, self._next - now)
+            return early or now >= self._next
         return self._turns_left <= 0
 
     @property
@@ -83,6 +112,16 @@ class Schedule:
         self._asked = True
         self._raise()
 
+    def hurry(self) -> None:
+        """The machine will go: want a snapshot at the next boundary, and more of them from then on."""
+        self._hurry = time.monotonic()
+        self.ask()
+
+    def soon(self) -> None:
+        """Want a snapshot at the next boundary as if it were time."""
+        self._next, self._turns_left = time.monotonic(), 0
+        self._raise()
+
     def look(self) -> None:
         """Want the next boundary's attention, but no snapshot of it."""
         self._raise()
@@ -102,10 +141,20 @@ class Schedule:
         """Take note that a save was made or tried, and that the loop stood still for `cost` seconds."""
         self._turns_left = self.every.iterations or 0
         self._asked = False
-        if self.every.auto:
-            self._wait = max(SHORTEST, cost / SHARE)
-        self._next = time.monotonic() + (self._wait or 0)
+        if self.pace is not None:
+            self.pace.stood_still(cost)
+            self._wait = self.pace.wait
+        self._saved = time.monotonic()
+        # what was saved before it was due makes the next one due later, so that the share of the time is kept
+        self._next = (max(self._next, self._saved) if self.pace is not None else self._saved) + (self._wait or 0)
+        if self._hurry is not None:
+            self._hurry = self._saved + max(SHORTEST, cost / HURRIED_SHARE)
         self._changed.set()
+
+    def wrote(self, processor: float) -> None:
+        """Take note of the processor time that writing a snapshot took beside the loop."""
+        if self.pace is not None:
+            self.pace.wrote(processor)
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

@@ -46,7 +46,7 @@ class ScriptRun(Run):
         """
         if self.saved is None:
             given = self.selection.only or frozenset()
-            self.capture.check_inputs(self.namespace, given, given)
+            self.check(given, given)
             self.capture.inputs = {}  # nobody can tell which variables the code only reads
             return
         description = self.saved.description

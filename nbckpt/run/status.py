@@ -47,6 +47,12 @@ class Status:
     unprotected: str = ""
     """Why the run is not being saved, or empty if it is."""
     unprotected_since: float = 0.0
+    gap: tuple[float, float, str] | None = None
+    """From when to when nothing could be saved last, and why, if it can be now."""
+    retry: str = ""
+    """The newest time that a failed cell was tried again: how often now, after what, and from where."""
+    error: str = ""
+    """What stopped it, if that was an error."""
     notices: list[str] = field(default_factory=list)
 
     def notice(self, text: str) -> None:
@@ -56,6 +62,8 @@ class Status:
 
     def protect(self) -> None:
         """Take note that saving works."""
+        if self.unprotected:
+            self.gap = self.unprotected_since, time.time(), self.unprotected
         self.unprotected, self.unprotected_since = "", 0.0
 
     def unprotect(self, why: str) -> None:
@@ -64,6 +72,28 @@ class Status:
             self.unprotected_since = time.time()
         self.unprotected = why
 
+    def follow(self, earlier: Status) -> None:
+        """Go on with what was said of the attempt before."""
+        self.notices, self.retry = earlier.notices, earlier.retry
+        self.unprotected, self.unprotected_since = earlier.unprotected, earlier.unprotected_since
+        self.snapshots, self.size, self.verified = earlier.snapshots, earlier.size, earlier.verified
+        self.gap = earlier.gap
+
+
+def said_of(error: BaseException) -> str:
+    """An error in a line: its class, and the beginning of what it says.
+
+    >>> said_of(ValueError("of two\\nlines")), said_of(KeyError())
+    ('ValueError: of two', 'KeyError')
+    """
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - what it says is the user's code, and fails as that likes
+        text = ""
+    kind, (said, *_) = type(error).__name__, text.strip().splitlines() or [""]
+    said = said if len(said) <= 80 else f"{said[:77]}..."
+    return f"{kind}: {said}" if said else kind
+
 
 class Reporter(Protocol):
     """Shows a run's status to somebody."""
@@ -71,6 +101,6 @@ class Reporter(Protocol):
     def show(self, status: Status, *, event: str) -> None:
         """Show it; `event` says what just happened.
 
-        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `finished`, `restored`,
-        `ending`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
+        One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `finished`,
+        `restored`, `ending`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """

@@ -7,7 +7,6 @@ is unpickled in the process that computes, where loading might change something.
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import os
 import pickle
@@ -150,13 +149,7 @@ def _load(given: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]
     saved = Repository.open(given["store"], create=False).load(given["name"], seq=given["seq"])
     if saved is None:
         raise RestoreError("it is not in the store any more")
-    root = parts.build(saved.parts, saved.parts["definitions"], home)
-    namespace.update(home.made)
-    for module in saved.description["modules"].values():
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise RestoreError(f"a new process does not find the module {error.name!r}") from error
+    root = parts.build(saved.parts, saved.parts["definitions"], home, saved.description["modules"])
     return {name: root[name] for name in KEPT}
 
 

@@ -8,15 +8,21 @@ around a class that was defined inside something, too.
 from __future__ import annotations
 
 import enum
+import pickle
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
+from .adapters import flax_structs
+
 
 def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle would make a class of, and what it has to be given from the start."""
-    if issubclass(kind, enum.Enum) or len(reduced) == _CALLED:
+    if issubclass(kind, enum.Enum):
+        _check_members(kind)
+        return reduced
+    if len(reduced) == _CALLED:
         return reduced
     make, (constructor, name, bases, given, *rest), (attributes, other), *more = reduced
     given = {**given, "__qualname__": kind.__qualname__}
@@ -27,7 +33,20 @@ def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         # cloudpickle knows no private slots, and leaves out what has a slot's name though it is another thing
         attributes = {name: value for name, value in attributes.items() if not _is_slot(value, kind)}
         attributes |= {name: own[name] for name in slots if name not in _ASKED and not _is_slot(own[name], kind)}
+    if flax_structs.MARK in own:
+        more[-1] = flax_structs.fill
     return make, (constructor, name, bases, given, *rest), (attributes, other), *more
+
+
+def _check_members(kind: Any) -> None:
+    """Refuse an enum whose members are made by its own `__new__` of something else than their values.
+
+    Raises:
+        pickle.PicklingError: it is one.
+    """
+    make = getattr(kind, "_new_member_", None) or getattr(kind, "__new_member__", None)
+    if kind._member_type_ is not object and isinstance(make, types.FunctionType) and make.__module__ == "__main__":
+        raise pickle.PicklingError("its members are made by a __new__ of its own")
 
 
 def _slots(kind: type) -> Iterator[str]:

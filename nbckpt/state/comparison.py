@@ -7,10 +7,7 @@ its `__getstate__` does not leave out on purpose: so a `__setstate__` that forge
 from __future__ import annotations
 
 import enum
-import functools
 import pickle
-import sys
-import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ import xxhash
 
 from . import stand_ins
 from .adapters import by_hand, live
+from .authors import is_users
 from .culprit import attributes, reduce, said
 from .home import quiet
 from .picklers import Pickler, _is_plain
@@ -105,7 +103,7 @@ class Description:
             return f"{_named(kind)} {thing.name if thing.name is not None else thing!r}", None, ()
         if isinstance(thing, types.ModuleType):
             return f"module {thing.__name__}", None, ()
-        if live.is_kind(kind, "numpy.generic"):
+        if live.is_kind(kind, "numpy.generic") and not live.is_kind(kind, "numpy.void"):
             return cut(f"numpy {thing.dtype} {thing!r} {thing.tobytes().hex()}"), None, ()
         if kind in (dict, list) and (word := stand_ins.live_word(thing)):
             return f"what this process has for {word}", None, ()
@@ -286,15 +284,3 @@ def _named(thing: Any) -> str:
 
 def _package(kind: type) -> str:
     return str(kind.__module__).partition(".")[0]
-
-
-def is_users(kind: type) -> bool:
-    """Whether a class was written by the user rather than installed: its methods may have mistakes."""
-    return kind.__module__ == "__main__" or _is_users_module(kind.__module__)
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_users_module(name: str) -> bool:
-    place = getattr(sys.modules.get(name), "__file__", None)
-    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return place is not None and "site-packages" not in place and not place.startswith(tuple(installed))

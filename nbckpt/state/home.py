@@ -7,6 +7,7 @@ so that `isinstance` holds and an edited method takes effect, and the saved one 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import pickle
@@ -87,6 +88,29 @@ class Home:
         return self.made[qualname]
 
     @contextmanager
+    def furnished(self, modules: Mapping[str, str]) -> Iterator[None]:
+        """Have modules, by their aliases, and the saved definitions in the namespace, out again if the block fails.
+
+        Methods look for them while objects are built: a `__setstate__` makes a new `threading.Lock()`.
+
+        Raises:
+            RestoreError: one cannot be built here.
+        """
+        before = dict(self.namespace)
+        try:
+            self.namespace.update({alias: find(name) for alias, name in modules.items() if alias not in before})
+            with self.active():
+                for name in self.saved:
+                    self.definition(name)
+            self.namespace.update({name: made for name, made in self.made.items() if "." not in name})
+            yield
+        except BaseException:
+            for name in self.namespace.keys() - before.keys():
+                del self.namespace[name]
+            self.namespace.update(before)
+            raise
+
+    @contextmanager
     def active(self) -> Iterator[None]:
         token = _home.set(self)
         try:
@@ -107,7 +131,7 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
     file, left = io.BytesIO(stream), iter(buffers)
     end = len(file.getbuffer())
     found = []
-    with home.active(), quiet():
+    with home.active(), quiet(), uncollected():
         try:
             while file.tell() < end:
                 unpickler = _Unpickler(file, left, home.namespace)
@@ -117,10 +141,7 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
         except RestoreError:
             raise
         except ModuleNotFoundError as error:
-            raise RestoreError(
-                f"the snapshot needs the package {error.name!r}, which is not installed here. "
-                "Nothing was touched: install it and run the cell again"
-            ) from error
+            raise _missing(error) from error
         except Exception as error:
             raise RestoreError(
                 f"a saved object cannot be rebuilt here ({type(error).__name__}: {error}). Nothing was touched: if "
@@ -129,6 +150,25 @@ def load(stream: Any, buffers: Iterable[Any], home: Home) -> list[Any]:
                 "start over with --fresh; --verify tells at the start of a run whether it does"
             ) from error
     return found
+
+
+def find(module: str) -> types.ModuleType:
+    """Import a module that a snapshot needs.
+
+    Raises:
+        RestoreError: it is not here.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+
+
+def _missing(error: ModuleNotFoundError) -> RestoreError:
+    return RestoreError(
+        f"the snapshot needs the package {error.name!r}, which is not installed here. Nothing was touched: install it "
+        "and run the cell again"
+    )
 
 
 class _Unpickler(pickle.Unpickler):
@@ -169,6 +209,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away while many objects are pickled or built: it would go through them all, again and
+    again, and finalizers of the user's would run in the middle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _resolve(namespace: Mapping[str, Any], qualname: str) -> Any:
     first, *rest = qualname.split(".")
     found = namespace.get(first)
@@ -198,7 +251,9 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
     wanted = [(kind, "__init_subclass__") for kind in bases]
     wanted += [(kind, hook) for kind in metaclasses for hook in ("__new__", "__init__", "__prepare__")]
     hooks = {
-        (kind, hook): vars(kind)[hook] for kind, hook in wanted if kind.__module__ == "__main__" and hook in vars(kind)
+        (kind, hook): vars(kind)[hook]
+        for kind, hook in wanted
+        if hook in vars(kind) and (kind.__module__ == "__main__" or f"{kind.__module__}.{kind.__qualname__}" in _TOLD)
     }
     for kind, hook in hooks:
         delattr(kind, hook)
@@ -208,6 +263,10 @@ def make_class(name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) 
         for (kind, hook), found in hooks.items():
             setattr(kind, hook, found)  # as it was found, not as it is called
     return made
+
+
+_TOLD = {"flax.struct.PyTreeNode"}
+"""Classes of libraries that are told of a derived class once it is filled."""
 
 
 def make_function(

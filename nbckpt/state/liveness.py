@@ -80,7 +80,7 @@ class _Flow:
     def statement(self, node: Any, after: frozenset[str], exits: _Exits, key: str | None) -> frozenset[str]:
         for path in _clauses(node, key) if key is not None else ():
             # what it will be added to, in an augmented assignment, is kept beside what it has made
-            targets = getattr(node, "targets", None) or [node.target] if not isinstance(node, ast.Expr) else []
+            targets = getattr(node, "targets", None) or [part for part in (getattr(node, "target", None),) if part]
             self.tops[path] = (
                 (after.difference(*map(_stores, targets)))
                 | _reads_of_elements(node.value)

@@ -122,9 +122,7 @@ def _functions_of(value: Any, namespace: Mapping[str, Any], depth: int = 4) -> I
         kinds = (*value.__mro__, *maker.__mro__)
         if any(getattr(base, "__module__", None) == "__main__" for base in kinds):
             parts = [part for base in kinds for part in vars(base).values()]
-            parts = [
-                part for part in parts if callable(part) or isinstance(part, (property, staticmethod, classmethod))
-            ]
+            parts = [part for part in parts if callable(part) or hasattr(type(part), "__get__")]
     elif type(value).__module__ == "__main__":
         parts = [type(value)]
     for part in parts:
@@ -160,6 +158,10 @@ class Selection:
     def start(self, namespace: Mapping[str, Any]) -> None:
         self.before = {name: id(value) for name, value in list(namespace.items())}
         self._alive = [value for value in list(namespace.values()) if isinstance(value, DEFINITIONS)]
+
+    def follow(self, earlier: Selection) -> None:
+        """Take what names were bound to before the run from an attempt that failed."""
+        self.before, self._alive = earlier.before, earlier._alive
 
     def is_new(self, name: str, value: Any) -> bool:
         """Whether a name was bound to this since the run began."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,22 +128,20 @@ def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:
     return parts
 
 
-def build(parts: Mapping[str, Stored], code: Stored, home: Home) -> Root:
-    """Build saved units, and the saved definitions that `home` lacks.
+def build(parts: Mapping[str, Stored], code: Stored, home: Home, modules: Mapping[str, str]) -> Root:
+    """Build saved units, and the saved definitions that `home` lacks; `modules` by their aliases are imported.
 
     Raises:
         RestoreError: they cannot be built here.
     """
     home.saved = pickle.loads(code.stream)
     root: Root = {kind: {} for kind in KINDS}
-    for name, part in parts.items():
-        if name.startswith(STATE):
-            for units in load(part.stream, part.buffers, home):
-                for (kind, unit), value in units.items():
-                    root[kind][unit] = value
-    with home.active():
-        for name in home.saved:
-            home.definition(name)
+    with home.furnished(modules):
+        for name, part in parts.items():
+            if name.startswith(STATE):
+                for units in load(part.stream, part.buffers, home):
+                    for (kind, unit), value in units.items():
+                        root[kind][unit] = value
     if home.reordered:
         _tell_of_order(root, {id(one) for one in home.reordered})
     return root
@@ -165,15 +163,17 @@ class Outsiders:
     """The user's other names: those that share objects with what is saved are to be saved with it.
 
     What each is made of is found out once, and again only when it seems to share something: a name that shares
-    nothing can be reached by nobody who only reaches what is saved, so it does not change meanwhile.
+    nothing can be reached by nobody who only reaches what is saved, so it does not change meanwhile. `held` tells
+    what is to be looked at of a value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: Callable[[Any], Any] = lambda value: value) -> None:
+        self._held = held
         self._made_of: dict[str, tuple[Any, set[int]]] = {}
         """Ids by name, with what the name was bound to, which so cannot be taken for what is made later."""
 
     def sharing(self, others: Mapping[str, Any], met: set[int]) -> set[str]:
-        """Which of some variables share objects of `met`."""
+        """Which of some names share objects of `met`."""
         found = set()
         self._made_of = {name: known for name, known in self._made_of.items() if name in others}
         for name, value in others.items():
@@ -189,7 +189,7 @@ class Outsiders:
 
     def _look(self, name: str, value: Any) -> set[int]:
         try:
-            ids = pickling.look(value).identities()
+            ids = pickling.look(self._held(value)).identities()
         except UnpicklableError:
             ids = {id(value)}
         self._made_of[name] = value, ids

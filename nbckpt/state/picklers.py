@@ -6,8 +6,10 @@ data: they travel in the graph, and their globals are the namespace itself, not 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
+import importlib
 import io
 import pickle
 import sys
@@ -19,6 +21,8 @@ from typing import Any, Protocol
 import cloudpickle
 
 from . import adapters, caches, classes, postscripts, stand_ins
+from .adapters import live
+from .authors import is_users
 from .home import NOTHING, definition, fill_cell, fill_function, is_definition, is_inner, make_class, make_function
 
 OUT_OF_BAND = 1 << 14
@@ -168,6 +172,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return caches.rebuild, made, held, None, None, caches.fill
         if (reduced := self._reduce_by_rule(thing)) is not NotImplemented:
             return reduced
+        _import_module_of(thing)
         reduced = self._reduce_class(thing) if isinstance(thing, type) else super().reducer_override(thing)
         if reduced is not NotImplemented:
             self._code_as_data |= {id(thing), id(getattr(thing, "__globals__", thing))}
@@ -290,6 +295,14 @@ def reduce_function(function: types.FunctionType, module: str | None = None) -> 
     return make_function, made, state, None, None, fill_function
 
 
+def _import_module_of(thing: Any) -> None:
+    """Have the module there that a class or function says it is in, as `numpy.rec`, or it is taken for the user's."""
+    module = thing.__module__
+    if isinstance(module, str) and module not in sys.modules and module.rpartition(".")[0] in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+
+
 def contents(cell: types.CellType) -> Any:
     """What a closure's cell holds, or `NOTHING`."""
     try:
@@ -381,11 +394,21 @@ def _counted_once() -> int:
     return list(map(sys.getrefcount, _of(_BOXES, pickler.met)))[1]
 
 
+def _has_slots(kind: type) -> bool:
+    return is_users(kind) and any(isinstance(part, types.MemberDescriptorType) for part in vars(kind).values())
+
+
 @functools.lru_cache(maxsize=4096)
 def _is_plain(kind: type) -> bool:
     """Whether one of two equal objects of a class is as good as the other."""
-    if issubclass(kind, _BY_NAME) or (issubclass(kind, _VALUES) and not kind.__dictoffset__):
+    if issubclass(kind, _BY_NAME):
+        return True
+    if is_users(kind) and (kind.__dictoffset__ or any(map(_has_slots, kind.__mro__[:-1]))):
+        return False
+    if issubclass(kind, _VALUES) and not kind.__dictoffset__:
         return True
     if kind.__name__ in ("cython_function_or_method", "fused_cython_function"):  # a class in each library
         return True
+    if live.is_kind(kind, "numpy.void"):  # it looks into the memory of an array
+        return False
     return any(f"{base.__module__}.{base.__qualname__}" in _PLAIN_NAMES for base in kind.__mro__)

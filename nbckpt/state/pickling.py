@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import UnpicklableError
 from . import stand_ins
-from .home import quiet
+from .home import quiet, uncollected
 from .picklers import DeepPickler, Pickler, Take
 
 
@@ -180,7 +180,7 @@ def _attempt(
         pickler = Pickler(sink, sink.take, by_value, tolerant=tolerant, watched=watched, words=words)
         failure: UnpicklableError | None = None
         try:
-            with quiet():
+            with quiet(), uncollected():
                 writer = DeepPickler(sink, sink.take, pickler) if deep else pickler
                 writer.dump((root, stand_ins.contents(late)))
                 writer.dump(pickler.postscript() if whole else None)

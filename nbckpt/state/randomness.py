@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OptionError, RestoreError
+from ..errors import OptionError, RestoreError, UnpicklableError
 from . import adapters, generators
+from .culprit import culprit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,29 @@ class Source:
 
 
 def capture() -> dict[str, Any]:
-    """The state of the sources in use. Draws from none of them."""
-    return {
+    """The state of the sources in use. Draws from none of them.
+
+    Raises:
+        UnpicklableError: a registered one does not tell it, or tells what cannot be saved.
+    """
+    known = {
         name: source.capture()
-        for name, source in {**_SOURCES, **_registered}.items()
+        for name, source in _SOURCES.items()
         if not source.library or source.library in sys.modules
     }
+    return known | {name: _captured(name, source) for name, source in _registered.items()}
+
+
+def _captured(name: str, source: Source) -> Any:
+    mend = "Nothing was lost: mend the capture function that nbckpt.register_random_source was given"
+    try:
+        state = source.capture()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UnpicklableError(f"the state of the random source {name!r} cannot be had ({reason}). {mend}") from error
+    if found := culprit(state, "it"):
+        raise UnpicklableError(f"the state of the random source {name!r} cannot be saved ({found[1]}). {mend}")
+    return state
 
 
 def check(states: Mapping[str, Any]) -> None:
@@ -72,9 +90,21 @@ def restore(states: Mapping[str, Any]) -> list[str]:
         except ModuleNotFoundError:
             notices.append(f"the random state of {name} was saved, and {name} is not installed here")
     for name, source in found.items():
-        if notice := source.restore(states[name]):
+        if notice := _put_back(name, source, states[name]):
             notices.append(str(notice))
     return notices
+
+
+def _put_back(name: str, source: Source, state: Any) -> Any:
+    try:
+        return source.restore(state)
+    except Exception as error:
+        if name not in _registered:
+            raise
+        raise RestoreError(
+            f"the state of the random source {name!r} cannot be put back ({type(error).__name__}: {error}). Nothing "
+            "was lost: mend the restore function that nbckpt.register_random_source was given, and run the cell again"
+        ) from error
 
 
 def register_random_source(name: str, capture: Callable[[], Any], restore: Callable[[Any], Any]) -> None:

@@ -70,6 +70,18 @@ def changes(before: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def take_back(before: Mapping[str, Any]) -> str:
+    """Make everything but the figures what it was in an earlier capture; return what could not be."""
+    now = capture()
+    old, new = before["environment"], now["environment"]
+    changed: dict[str, Any] = {"environment": {name: old.get(name) for name in old.keys() | new.keys()}}
+    known = before["settings"]
+    changed["settings"] = {module: known[module] for module, set_to in now["settings"].items() if module in known}
+    if now["folder"] != before["folder"]:
+        changed["folder"] = before["folder"]
+    return put_back(changed)
+
+
 def put_back(changed: Mapping[str, Any]) -> str:
     """Make changes again; return what could not be, or an empty text."""
     for module, settings in changed.get("settings", {}).items():

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbckpt.errors import OptionError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +25,8 @@ _LIMITS = (
     (_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 """Where a container is told how much memory it may have, and has: in the two versions of control groups."""
+_LEAST, _SHARE, _USUAL = 64 * 1024 * 1024, 0.25, 1024 * 1024 * 1024
+"""Bytes that may be filled at once in any case, the share of the free memory, and bytes where nobody knows that."""
 _SPARED = 0.1  # the share of the free memory that is left to the computation
 
 
@@ -54,9 +58,24 @@ class Arena:
     def view(self, size: int) -> memoryview:
         """Return what another process has filled; `size` is the arena's there."""
         if size > self.size:
-            self._map = mmap.mmap(self.fd, size, prot=mmap.PROT_READ)
+            self._map = mmap.mmap(self.fd, size)
             self.size = size
-        return memoryview(self._map) if self._map is not None else memoryview(b"")
+        return memoryview(self._map).toreadonly() if self._map is not None else memoryview(b"")
+
+    def write(self, raw: bytes) -> None:
+        """Answer, over the beginning of what was filled and is done with."""
+        if raw:
+            assert self._map is not None  # noqa: S101 - what is answered is longer than the answer
+            self._map[: len(raw)] = raw
+
+    def read(self, size: int) -> bytes:
+        """Return what another process has answered."""
+        return self._map[:size] if self._map is not None else b""
+
+    def room(self) -> int:
+        """Return how many bytes should be filled at once: `NBCKPT_STAGING`, or a share of the free memory."""
+        free = _free_memory() + self.size
+        return asked_room() or (int(max(_LEAST, _SHARE * free)) if free < float("inf") else _USUAL)
 
     def close(self) -> None:
         """Give the memory back, unless another process still has it."""
@@ -89,6 +108,18 @@ class Arena:
             msg = f"there is no room for a copy of the {size:,} bytes that are to be saved ({error.strerror})"
             raise MemoryError(msg) from error
         self.size = wanted
+
+
+def asked_room() -> int | None:
+    """Return what `NBCKPT_STAGING` says, if it says anything.
+
+    Raises `OptionError` if that is no number of bytes.
+    """
+    text = os.environ.get("NBCKPT_STAGING")
+    if text and not (text.isdecimal() and int(text)):
+        msg = f"NBCKPT_STAGING={text} is not a number of bytes"
+        raise OptionError(msg)
+    return int(text) if text else None
 
 
 def places(sizes: Iterable[int]) -> Iterator[slice]:

@@ -69,13 +69,12 @@ def flat(buffer: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def cut(view: memoryview) -> Iterator[tuple[bytes, bool]]:
-    """Yield each chunk of a flat `view`, as its own copy, and whether compressing it promises to pay.
+def cut(view: memoryview, size: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield each chunk of `size` bytes of a flat `view`, as its own copy, and whether compressing it promises to pay.
 
     A copy, because what is hashed must be what is stored, even if another thread writes to the buffer
     meanwhile.
     """
-    size = chunk_size(len(view))
     for start in range(0, len(view), _STRETCH):
         stretch = view[start : start + _STRETCH]
         pays: bool | None = None

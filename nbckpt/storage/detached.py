@@ -19,47 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 from nbckpt.errors import NbckptError, StoreError
 from nbckpt.storage import spool
-from nbckpt.storage.arena import Arena, places
+from nbckpt.storage.arena import Arena
 from nbckpt.storage.channel import Channel
 from nbckpt.storage.lease import Lease
+from nbckpt.storage.parcel import Batch, Incoming
 from nbckpt.storage.signing import known_keys
-from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.spool import Spool
 from nbckpt.storage.stores import open_store
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.storage.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import FrameType
 
-    from nbckpt.storage.stores import Buffer
+    from nbckpt.storage.chunks import Chunk
 
+_GIVEN_UP = "The snapshot was given up before all of it was handed over."
 LOOK = 1.0
 """Seconds after which an idle writer looks whether its kernel still lives: a forked child may hold the line open."""
-
-
-def encode_save(
-    description: dict[str, Any], parts: Sequence[PartData], *, final: bool
-) -> tuple[list[Buffer], dict[str, int]]:
-    """Return a snapshot as the pieces to put into an arena, and what a message has to say to find them."""
-    listed = [
-        {"name": part.name, "info": part.info, "sizes": [len(part.stream), *map(len, part.buffers)]} for part in parts
-    ]
-    head = json.dumps({"description": description, "parts": listed, "final": final}).encode("ascii")
-    return [head, *(piece for part in parts for piece in (part.stream, *part.buffers))], {"head": len(head)}
-
-
-def decode_save(view: memoryview, head: int) -> tuple[dict[str, Any], list[PartData], bool]:
-    """Return description, parts and whether it is the final one, as they lie in an arena."""
-    record = json.loads(bytes(view[:head]))
-    sizes = [head, *(size for part in record["parts"] for size in part["sizes"])]
-    pieces = iter([view[place] for place in places(sizes)][1:])
-    parts = []
-    for part in record["parts"]:
-        stream, *buffers = [next(pieces) for _ in part["sizes"]]
-        parts.append(PartData(part["name"], stream, buffers, part["info"]))
-    return record["description"], parts, record["final"]
 
 
 class Service:
@@ -69,6 +46,8 @@ class Service:
         self._writer, self._channel, self._arena, self._lease, self._kernel = writer, channel, arena, lease, kernel
         self._spool = Spool(writer)
         self._number = 0
+        self._known: dict[bytes, tuple[Chunk, ...]] = {}
+        """The blocks of the newest snapshot, by their marks."""
         self._pause, self._again = spool.PAUSE, 0.0
         self._leaving = False
 
@@ -95,15 +74,37 @@ class Service:
     def _save(self, message: dict[str, Any]) -> None:
         said: dict[str, Any] = {"number": message["number"]}
         self._number = message["number"]
+        if "items" not in message:
+            self._say({**said, **_told(StoreError(_GIVEN_UP)), "waits": self._spool.holds})
+            return
         with self._at_work():  # an upload may have given the lease back since the kernel took it
             try:
-                description, parts, final = decode_save(self._arena.view(message["size"]), message["head"])
-                said["committed"] = asdict(self._spool.commit(description, parts, final=final))
+                began = time.process_time()
+                given = Incoming(self._batch(message), self._more, self._known, message["seed"])
+                committed = self._spool.commit(given.description, given.parts, final=given.final)
+                self._known, marks = given.learned()
+                self._arena.write(marks)
+                said["committed"] = {**asdict(committed), "processor": time.process_time() - began}
             except (NbckptError, MemoryError, OSError) as error:
                 said |= _told(error)
         self._pause = spool.PAUSE
         self._again = time.monotonic() + self._pause
         self._say({**said, "waits": self._spool.holds})
+
+    def _batch(self, message: dict[str, Any]) -> Batch:
+        return self._arena.view(message["size"]), message
+
+    def _more(self) -> Batch:
+        """Let the kernel fill the arena anew; raises `StoreError` if it does not."""
+        self._say({"number": self._number, "more": True})
+        try:
+            message = self._channel.look(None)
+        except EOFError as error:
+            raise StoreError("The kernel ended before it had handed over all of a snapshot.") from error
+        self._channel.drop()
+        if message is None or "items" not in message:
+            raise StoreError(_GIVEN_UP)
+        return self._batch(message)
 
     def _upload(self) -> None:
         """Try whether the store is back, from the copy on this disk: the arena may be filled anew meanwhile."""

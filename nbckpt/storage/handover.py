@@ -11,9 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nbckpt.errors import CheckpointConflict, OptionError
+from nbckpt.storage.arena import asked_room
 from nbckpt.storage.lease import Lease
 from nbckpt.storage.process import Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
@@ -69,6 +71,7 @@ class Handover:
     ) -> None:
         self._repository, self._name, self._info, self._tell = repository, name, writer_info, tell
         self._way = _way(repository.url)
+        asked_room()
         writer = repository.writer(name, keep=keep, writer_info=writer_info, based_on=based_on)
         self._keep = writer.retention
         self._standing = writer.standing
@@ -239,7 +242,11 @@ class Threaded:
 
         def work() -> None:
             self._end_retry()
-            self._outcomes[:] = [_commit(self._spool, description, copies, final=final)]
+            began = time.thread_time()
+            outcome = _commit(self._spool, description, copies, final=final)
+            if isinstance(outcome, Committed):
+                outcome = replace(outcome, processor=time.thread_time() - began)
+            self._outcomes[:] = [outcome]
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")

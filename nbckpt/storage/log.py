@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbckpt.errors import DamagedSnapshot, NotFound, StoreError, UnsupportedFormat, UntrustedSnapshot
 from nbckpt.storage.records import digest, seal, unseal
-from nbckpt.storage.signing import Key, signed, verify
+from nbckpt.storage.signing import AlteredError, Key, signed, verify
 from nbckpt.storage.snapshot import FORMAT, check_format
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 _FILE = re.compile(r"([0-9]{8,18})\.json")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_LARGEST = 1024 * 1024  # bytes of an entry that a reader accepts
+ALTERED = "it was altered after it was signed"
+
+LARGEST = 1024 * 1024
+"""Bytes of an entry that a reader accepts."""
 
 # Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
 KEEPS = 16
@@ -62,6 +65,8 @@ class LogEntry:
     time: float
     keep: tuple[Kept, ...]
     fence: Fence | None = None
+    key: str = ""
+    """The id of the key that it was found to be signed with."""
 
     @property
     def author(self) -> str:
@@ -96,6 +101,22 @@ def log_seqs(store: Store, name: str) -> list[int]:
     prefix = f"{name}/log/"
     matches = (_FILE.fullmatch(entry.key[len(prefix) :]) for entry in store.list(prefix))
     return sorted(int(match[1]) for match in matches if match and log_key(name, int(match[1])).endswith(match[0]))
+
+
+def owners_key(entry: LogEntry, keys: dict[str, Key]) -> Key:
+    """Return the key that `entry` is signed with: what others than its owner append to a log needs it.
+
+    Signed with another, it would be foreign to the run that saves there. Raises `UntrustedSnapshot` without it.
+    """
+    key = keys.get(entry.key)
+    if key is None:
+        msg = (
+            f"Snapshot {entry.seq} of {entry.checkpoint!r} is signed with the key {entry.key!r:.40}, which is not on "
+            "this machine, and its owner could not read what another key signs there. Nothing was changed: run this "
+            "where that key is, or `nbckpt key import` it first."
+        )
+        raise UntrustedSnapshot(msg)
+    return key
 
 
 def old_seqs(seqs: Sequence[int], newest: int) -> list[int]:
@@ -141,6 +162,7 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
             float(record["time"]),
             tuple(_kept(item) for item in record["keep"]),
             _fence(record["fence"]) if "fence" in record else None,
+            str(record.get("key", "")),
         )
         entry.author  # noqa: B018 - a time that is none shows here, not in the middle of a message
     except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
@@ -158,17 +180,18 @@ def decode_entry(raw: bytes, keys: dict[str, Key], store_id: str, name: str, seq
     return entry
 
 
-def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Head | None:
+def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key], *, mending: bool = False) -> Head | None:
     """Return the end of the log of `name`, None if there is no log.
 
-    Raises `UntrustedSnapshot` if the newest entry that is undamaged is not signed by one of `keys`.
+    Where one is `mending` it, an entry that was altered counts as damaged. Raises `UntrustedSnapshot` if the newest
+    entry that is undamaged is not signed by one of `keys`.
     """
     for _ in range(10):
         seqs = log_seqs(store, name)
         if not seqs:
             return None
         try:
-            head = _walk(store, store_id, name, keys, seqs)
+            head = _walk(store, store_id, name, keys, seqs, mending=mending)
         except NotFound:  # pruned between listing and reading
             continue
         # What seems damaged may have been pruned meanwhile, and its place taken by a writer that woke up late.
@@ -178,7 +201,7 @@ def read_head(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> H
     raise StoreError(msg)
 
 
-def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Sequence[int]) -> Head:
+def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Sequence[int], *, mending: bool) -> Head:
     top = read_entry(store, name, seqs[-1])
     damage: dict[int, str] = {}
     for seq in reversed(seqs):
@@ -189,6 +212,10 @@ def _walk(store: Store, store_id: str, name: str, keys: dict[str, Key], seqs: Se
                 check_succession(entry, read_entry(store, name, seq - 1), keys)
         except DamagedSnapshot as error:
             damage[seq] = str(error)
+        except AlteredError:
+            if not mending:
+                raise
+            damage[seq] = ALTERED
         else:
             return Head(seqs[-1], digest(top), entry, damage)
     return Head(seqs[-1], digest(top), None, damage)
@@ -237,7 +264,7 @@ def is_on_chain(store: Store, entry: LogEntry, raw: bytes, keys: dict[str, Key])
 
 def read_entry(store: Store, name: str, seq: int) -> bytes:
     """Return the file of an entry; raises `NotFound`."""
-    return store.get(log_key(name, seq), 0, _LARGEST)
+    return store.get(log_key(name, seq), 0, LARGEST)
 
 
 def _kept(item: Any) -> Kept:

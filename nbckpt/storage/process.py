@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nbckpt import errors
 from nbckpt.storage.arena import Arena
 from nbckpt.storage.channel import Channel
-from nbckpt.storage.detached import encode_save
+from nbckpt.storage.parcel import BlocksGoneError, Comparison, Outgoing
 from nbckpt.storage.writer import Committed
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Process:
         """Whether the newest snapshot waits on this machine for the store to be back."""
         record, chunks = writer.dismantled()
         self._arena = Arena()
+        self._comparison, self._marks = Comparison(), 0
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
@@ -82,19 +84,51 @@ class Process:
         return self._heard < self._handed
 
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
-        """Copy a snapshot, for the writer to save; the one before must be done.
+        """Copy of a snapshot what the writer does not have, for it to save; the one before must be done.
 
-        Raises `MemoryError` if there is no room for the copy, `WriterLostError`.
+        What is too large for the memory that both share is handed over in batches, and the loop waits for all but the
+        last to be written. Raises `MemoryError` if there is no room for the copy, `WriterLostError`.
         """
-        pieces, message = encode_save(description, parts, final=final)
-        self._arena.fill(pieces)
-        if self._lease is not None:
-            self._lease.take()
-        self._handed += 1
+        outgoing = Outgoing(description, parts, self._comparison.marks(parts), final=final)
+        self._marks = len(outgoing.marks)
+        begun = False
         try:
-            self._channel.send({"number": self._handed, "size": self._arena.size, **message})
+            for batch, said in outgoing.batches(self._arena.room()):
+                if begun and not self._is_asked_for_more():
+                    return  # it will say why
+                self._arena.fill(batch)
+                if not begun and self._lease is not None:
+                    self._lease.take()
+                self._handed += not begun
+                begun = True
+                self._send({"size": self._arena.size, "seed": self._comparison.seed, **said})
+        except BaseException:
+            if begun:
+                with contextlib.suppress(WriterLostError):
+                    self._send({})
+            raise
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send({"number": self._handed, **message})
         except OSError as error:
             raise self._lost() from error
+
+    def _is_asked_for_more(self) -> bool:
+        """Wait until the writer has written the batch before; False if it does not go on."""
+        while True:
+            try:
+                message = self._channel.look(None)
+            except EOFError as error:
+                self._heard, self._waits = self._handed, False
+                raise self._lost() from error
+            assert message is not None  # noqa: S101 - it waits
+            self.pid = message.get("pid", self.pid)
+            if message.get("number") == self._handed and not message.get("more"):
+                return False
+            self._channel.drop()
+            if message.get("more"):
+                return True
 
     def outcome(self, timeout: float | None = 0.0) -> Committed | Exception | None:
         """Return what became of the snapshot on its way, None if that is not known within `timeout` seconds."""
@@ -108,10 +142,15 @@ class Process:
                 return None
             self.pid = message.get("pid", self.pid)
             number = message.get("number", 0)
-            if number <= self._heard and not (message.get("late") and number == self._handed):
+            is_old = number <= self._heard and not (message.get("late") and number == self._handed)
+            if is_old or message.get("more"):
                 self._channel.drop()
                 continue
             outcome = _outcome(message)
+            if isinstance(outcome, Committed) and not message.get("late"):
+                self._comparison.learn(self._arena.read(self._marks))
+            elif isinstance(outcome, BlocksGoneError):
+                self._comparison.forget()
             self._heard, self._waits = number, message["waits"]
             self._channel.drop()
             return outcome
@@ -141,8 +180,8 @@ class Process:
 def _outcome(message: dict[str, Any]) -> Committed | Exception:
     if "committed" in message:
         return Committed(**message["committed"])
-    kind = getattr(errors, message["error"], MemoryError if message["error"] == "MemoryError" else errors.StoreError)
-    error: Exception = kind(message["message"])
+    kinds = {**vars(errors), "MemoryError": MemoryError, "BlocksGoneError": BlocksGoneError}
+    error: Exception = kinds.get(message["error"], errors.StoreError)(message["message"])
     if isinstance(error, OSError):
         error.errno = message["errno"]
     return error

@@ -29,6 +29,7 @@ from nbckpt.storage.log import (
     log_key,
     log_seqs,
     old_seqs,
+    owners_key,
     read_entry,
     read_head,
 )
@@ -59,7 +60,6 @@ def prune(
     store: Store,
     store_id: str,
     name: str,
-    key: Key,
     keys: dict[str, Key],
     *,
     grace: float = GRACE,
@@ -84,7 +84,8 @@ def prune(
             continue
         condemned = [entry for entry in listed if entry.key not in needed]
         if condemned and not dry_run:
-            marked = _fence(store, store_id, name, key, keys, [entry.key for entry in condemned])
+            owners_key(head.entry, keys)  # before anything is written
+            marked = _fence(store, store_id, name, keys, [entry.key for entry in condemned])
             if marked is None:
                 continue
             condemned = _sweep(store, condemned, marked)
@@ -147,9 +148,7 @@ def mark(store: Store, name: str, keep: Iterable[Kept]) -> frozenset[str] | None
     return frozenset(needed)
 
 
-def _fence(
-    store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key], condemned: list[str]
-) -> frozenset[str] | None:
+def _fence(store: Store, store_id: str, name: str, keys: dict[str, Key], condemned: list[str]) -> frozenset[str] | None:
     """Write down what is condemned and append a fence; return what was needed then, None if that is not known."""
     raw = seal({"condemned": sorted(condemned)})
     fence = _announce(store, name, raw)
@@ -162,7 +161,7 @@ def _fence(
         entry = LogEntry(
             store_id, name, head.seq + 1, head.digest, secrets.token_hex(16), author, time.time(), keep, fence
         )
-        if _append(store, entry, encode_entry(entry, key), keys):
+        if _append(store, entry, encode_entry(entry, owners_key(head.entry, keys)), keys):
             return mark(store, name, keep)
 
 

@@ -13,18 +13,21 @@ from nbckpt.errors import AlreadyExists, DamagedSnapshot, NotFound, UnsupportedF
 from nbckpt.storage.chunks import decode, read_index
 from nbckpt.storage.fetch import read_manifest, read_parts
 from nbckpt.storage.log import (
+    ALTERED,
+    LARGEST,
     LogEntry,
     decode_entry,
     encode_entry,
     is_on_chain,
     log_key,
     log_seqs,
+    owners_key,
     read_entry,
     read_head,
 )
 from nbckpt.storage.prune import mark
 from nbckpt.storage.records import digest, unseal
-from nbckpt.storage.signing import verify
+from nbckpt.storage.signing import AlteredError, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,14 +44,14 @@ class Repaired:
     dropped: dict[int, str]
 
 
-def repair(store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key]) -> Repaired:
+def repair(store: Store, store_id: str, name: str, keys: dict[str, Key]) -> Repaired:
     """Append an entry that keeps the snapshots of which every byte verifies, if there are others.
 
     A run that saves under the name is fenced by it. Files stay, for whoever wants to look: a prune deletes them.
     Raises `DamagedSnapshot` if nothing usable is left, and changes nothing then.
     """
     while True:
-        head = read_head(store, store_id, name, keys)
+        head = read_head(store, store_id, name, keys, mending=True)
         if head is None or head.entry is None:
             msg = (
                 f"No entry in the log of {name!r} can be read, and without one nothing tells what was saved there: "
@@ -75,7 +78,7 @@ def repair(store: Store, store_id: str, name: str, key: Key, keys: dict[str, Key
         author = {"host": socket.gethostname(), "pid": os.getpid(), "repair": True}
         write_id = secrets.token_hex(16)
         entry = LogEntry(store_id, name, head.seq + 1, head.digest, write_id, author, time.time(), tuple(stay))
-        raw = encode_entry(entry, key)
+        raw = encode_entry(entry, owners_key(head.entry, keys))
         try:
             store.put(log_key(name, entry.seq), [raw], if_absent=True)
         except AlreadyExists:
@@ -106,6 +109,9 @@ def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) 
             _check(store, store_id, name, kind, file, keys)
         except NotFound:  # a run dropped it meanwhile
             continue
+        except AlteredError:
+            if head is not None:
+                found[entry.key] = ALTERED
         except (UntrustedSnapshot, UnsupportedFormat) as error:
             if head is not None:
                 found[entry.key] = str(error).rstrip(".")
@@ -115,7 +121,8 @@ def damaged_files(store: Store, store_id: str, name: str, keys: dict[str, Key]) 
 
 
 def _check(store: Store, store_id: str, name: str, kind: str, file: str, keys: dict[str, Key]) -> None:
-    raw = store.get(f"{name}/{kind}/{file}" if file else f"{name}/{kind}")
+    # what is no entry may be of any size
+    raw = store.get(f"{name}/{kind}/{file}" if file else f"{name}/{kind}", 0, LARGEST if kind == "log" else None)
     if kind == "packs":
         for chunk in read_index(file, raw):
             decode(chunk, memoryview(raw)[chunk.offset : chunk.offset + chunk.length])

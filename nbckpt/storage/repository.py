@@ -209,7 +209,7 @@ class Repository:
         """
         _check_name(name)
         self._check_log(name)
-        return repair(self._store, self.store_id, name, signing_key(), known_keys(self.url))
+        return repair(self._store, self.store_id, name, known_keys(self.url))
 
     def writer(
         self,
@@ -268,15 +268,14 @@ class Repository:
         `StoreError`.
         """
         _check_name(name)
-        return prune(
-            self._store, self.store_id, name, signing_key(), known_keys(self.url), grace=grace, dry_run=dry_run
-        )
+        return prune(self._store, self.store_id, name, known_keys(self.url), grace=grace, dry_run=dry_run)
 
     def cautions(self, name: str) -> list[str]:
         """Return what a person should know before a run saves there, a sentence each."""
         if "://" not in self.url:
             return [others] if (others := exposed(self.url)) else []
-        if not is_machine_local() or self._has(f"{name}/log/"):
+        in_this_process = self.url.startswith("memory://")
+        if in_this_process or not is_machine_local() or self._has(f"{name}/log/"):
             return []
         caution = (
             f"{name!r} is signed with a key that only this machine has, so no other could resume from "
@@ -357,10 +356,14 @@ class Repository:
             return SnapshotInfo(kept.seq, kept.manifest, damage=_sentence(name, kept.seq, str(error)))
 
     def _base(self, name: str, head: Head, based_on: Loaded | None) -> Base:
-        """Return what a writer may build on; snapshots newer than `based_on` are known to be damaged."""
+        """Return what a writer may build on.
+
+        Snapshots newer than `based_on` are known to be damaged, or are left alone by a run that goes on from an
+        older one on purpose: these stay until retention drops them.
+        """
         kept, packs, marks = [], {}, {}
         for candidate in _kept(head):
-            if based_on is not None and candidate.seq > based_on.seq:
+            if based_on is not None and candidate.seq > based_on.seq and based_on.damaged:
                 continue
             try:
                 manifest = read_manifest(self._store, name, candidate)

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 _CONTEXT = b"nbckpt log entry 1\0"
 _ALGORITHM = "hmac-sha256"
+_HOW = {
+    *("region", "profile", "sse", "sse_kms_key_id", "storage_class", "timeout", "single_writer"),
+    *("key_filename", "allow_agent", "look_for_keys"),
+}
+"""Options of a store's URL that say how it is used, not which it is."""
+
+
+class AlteredError(UntrustedSnapshot):
+    """What one of our keys signed was changed since: nobody's work is in it, and a repair may drop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def known_keys(url: str = "") -> Keyring:
     found = list(_keys_in_folder(key_folder()))
     given = _key_from_environment()
     keyring = Keyring({key.id: key for key in (*found, *([given] if given else []))})
-    keyring.anyone = any(url == place or url.startswith(place.rstrip("/") + "/") for place in trusted() if url)
+    keyring.anyone = bool(url) and bool(trusted_by(url))
     return keyring
 
 
@@ -138,6 +147,17 @@ def trusted() -> list[str]:
         return []
 
 
+def trusted_by(url: str) -> list[str]:
+    """Return those of the trusted places that a store is, or is below."""
+    inner, server = _place(url)
+    return [
+        place
+        for place in trusted()
+        for outer, its_server in [_place(place)]
+        if server == its_server and (inner == outer or inner.startswith(outer.rstrip("/") + "/"))
+    ]
+
+
 def trust(places: Iterable[str]) -> None:
     """Replace the places whose writers this user trusts."""
     _replace(_make_folder().parent / "trusted", "".join(f"{place}\n" for place in places).encode())
@@ -150,7 +170,7 @@ def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:
 
 
 def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
-    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record, or anyone may have.
+    """Raise `UntrustedSnapshot` unless one of `keys` signed exactly this record (`AlteredError`), or anyone may have.
 
     `what` says in the message which snapshot it is about.
     """
@@ -178,8 +198,23 @@ def verify(record: dict[str, Any], keys: dict[str, Key], what: str) -> None:
         )
         raise UntrustedSnapshot(msg)
     if not hmac.compare_digest(_signature(claimed, key).encode(), signature.encode("utf-8", "replace")):
-        msg = f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read."
-        raise UntrustedSnapshot(msg)
+        msg = (
+            f"{what} ({author}) was altered after it was signed with the key {key_id}, so nothing of it was read: run "
+            "`nbckpt repair` to drop it and go on from the one before, or start over with --fresh under another name."
+        )
+        raise AlteredError(msg)
+
+
+def _place(url: str) -> tuple[str, list[str]]:
+    """Return a store's URL without its options, and those of them that say on which server it is.
+
+    One bucket's name on another server is another place, whoever wrote the URL.
+    """
+    if "://" not in url:
+        return url, []
+    place, _, query = url.partition("?")
+    options = query.split("&") if query else []
+    return place, sorted(option for option in options if option.partition("=")[0] not in _HOW)
 
 
 def _signature(claimed: dict[str, Any], key: Key) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbckpt.errors import CheckpointConflict, NbckptError, OptionError, StoreError
+from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.repository import Loaded
     from nbckpt.storage.retention import Retention
     from nbckpt.storage.snapshot import PartData
@@ -42,11 +44,12 @@ class Spool:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._limit = _limit()
         self._spooling: Writer | None = None
         self.holds = False
         """Whether a snapshot waits that is newer than what the store has."""
 
-    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Committed:
+    def commit(self, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool) -> Committed:
         """Save a snapshot.
 
         Raises `KeptHereError` if the store fails and the snapshot is on this disk, else as `Writer.commit`.
@@ -98,12 +101,12 @@ class Spool:
         _drop(self._writer.store_id, self._writer.name)
 
     def _keep(
-        self, error: StoreError, description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+        self, error: StoreError, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool
     ) -> StoreError:
         """Keep a snapshot on this disk; return the error to raise."""
         place = _place(self._writer.store_id)
         try:
-            _check_room(place, sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
+            _check_room(place, self._limit, sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
             if self._spooling is None:
                 place.mkdir(mode=0o700, parents=True, exist_ok=True)
                 spool = Repository.open(str(place))
@@ -111,7 +114,10 @@ class Spool:
             self._spooling.commit(description, parts, final=final)
         except (NbckptError, OSError) as why:
             self._spooling = None
-            both = StoreError(f"{error} It could not be kept on this machine either: {why}")
+            if isinstance(why, BlocksGoneError):  # only the store has what was not handed over
+                both: StoreError = BlocksGoneError(f"{error} The next boundary is kept on this machine.")
+            else:
+                both = StoreError(f"{error} It could not be kept on this machine either: {why}")
             both.errno = error.errno
             return both
         self.holds = True
@@ -181,15 +187,19 @@ def _place(store_id: str) -> Path:
     return data_folder() / "spool" / store_id
 
 
-def _check_room(place: Path, size: int) -> None:
+def _limit() -> int:
+    text = os.environ.get("NBCKPT_SPOOL") or str(LIMIT)
+    if not (text.isascii() and text.isdecimal()):
+        raise OptionError(f"NBCKPT_SPOOL={text} is not a number of bytes: write 16000000000, or 0 to turn it off")
+    return int(text)
+
+
+def _check_room(place: Path, limit: int, size: int) -> None:
     """Raise `StoreError` if the spools would take more than they may, or the disk has no room."""
-    text = os.environ.get("NBCKPT_SPOOL", str(LIMIT))
-    if not text.isdecimal():
-        raise OptionError(f"NBCKPT_SPOOL={text} is not a number of bytes")
     taken = sum(path.stat().st_size for path in place.parent.rglob("*") if path.is_file())
     # a snapshot replaces the one before, but both are there for a moment
-    if taken + size > int(text):
-        raise StoreError(f"snapshots that wait may take {int(text):,} bytes (NBCKPT_SPOOL), and {taken:,} are taken.")
+    if taken + size > limit:
+        raise StoreError(f"snapshots that wait may take {limit:,} bytes (NBCKPT_SPOOL), and {taken:,} are taken.")
     above = next(folder for folder in place.parents if folder.is_dir())
     if 2 * size > shutil.disk_usage(above).free:
         raise StoreError(f"the disk of {place} is nearly full.")

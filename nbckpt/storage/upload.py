@@ -7,13 +7,16 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from nbckpt.errors import StoreError
-from nbckpt.storage.chunks import PACK_SIZE, Chunk, PackBuilder, chunk_id, cut, flat
+from nbckpt.errors import DamagedSnapshot, StoreError
+from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, chunk_id, chunk_size, cut, flat
+from nbckpt.storage.fetch import Piece as Target, fetch
+from nbckpt.storage.parcel import BlocksGoneError, Piece
 from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.stores import Buffer, Store
 
 _IN_FLIGHT = 4  # packs being written while the next is filled
@@ -41,7 +44,7 @@ class Upload:
         self._pool: ThreadPoolExecutor | None = None
         self._running: set[Future[None]] = set()
 
-    def part(self, part: PartData) -> Part:
+    def part(self, part: PartData | HandedPart) -> Part:
         """Store a part."""
         return Part(part.name, part.info, self._blob(part.stream), tuple(map(self._blob, part.buffers)))
 
@@ -66,17 +69,27 @@ class Upload:
         with contextlib.suppress(StoreError):
             self._store.delete(list(self.written))
 
-    def _blob(self, buffer: Buffer) -> Blob:
-        view = flat(buffer)
-        chunks = [self._chunk(plain, compress=compress) for plain, compress in cut(view)]
+    def _blob(self, buffer: Buffer | Piece) -> Blob:
+        whole = buffer if isinstance(buffer, Piece) else flat(buffer)
+        blocks = whole.blocks() if isinstance(whole, Piece) else [whole]
+        size = chunk_size(len(whole))
+        stored = [
+            tuple(self._chunk(plain, compress=compress) for plain, compress in cut(block, size))
+            if isinstance(block, memoryview)
+            else self._again(block)
+            for block in blocks
+        ]
+        if isinstance(whole, Piece):
+            whole.stored = stored
+        chunks = [chunk for block in stored for chunk in block]
         if len(chunks) <= INLINE:
-            return Blob(len(view), tuple(chunks))
+            return Blob(len(whole), tuple(chunks))
         segments = (encode_segment(chunks[at : at + SEGMENT]) for at in range(0, len(chunks), SEGMENT))
-        return Blob(len(view), tuple(self._chunk(raw, compress=False) for raw in segments), table=True)
+        return Blob(len(whole), tuple(self._chunk(raw, compress=False) for raw in segments), table=True)
 
     def _chunk(self, plain: bytes, *, compress: bool) -> Chunk:
         id_ = chunk_id(plain)
-        chunk = self.chunks.get(id_) or self._reusable.get(id_)
+        chunk = self._found(id_)
         if chunk is None:
             chunk = self._builder.add(id_, plain, compress=compress)
             if self._builder.size >= PACK_SIZE:
@@ -84,6 +97,27 @@ class Upload:
                 self._submit(full)
         self.chunks[id_] = chunk
         return chunk
+
+    def _again(self, block: Sequence[Chunk]) -> tuple[Chunk, ...]:
+        """Store a block that the newest snapshot has; what of it is to be written anew is read there."""
+        gone = [chunk for chunk in block if self._found(chunk.id) is None]
+        targets = [memoryview(bytearray(chunk.plain)) for chunk in gone]
+        try:
+            fetch(
+                self._store,
+                self._folder,
+                [Target(chunk, target, 0) for chunk, target in zip(gone, targets, strict=True)],
+            )
+        except DamagedSnapshot as error:
+            raise BlocksGoneError(f"The snapshot before cannot be read any more: {error}.") from error
+        for chunk, plain in zip(gone, targets, strict=True):
+            self._chunk(bytes(plain), compress=chunk.codec == ZSTD)
+        stored = {chunk.id: self._found(chunk.id) or chunk for chunk in block}
+        self.chunks.update(stored)
+        return tuple(stored[chunk.id] for chunk in block)
+
+    def _found(self, id_: bytes) -> Chunk | None:
+        return self.chunks.get(id_) or self._reusable.get(id_)
 
     def _submit(self, builder: PackBuilder) -> None:
         """Write a full pack while the next one is being filled."""

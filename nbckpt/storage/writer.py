@@ -36,12 +36,14 @@ from nbckpt.storage.records import digest
 from nbckpt.storage.retention import Mark, Retention
 from nbckpt.storage.signing import known_keys
 from nbckpt.storage.snapshot import Manifest, PartData, decode_segment, encode_manifest, encode_segment
+from nbckpt.storage.stores.single_writer import SingleWriter
 from nbckpt.storage.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.signing import Key
     from nbckpt.storage.stores import Store
 
@@ -58,6 +60,8 @@ class Committed:
     bytes_written: int
     total_bytes: int
     seconds: float
+    processor: float = 0.0
+    """Seconds of processor time that were taken while the loop went on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,9 @@ class Writer:
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
         self._conflict: str | None = None
 
-    def commit(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> Committed:
+    def commit(
+        self, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool = False
+    ) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
         `final` keeps this snapshot, and of the others only those that are kept for good. Raises
@@ -193,6 +199,7 @@ class Writer:
         base = self._base
         record = {
             "url": self._store.url,
+            "looks_first": isinstance(self._store, SingleWriter),
             "store_id": self._store_id,
             "name": self._name,
             "key": self._key.id,
@@ -210,7 +217,7 @@ class Writer:
 
     @classmethod
     def assembled(cls, record: dict[str, Any], chunks: bytes, store: Store, key: Key) -> Writer:
-        """Return the writer that was `dismantled` elsewhere."""
+        """Return the writer that was `dismantled` elsewhere, for `store` opened anew."""
         base = Base(
             record["seq"],
             record["digest"],
@@ -221,6 +228,7 @@ class Writer:
             record["pack_sizes"],
         )
         retention = Retention.from_json(record["retention"])
+        store = SingleWriter(store) if record["looks_first"] else store
         writer = cls(store, record["store_id"], record["name"], key, base, retention, record["writer"])
         writer._doomed.update(record["doomed"])
         return writer
@@ -231,7 +239,7 @@ class Writer:
             self._tidy()
 
     def _put(
-        self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData], *, final: bool
+        self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool
     ) -> tuple[Manifest, bytes]:
         """Make all of a snapshot durable but the entry that makes it exist; return its manifest, also as a file."""
         try:

@@ -78,7 +78,7 @@ class Campaign:
         fresh = self.acknowledged[1] == LENGTH
         self.generation += fresh
         number = next(self._lives)
-        diary = self.place / f"diary-{number}"
+        diary = self.place / f"diary-{'kernel' if self.kernels else 'script'}-{number}"
         every = self.rng.choice(_EVERY)
         aside = self.place / "aside"
         if self.kernels:
@@ -90,8 +90,8 @@ class Campaign:
         try:
             # most die after something was acknowledged, some before
             until = "saved" if self.rng.random() < 0.8 else "begun"
-            _wait_for(lambda: life.ended() or (diary.exists() and until in diary.read_text(encoding="ascii")))
-            writer = self._end(life)
+            _wait_for(lambda: life.ended() or until in _text(diary))
+            writer = self._end(life, diary)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 life.kill(group=False)
@@ -103,7 +103,7 @@ class Campaign:
             self.counts["steps lost"] += lose(aside, self.rng)
         self._look(diary, writer)
 
-    def _end(self, life: Any) -> int | None:
+    def _end(self, life: Any, diary: Path) -> int | None:
         """Bring a life to its end; return the pid of its writer."""
         nap = partial(self._nap, life)
         if self.what == "power-loss":
@@ -116,6 +116,9 @@ class Campaign:
             if life.ended():
                 return None
             nap()
+        if self.what in {"writer", "both"}:
+            # where a store is slow, the writer of this life may not have begun yet
+            _wait_for(lambda: _is_alive(self._writer() or 0) or life.ended() or "finished" in _text(diary))
         writer = self._writer()
         if self.what in {"writer", "both"} and writer is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -162,7 +165,8 @@ class Campaign:
 
     def _writer(self) -> int | None:
         """The pid of the newest writer, by the lease that it signed."""
-        for path in (self.place / "data" / "writers").glob(f"*-{NAME}.lock"):
+        locks = (self.place / "data" / "writers").glob(f"*-{NAME}.lock")  # one a store
+        for path in sorted(locks, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             with contextlib.suppress(ValueError, KeyError):
                 return int(json.loads(path.read_text())["pid"])
         return None
@@ -196,7 +200,7 @@ class Campaign:
             _wait_for(lambda: not _is_alive(writer), "a writer process stays behind")
 
     def _read(self, diary: Path) -> None:
-        for line in diary.read_text(encoding="ascii").splitlines() if diary.exists() else ():
+        for line in _text(diary).splitlines():
             word, *rest = line.split(maxsplit=1)
             if word == "saved":
                 generation, k = map(int, rest[0].split())
@@ -233,6 +237,10 @@ def _wait_for(condition: Any, complaint: str = "a life does not begin", patience
         if time.monotonic() > until:
             raise CampaignError(complaint)
         time.sleep(0.002)
+
+
+def _text(diary: Path) -> str:
+    return diary.read_text(encoding="ascii") if diary.exists() else ""
 
 
 def _is_alive(pid: int) -> bool:

@@ -159,7 +159,8 @@ class KernelLife:
         self._manager._kernel_spec = KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="", language=""
         )
-        self._manager.start_kernel(env=dict(os.environ), cwd=str(Path(diary).parent))
+        with Path(diary).with_name("stderr").open("ab") as said:
+            self._manager.start_kernel(env=dict(os.environ), cwd=str(Path(diary).parent), stderr=said)
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=60)

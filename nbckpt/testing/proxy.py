@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import math
 import random
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -39,6 +41,7 @@ FAULTS = {
 
 _CODES = {"500": "InternalError", "503": "SlowDown"}
 _OWN = {"connection", "expect", "keep-alive", "proxy-connection", "transfer-encoding"}  # headers of one hop
+_SIP = 64 * 1024  # bytes that are let through at once where the line is slow
 _LATER = 3  # requests that overtake a late one
 
 
@@ -60,7 +63,8 @@ class FaultyProxy:
 
     `faults` are those of the first requests, one each, empty for none; `only` of them, where it names methods,
     count as requests. Later ones go wrong with probability `chance`, in one of `kinds`. With the same seed and the
-    same requests the same go wrong. `seen` counts the requests, `done` the faults of each kind.
+    same requests the same go wrong. `seen` counts the requests, `done` the faults of each kind. With a `rate`, what all
+    clients together send passes at so many bytes a second; `received` counts these.
     """
 
     def __init__(
@@ -72,8 +76,9 @@ class FaultyProxy:
         chance: float = 0.0,
         seed: int = 0,
         kinds: Sequence[str] = tuple(FAULTS),
+        rate: float = math.inf,
     ) -> None:
-        self.seen = 0
+        self.seen = self.received = 0
         self.done: Counter[str] = Counter()
         self.chance = chance
         self._target = urlsplit(target).netloc
@@ -82,6 +87,7 @@ class FaultyProxy:
         self._lock = threading.Lock()
         self._late: list[tuple[int, _Request]] = []
         self._over = threading.Event()
+        self._rate, self._free = rate, 0.0
         self._server = _Server(self)
 
     @property
@@ -122,6 +128,15 @@ class FaultyProxy:
             self.pass_on(late)
         return kind
 
+    def pace(self, count: int) -> None:
+        """Wait until the line has carried so many bytes more."""
+        with self._lock:
+            self.received += count
+            self._free = max(self._free, time.monotonic()) + count / self._rate
+            pause = self._free - time.monotonic()
+        if pause > 0:
+            self._over.wait(pause)
+
     def pass_on(self, request: _Request) -> _Answer:
         """Ask the server."""
         connection = http.client.HTTPConnection(self._target, timeout=60)
@@ -160,7 +175,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body(int(self.headers.get("Content-Length", 0)))
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OWN]
         request = _Request(self.command, self.path, headers, body)
         proxy = self.server.proxy
@@ -180,6 +195,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif answer is not None:
             self._send(answer, whole=kind != "truncate")
+
+    def _body(self, length: int) -> bytes:
+        pieces: list[bytes] = []
+        while length and (piece := self.rfile.read(min(length, _SIP))):
+            pieces.append(piece)
+            length -= len(piece)
+            self.server.proxy.pace(len(piece))
+        return b"".join(pieces)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 - as http.server calls them
 

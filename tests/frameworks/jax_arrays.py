@@ -29,6 +29,32 @@ out, jax.tree.leaves(tree)
         row=_ARRAYS,
     ),
     Program(
+        "jax_devices_and_64_bits",
+        "Devices, meshes and shardings that variables hold come back, and arrays keep their 64 bits.",
+        """
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+jax.config.update("jax_enable_x64", True)
+devices = jax.devices()
+mesh = Mesh(np.array(devices), ("rows",))
+sharding = NamedSharding(mesh, PartitionSpec("rows"))
+put, free, whole = jax.device_put(jnp.arange(2.0), sharding), jnp.linspace(0, 1, 3), jnp.arange(2)
+out = []
+for k in range(3):
+    put, free, whole = put + 1 / 3, free * 1.1, whole + 2**40
+    out.append((put.tolist(), free.tolist(), whole.tolist(), str(free.dtype), str(put.sharding.spec)))
+print(devices[0] is jax.devices()[0], put.devices() == {devices[0]}, jnp.ones(1).dtype, mesh.devices[0] is devices[0])
+jax.config.update("jax_enable_x64", False)
+out
+""",
+        before=("import jax\njax.config.update('jax_enable_x64', False)\n",),
+        every=3,
+        library="jax",
+        row=_ARRAYS,
+    ),
+    Program(
         "optax_and_flax",
         "A training of linen parameters with optax goes on bit for bit, compiled functions included.",
         """
@@ -61,6 +87,43 @@ for k in range(3):
 int(state.step), losses
 """,
         every=3,
+        library="jax optax flax",
+        row="JAX: optax states, flax linen parameters and nnx modules",
+    ),
+    Program(
+        "flax_dataclasses",
+        "States and other dataclasses of one's own are known to jax and flax, wherever the class comes from.",
+        """
+import optax
+from flax import serialization
+state = State.create(
+    apply_fn=None, params={"w": jnp.ones(2)}, tx=optax.sgd(0.1), statistics=jnp.zeros(1), key=jax.random.key(1)
+)
+seen, out = Seen(number=jnp.zeros(()), label="x"), []
+for k in range(3):
+    state = jax.tree.map(lambda leaf: leaf, state).apply_gradients(grads=state.params, statistics=state.statistics + k)
+    seen = jax.jit(lambda seen: seen.replace(number=seen.number + 1))(seen)
+    out.append((len(jax.tree.leaves(state)), sorted(serialization.to_state_dict(state.replace(key=jnp.ones(1))))))
+again = serialization.from_bytes(seen, serialization.to_bytes(seen))
+out, state.params["w"].tolist(), float(again.number), type(state) is State, seen.label
+""",
+        before=(
+            """
+import jax
+import jax.numpy as jnp
+from typing import Any
+from flax import struct
+from flax.training import train_state
+class State(train_state.TrainState):
+    statistics: Any
+    key: jax.Array
+@struct.dataclass
+class Seen:
+    number: jax.Array
+    label: str = struct.field(pytree_node=False)
+""",
+        ),
+        every=2,
         library="jax optax flax",
         row="JAX: optax states, flax linen parameters and nnx modules",
     ),

@@ -167,6 +167,37 @@ model.out.weight is model.embed.weight, calls, model.seen
         row="PyTorch: modules and optimizers",
     ),
     Program(
+        "torch_optimizers_around_others",
+        "An optimizer that wraps another one, and never was told that it is one, goes on wrapping it.",
+        """
+import torch
+class Lookahead(torch.optim.Optimizer):
+    def __init__(self, inner):
+        self.inner, self.steps = inner, 0
+        self.slow = [[weight.detach().clone() for weight in group["params"]] for group in inner.param_groups]
+        self.param_groups = inner.param_groups
+    def step(self):
+        self.inner.step()
+        self.steps += 1
+        if self.steps % 2 == 0:
+            for group, slow in zip(self.param_groups, self.slow):
+                for weight, old in zip(group["params"], slow):
+                    old.lerp_(weight.data, 0.5)
+                    weight.data.copy_(old)
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = Lookahead(torch.optim.Adam([weight], lr=0.1))
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer.inner, 2)
+for step in range(4):
+    optimizer.inner.zero_grad()
+    (weight * torch.rand(3)).sum().backward()
+    optimizer.step()
+    scheduler.step()
+weight.tolist(), optimizer.steps, optimizer.param_groups is optimizer.inner.param_groups, scheduler.get_last_lr()
+""",
+        library="torch",
+        row="PyTorch: modules and optimizers",
+    ),
+    Program(
         "torch_schedulers",
         "Schedulers of all kinds, with lambdas and the optimizer's own, and a scaler.",
         """
@@ -270,6 +301,33 @@ seen, data.loaded
 """,
         before=(_DATA,),
         at_least=15,
+        library="torch",
+        row="PyTorch: DataLoader",
+    ),
+    Program(
+        "torch_loader_iterators",
+        "An iterator over a loader that a variable holds, for `next`, has the batches left that it had.",
+        """
+from torch.utils.data import DataLoader, WeightedRandomSampler
+loader = DataLoader(data, batch_size=4, shuffle=True)
+batches, waiting = iter(loader), iter(DataLoader(data, batch_size=3, drop_last=True))
+weighted = iter(DataLoader(data, sampler=WeightedRandomSampler([1, 2, 3, 4, 5, 6], 4), batch_size=None))
+holder, seen = [batches], []
+for step in range(5):
+    try:
+        numbers, labels = next(batches)
+    except StopIteration:
+        batches = iter(loader)
+        numbers, labels = next(batches)
+    seen.append((numbers.tolist(), labels.tolist(), torch.rand(1).item()))
+    for inner in range(1):
+        seen.append(next(weighted, None) and labels.tolist())
+for numbers, labels in waiting:
+    seen.append((numbers.tolist(), labels.tolist(), next(holder[0], None)))
+seen, data.loaded, batches is holder[0]
+""",
+        before=(_DATA,),
+        at_least=12,
         library="torch",
         row="PyTorch: DataLoader",
     ),

@@ -154,6 +154,27 @@ def test_batches_that_are_done_are_not_loaded_again(torch: Any, wrap: Any) -> No
     assert str(list(again)) == str(items[2:])
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_iterator_whose_sampler_draws_with_others_is_refused(torch: Any, begun: bool) -> None:
+    """What it draws ahead of time would come before their draws; it can be said at once, not only once it has begun."""
+    own = torch.Generator().manual_seed(2)
+    iterator = iter(torch.utils.data.DataLoader(range(6), shuffle=True, generator=own))
+    if begun:
+        next(iterator)
+    with pytest.raises(UnpicklableError, match="loop over the loader itself"):
+        pickling.dump(iterator)
+    stream = iter(torch.utils.data.DataLoader(range(6), batch_sampler=([k] for k in range(6))))
+    with pytest.raises(UnpicklableError, match="loop over the loader itself"):
+        pickling.dump(stream)
+
+
+def test_the_header_of_a_loop_over_an_iterator_of_a_loader_may_not_change(lab: Lab) -> None:
+    before = ("import torch\nfrom torch.utils.data import DataLoader\nbatches = iter(DataLoader(range(6)))\n",)
+    left = lab.killed("n = 0\nfor one in batches:\n    n += 1\n", "n == 3", before=before)
+    done, _ = lab.again(left, "n = 0\nfor one in [*batches]:\n    n += 1\n", before=before)
+    assert done.error.startswith("CellChangedError")
+
+
 def test_a_loader_that_keeps_its_workers_is_saved_without_them(torch: Any) -> None:
     loader = torch.utils.data.DataLoader(Dataset(), num_workers=1, persistent_workers=True)
     assert len(list(loader)) == 8

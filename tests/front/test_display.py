@@ -42,10 +42,14 @@ class Output:
 
     def __init__(self) -> None:
         self.outputs: list[list[View]] = []
+        self.apart: list[View] = []
+        """What is shown once, where the cell's output has come to."""
 
-    def display(self, view: View, *, display_id: bool, metadata: dict[str, Any]) -> Any:
-        assert display_id
+    def display(self, view: View, *, metadata: dict[str, Any], display_id: bool = False) -> Any:
         assert metadata == {"nbckpt": {"name": "train"}}
+        if not display_id:
+            self.apart.append(view)
+            return None
         states = [view]
         self.outputs.append(states)
         return SimpleNamespace(update=lambda view, metadata: states.append(view))
@@ -194,10 +198,59 @@ def test_a_result_that_is_not_saved(output: Output) -> None:
     run = status(progress="i 1", state="finished", worked=60)
     run.unprotect("the disk is full")
     StatusLine(KERNEL).show(run, event="unprotected")
-    assert output.states[-1].text == (
-        "nbckpt train: finished after 1 m of work, but the result is NOT SAVED: the disk is full"
+    below, (line,) = output.apart[0], output.states
+    assert line.text == "nbckpt train: finished after 1 m of work, but the result is NOT SAVED: the disk is full"
+    assert re.sub(r"since \d+:\d+:\d+", "since NOW", below.text) == (
+        "nbckpt train: finished after 1 m of work, but the result is NOT SAVED, as nothing was since NOW: the disk is "
+        "full. The variables are in this kernel only: write what you need of them to a file before it ends. Run again, "
+        "the cell begins anew"
     )
-    assert "background: #b00020" in output.states[-1].html
+    for view in (line, below):
+        assert "background: #b00020" in view.html
+        assert text_of(view) == view.text
+
+
+def test_an_error_is_answered_below_its_traceback(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the cell would go on, and how old that is; the line on top says that it stopped, and by what."""
+    run = status(state="stopped", error="ValueError: bad", saved_progress="k 3 of 9", saved_at=time.time() - 61)
+    for shell in (KERNEL, None):
+        StatusLine(shell).show(run, event="stopped")
+    assert output.states[-1].text == "nbckpt train: stopped by ValueError: bad"
+    (below,) = output.apart
+    where = "run it again to go on at k 3 of 9, saved NOW, 1 m 1 s before the error"
+    assert re.sub(r"saved [-\d: ]+,", "saved NOW,", below.text) == f"nbckpt train: {where}"
+    said = re.sub(r"saved [-\d: ]+,", "saved NOW,", capsys.readouterr().err)
+    assert said == f"nbckpt train: stopped by ValueError: bad; {where}\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_retry_has_a_line_of_its_own(
+    quiet: bool,
+    output: Output,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Below what the failed attempt showed, also where little is to be said; the status goes on in its place."""
+    run = status(progress="k 3 of 9", retry="retry 1 of 3 after OSError, from k 3 of 9, in 1 s")
+    lines = [StatusLine(shell, quiet=quiet) for shell in (KERNEL, None)]
+    for line in lines:
+        line.show(run, event="started")
+        line.show(run, event="retrying")
+        line.show(run, event="resumed")
+    (view,) = output.apart
+    assert view.text == f"nbckpt train: note: {run.retry}"
+    assert capsys.readouterr().err.count(run.retry) == 1
+
+
+def test_when_nothing_could_be_saved_is_told_afterwards(output: Output) -> None:
+    """From when to when, and why: who looks later learns that there was a gap."""
+    run = status(progress="i 1")
+    line = StatusLine(KERNEL)
+    run.unprotect("the disk is full")
+    line.show(run, event="unprotected")
+    run.protect()
+    line.show(run, event="saved")
+    text = re.sub(r"\d+:\d+:\d+", "NOW", output.states[-1].text)
+    assert text.splitlines()[-1] == "nbckpt train: note: nothing could be saved from NOW to NOW: the disk is full"
 
 
 def test_user_text_is_text(output: Output) -> None:
@@ -278,7 +331,8 @@ def test_a_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first == "nbckpt train: started, saving every 10 m to .nbckpt"
     assert alarm.startswith("nbckpt train: i 1, not saved yet\r\x1b[K\x1b[1;31mnbckpt train: NOT PROTECTED since ")
     assert rest.startswith("\x1b[1;31mnbckpt train: NOT PROTECTED, i 1, not saved yet\x1b[0m\r\x1b[K")
-    assert rest.endswith("nbckpt train: stopped before anything was saved\n")
+    assert "nbckpt train: stopped, and what it did is NOT SAVED, as nothing was since " in rest
+    assert rest.endswith("Run again, the cell begins anew\x1b[0m\n")
 
 
 def test_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

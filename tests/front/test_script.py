@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
 
 import nbckpt
 from nbckpt.run.checkpoint import Run
@@ -357,3 +358,29 @@ def test_a_killed_process_goes_on(script: Callable[[int], subprocess.CompletedPr
     expected = [(epoch, batch) for epoch in range(3) for batch in (1, 2, 3)]
     assert last.stdout.strip() == f"{sum(e * b for e, b in expected)} {expected}"
     assert "resumed at epoch 2 of 3, batch 1 of 3" in last.stderr
+
+
+def test_a_block_is_tried_again_by_what_calls_it(
+    workplace: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a library for that, as the README says; each time it goes on, and a line says where the next one would."""
+    failed: list[int] = []
+
+    @tenacity.retry(stop=tenacity.stop_after_attempt(4), wait=tenacity.wait_none())
+    def train() -> list[int]:
+        with nbckpt.checkpointed("steps", every="1it", store="store") as ckpt:
+            if not ckpt.resumed:
+                ckpt.state.seen = []
+            for step in ckpt.loop(range(6)):
+                ckpt.state.seen.append(step)
+                if step == 3 and len(failed) < 2:
+                    failed.append(step)
+                    raise OSError("no route")
+            seen: list[int] = ckpt.state.seen
+            return seen
+
+    assert train() == [0, 1, 2, 3, 4, 5]
+    assert failed == [3, 3]
+    said = capsys.readouterr().err
+    assert said.count("stopped by OSError: no route; run it again to go on at step 3 of 6, saved ") == 2

@@ -11,6 +11,7 @@ import pytest
 import nbckpt
 import nbckpt.callbacks
 from nbckpt.front.callbacks.session import Session
+from nbckpt.run.notices.notice import Notice
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_fresh_starts_over(store: str) -> None:
     again = session(store, fresh=True)
     assert again.begin() is None
     again.close()
+
+
+def test_a_notice_ends_a_training_at_its_next_step(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's loop is left by a KeyboardInterrupt, once what it has done is saved."""
+    monkeypatch.setenv("NBCKPT_ON_PREEMPT", "stop")
+    run = session(store)
+    assert run.begin() is None
+    run.noticed(Notice("this machine is sold"))
+    with pytest.raises(KeyboardInterrupt):
+        run.step(lambda: {"done": [0.5]}, "step 1 of 6")
+    run.close()
+    assert nbckpt.load("train", store=store)["done"] == [0.5]
+    assert len(train(store, 6)) == 6
 
 
 def test_a_state_that_cannot_be_had_never_ends_the_training(store: str) -> None:

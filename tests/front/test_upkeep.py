@@ -82,6 +82,8 @@ def test_export_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "nothing", "--to", "new"]) == 1
     assert main(["export", "train", "--to", "new", "--snapshot", "99"]) == 1
     assert not Path("new").exists()
+    assert main(["export", "train", "--to", "file/in"]) == 1
+    assert "file/in cannot be written to" in capsys.readouterr().err
 
 
 def test_verify_and_repair(capsys: pytest.CaptureFixture[str]) -> None:

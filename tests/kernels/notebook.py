@@ -222,6 +222,8 @@ def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", *
         "IPYTHONDIR": str(folder / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "HOLD": str(hold),
+        # small arrays: threads would only wait for each other
+        **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")},
         **environ,
     }
     client = _started(manager, folder, env)

@@ -128,9 +128,6 @@ def test_a_killed_notebook_ends_as_if_it_had_not_been(book: Book, seed: int, tmp
 
 # ---------------------------------------------------------------------------------------------------------
 
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-"""Small arrays: threads would only wait for each other."""
-
 _COUNT = """
 from nbckpt.run.checkpoint import Run
 Run.commits, save = 0, Run.save
@@ -248,5 +245,5 @@ def copy(source: Path, target: Path) -> Path:
 @contextmanager
 def reading(book: Book, place: Path) -> Iterator[Reading]:
     """A notebook in a new kernel."""
-    with notebook(folder(place), **ONE_THREAD) as kernel:
+    with notebook(folder(place)) as kernel:
         yield Reading(book, kernel)

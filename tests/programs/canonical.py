@@ -179,7 +179,7 @@ class _Walk:
 
     def _array(self, array: Any) -> tuple[Any, ...]:
         owner = array
-        while isinstance(owner.base, type(array)):
+        while isinstance(owner.base, (type(array), sys.modules["numpy"].void)):
             owner = owner.base
         # arrays share their memory, whatever objects stand between them and it
         start = owner.__array_interface__["data"][0]

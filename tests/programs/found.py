@@ -1025,4 +1025,50 @@ out, type(row).__name__, table.mode, again.mode, np.shares_memory(row, table), n
 """,
         row="NumPy: memory maps of files, read or written",
     ),
+    Program(
+        "attributes_that_a_library_keeps_in_its_class",
+        "Objects that come back, and those made later, are still one in what they know, as accelerate's are.",
+        """
+import shared_states
+one, log = shared_states.Settings(), []
+one.log = log
+for k in range(3):
+    one.n = k
+    shared_states.Settings().log.append(k)
+    for j in range(1):
+        two = shared_states.Settings()
+        two.n += 10
+log, one.n, two.n, vars(two) is vars(one), vars(one) is shared_states.Settings.known, two.log is log
+""",
+        before=(
+            """
+import sys, types
+module = types.ModuleType("shared_states")
+exec("class Settings:\\n    known = {}\\n    def __init__(self):\\n        self.__dict__ = self.known", vars(module))
+sys.modules["shared_states"] = module
+del module
+""",
+        ),
+        needs_before=True,
+    ),
+    Program(
+        "a_set_that_is_as_big_again_as_it_was",
+        "A loop over a set goes on if what is taken out in an iteration is made good before the next one.",
+        """
+seen, some, out = set(), {1, 2, 3, 11}, []
+for k in some:
+    some.remove(k)
+    for j in range(2):
+        out.append((k, j))
+    some.add(k + 4)
+    if len(out) > 12:
+        break
+gone = {5, 6}
+for k in gone:
+    gone.add(7)
+    for j in range(1):
+        out.append(k)
+""",
+        fails="RuntimeError",
+    ),
 ]

@@ -463,6 +463,26 @@ sys.modules.pop("nbckpt_test_steps", None)
 ]
 PROGRAMS += [
     Program(
+        "functions_that_return_comprehensions",
+        "Their comprehensions are plain, in every kind of statement.",
+        """
+import nbckpt, ledger
+@nbckpt.resumable
+def squares(n):
+    xs = [ledger.note(k) or k for k in range(n)]
+    for k in range(n):
+        xs += [x * k for x in xs[:2]]
+        for j in range(1):
+            if k == 3:
+                return {x: k for x in xs}
+    ys: set = {x for x in xs}
+    [ys.add(k) for k in range(2)]
+    return [x for x in ys]
+squares(3), squares(4)
+""",
+        at_least=15,
+    ),
+    Program(
         "nbckpt_loop_with_a_list",
         "An undecorated function's loop keeps its progress; its list comes back in place, shared with a global.",
         """
@@ -512,6 +532,31 @@ while n < 2:
 model.log, len(done)
 """,
         at_least=10,
+    ),
+    Program(
+        "nbckpt_loops_in_one_statement",
+        "What a statement had evaluated is kept, and the loops in it are not among those that are counted.",
+        """
+import nbckpt, ledger
+def sums(xs):
+    state = {"s": 0}
+    for k in nbckpt.loop(xs, state=state):
+        if k == 5: break
+        state["s"] += k
+        ledger.note(k)
+    return state
+def listed(n):
+    found = []
+    for k in nbckpt.loop(range(n), state=found):
+        found.append(k)
+        ledger.note(("listed", k))
+    return found
+a = {"sums": sums((4, 5)), "one": listed(1), "two": listed(2)}
+b = [sums([1, 2]), *listed(2), sums([3])["s"] + len(listed(2))]
+for k in range(2):
+    a[k] = sums([k, 3]), listed(2)
+""",
+        at_least=15,
     ),
     Program(
         "nbckpt_loops_nested",

@@ -218,4 +218,156 @@ both
         before=("pair = ([], 'x')\nboth = [[(pair,)]]\nappend = [].append\nsame = {'append': append}\n",),
         after=("checks = (both[0][0][0] is pair, same['append'].__self__ is append.__self__, append.__self__)",),
     ),
+    Program(
+        "definitions_that_share",
+        "A function's default and a class's attribute, which the cell does not name, are the list that it fills.",
+        """
+for k in range(3):
+    xs.append(k)
+""",
+        before=(
+            """
+xs = []
+def add(x, to=xs):
+    to.append(x)
+class Log:
+    items = xs
+    def put(self, x, to=xs):
+        to.append(x)
+""",
+        ),
+        after=("add(10)\nLog().put(11)\nLog.items.append(12)\nends = xs[-3:]\n",),
+        row="Variables: names outside the cell that share objects with what it uses",
+    ),
+    Program(
+        "views_of_dicts",
+        "Views of keys, values and items, and read-only ones, go on showing what is in the dict.",
+        """
+import types
+from collections import OrderedDict
+class Counter:
+    count = 0
+ordered, attributes = OrderedDict(), vars(Counter)
+keys, values, items, first = d.keys(), d.values(), d.items(), ordered.keys()
+for k in range(3):
+    d[k] = ordered[-k] = k
+    box.d[k] = k
+    Counter.count += 1
+list(keys), list(values), list(items), list(first), list(view), list(box.view), attributes["count"], keys is d.keys()
+""",
+        before=(
+            """
+import types
+class Box: pass
+d, box = {}, Box()
+view, box.d = types.MappingProxyType(d), {}
+box.view = types.MappingProxyType(box.d)
+""",
+        ),
+        after=("d[9] = box.d[9] = 9\nends = list(view), list(box.view)\n",),
+        row="Variables: views of dicts, read-only ones too",
+    ),
+    Program(
+        "elements_of_arrays_of_records",
+        "An element is a view of its array, however deep it lies; fields are, where others hold objects, too.",
+        """
+import numpy as np
+table = np.zeros(3, dtype=[("x", "f8"), ("p", [("a", "i4"), ("b", "i4", (2,))])])
+best, inner, deep = table[1], table[2]["p"], table[0]["p"]["b"]
+record, alone = table.view(np.recarray)[0], np.array((1.0, (2, (3, 4))), dtype=table.dtype)[()]
+mixed = np.zeros(3, dtype=[("name", "O"), ("v", "f8")])
+numbers, names, one, part = mixed["v"], mixed["name"], mixed[1], mixed[1:]["v"]
+records, out = table.view(np.recarray), []
+for k, row in enumerate(table):
+    row["x"] += 1
+    best["x"] += 2
+    inner["a"] += 3
+    deep[0] -= 1
+    record.x += 10
+    alone["x"] += 1
+    numbers[k] += 1
+    part[0] += 5
+    names[k] = str(k)
+    one["v"] *= 2
+    out.append((table.tolist(), mixed.tolist(), best["x"], records[0].x, alone["x"], one["name"]))
+del mixed, numbers, names, one, part
+print(out)
+""",
+        row="NumPy: elements of arrays of records, which are views of them",
+    ),
+    Program(
+        "arrays_over_foreign_memory",
+        "Arrays over one mmap, or one ctypes array, go on sharing their memory, though it is another one.",
+        """
+for k in range(3):
+    whole[k], part[0] = k, k
+    numbers[k] += 1
+    out.append((again.tolist(), others.tolist()))
+""",
+        before=(
+            """
+import ctypes, mmap
+import numpy as np
+pages, cells, out = mmap.mmap(-1, 16), (ctypes.c_double * 4)(), []
+whole, again = np.frombuffer(pages, "u1"), np.frombuffer(memoryview(pages), "u1")
+part, numbers, others = whole[5:], np.ctypeslib.as_array(cells), np.frombuffer(cells)
+""",
+        ),
+        after=("whole[6], numbers[0] = 99, 7\nends = again.tolist(), others.tolist()\n",),
+        unsaved=frozenset({"pages", "cells"}),
+        row="NumPy: arrays over one mmap or one ctypes array",
+    ),
+    Program(
+        "tables_that_share_memory",
+        "A table and a column, a part or an index of it stay apart when one is written to, whatever is in them.",
+        """
+import numpy as np
+import pandas as pd
+days = pd.date_range("2020", periods=3)
+df = pd.DataFrame({"t": days, "i": pd.array([1, 2, None], dtype="Int64"), "c": pd.Categorical(list("xyx"))})
+df["f"], df["g"] = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
+columns, part, by_day = [df[name] for name in df], df[["t", "f", "g"]], df.set_index("t", drop=False)
+one, late, renamed, flat = df["f"], df["t"][1:], df.rename(columns={"f": "x"}), df.copy(deep=False)
+begun = one[:2]
+out = []
+for k in range(3):
+    df.loc[k, ["t", "i", "c", "f"]] = [pd.Timestamp(2000 + k, 1, 1), 10 + k, "y", -1.0]
+    by_day.iloc[k, 0] = pd.Timestamp(1990, 1, 1)
+    one.iloc[k] = 100.0 + k
+    flat.iloc[k, 3] = 50.0
+    out.append([column.tolist() for column in (*columns, one, begun, late)])
+    out.append([table.values.tolist() for table in (df, part, by_day, renamed, flat)])
+    out.append(by_day.index.tolist())
+print(out)
+""",
+        row="pandas: DataFrame and Series, copied on write",
+    ),
+    Program(
+        "tables_over_arrays",
+        "A table made over an array without a copy, and an array taken from one, go on sharing their memory.",
+        """
+import numpy as np
+import pandas as pd
+for k in range(3):
+    table.loc[k, "a"] = 10.0 * k
+    array[k, 1] = -k
+    series.iloc[k] = 7.0
+    numbers.loc[k, "n"] = k
+    out.append((table.values.tolist(), array.tolist(), series.tolist(), seen.tolist(), other["b"].tolist()))
+out
+""",
+        before=(
+            """
+import numpy as np
+import pandas as pd
+array, out = np.arange(6.0).reshape(3, 2), []
+table = pd.DataFrame(array, columns=["a", "b"], copy=False)
+series = pd.Series(array[:, 0], copy=False)
+numbers = pd.DataFrame({"n": [5, 6, 7]})
+seen, other = numbers["n"].to_numpy(), table[["b"]]
+""",
+        ),
+        after=("array[2, 0] = 5\nends = table.values.tolist()\n",),
+        row="pandas: arrays that a table was made over, or that were taken from it",
+    ),
 ]

@@ -55,6 +55,13 @@ def test_the_body_of_the_loop_in_progress_may_change(lab: Lab) -> None:
         ("enumerate('abcd', 5)", "enumerate('abcdef', 5)"),
         ("range(8, 0, -2)", "range(8, -4, -2)"),
         ("range(4)", "__import__('tqdm').tqdm(range(6))"),
+        ("{'a': 1, 'b': 2, 'c': 3, 'd': 4}", "{'a': 1, 'b': 2, 'c': 3, 'd': 4, 'e': 5}"),
+        ("enumerate({'a': 1, 'b': 2, 'c': 3}.items())", "enumerate({'a': 1, 'b': 2, 'c': 3, 'd': 4}.items())"),
+        ("reversed([3, 4, 5, 6])", "reversed([1, 2, 3, 4, 5, 6])"),
+        ("zip(map(str, [1, 2, 3, 4]), {4: 1, 5: 2, 6: 3})", "zip(map(str, [1, 2, 3, 4, 5]), {4: 1, 5: 2, 6: 3, 7: 4})"),
+        ("__import__('collections').deque([1, 2, 3, 4])", "__import__('collections').deque([1, 2, 3, 4, 5])"),
+        ("(str(n) for n in [1, 2, 3, 4] if n != 2)", "(str(n) for n in [1, 2, 3, 4, 5] if n != 2)"),
+        ("(n + m for n in range(2) for m in range(2))", "(n + m for n in range(3) for m in range(2))"),
     ],
 )
 @pytest.mark.parametrize("nested", [True, False])
@@ -82,6 +89,67 @@ def test_an_extended_zip_or_enumerate_must_begin_as_it_did(lab: Lab, old: str, n
     cell = f"seen = []\nfor k in {old}:\n    seen.append(k)\n"
     done, _ = lab.again(lab.killed(cell, "len(seen) == 3"), cell.replace(old, new))
     assert done.error.startswith("CellChangedError")
+
+
+MAPPED = """
+import ledger
+def f(x):
+    ledger.note(x)
+    return x % 2
+def g(n):
+    for k in range(n):
+        yield k
+seen = []
+for k in HEADER:
+    seen.append(k)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen", "notes"),
+    [
+        ("map(f, [1, 2, 3])", "map(f, [1, 2, 3, 4])", [1, 0, 1, 0], (3, 4)),
+        ("filter(f, [1, 2, 3, 4, 5])", "filter(f, [1, 2, 3, 4, 5, 6, 7])", [1, 3, 5, 7], (4, 5, 6, 7)),
+        ("map(lambda x: f(x), [1, 2, 3])", "map(lambda x: f(x), [1, 2, 3, 4])", [1, 0, 1, 0], (3, 4)),
+        ("g(3)", "g(5)", [0, 1, 2, 3, 4], ()),
+    ],
+)
+def test_an_extended_header_calls_nothing_for_what_is_done(
+    lab: Lab, old: str, new: str, seen: list[int], notes: tuple[int, ...]
+) -> None:
+    """What a function is given is compared, not what it makes of it; a generator is drawn from again."""
+    cell = MAPPED.replace("HEADER", old)
+    done, _ = lab.again(lab.killed(cell, "len(seen) == 2"), cell.replace(old, new))
+    assert not done.error
+    assert done.names["seen"] == seen
+    assert done.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("map(f, [1, 2, 3])", "map(f, [1, 7, 3, 4])"),
+        ("map(f, [1, 2, 3])", "map(int, [1, 2, 3])"),
+        ("map(lambda x: x, [1, 2, 3])", "map(lambda x: x + 1, [1, 2, 3])"),
+        ("filter(f, [1, 2, 3, 5])", "filter(f, [1, 2, 4, 3, 5])"),
+        ("{1: 2, 3: 4, 5: 6}", "{3: 4, 1: 2, 5: 6}"),
+        ("reversed([1, 2, 3])", "reversed([1, 2, 3, 4])"),
+        ("g(3)", "map(lambda x: x + 1, g(3))"),
+        ("(object() for _ in 'abc')", "(object() for _ in 'abcd' for _ in 'a')"),
+    ],
+)
+def test_an_edited_header_that_begins_otherwise_is_refused(lab: Lab, old: str, new: str) -> None:
+    """With the change and both ways on; `--on-change resume` leaves out as many items."""
+    cell = MAPPED.replace("HEADER", old)
+    left = lab.killed(cell, "len(seen) == 2")
+    done, kernel = lab.again(left, cell.replace(old, new))
+    assert done.error.startswith("CellChangedError")
+    assert "--fresh" in done.error
+    assert "--on-change resume" in done.error
+    assert f"+for k in {new}:" in done.error
+    forced, kernel = lab.again(left, cell.replace(old, new), "--on-change resume")
+    assert not forced.error, kernel.shell.tracebacks
+    assert len(forced.names["seen"]) >= 3
 
 
 DEFINITIONS = """
@@ -419,9 +487,12 @@ def test_a_comprehension_in_progress_may_change_like_a_loop(lab: Lab, old: str, 
 )
 @pytest.mark.parametrize("options", ["", "--on-change resume"])
 def test_another_comprehension_is_refused(lab: Lab, old: str, new: str, options: str) -> None:
-    """What was made so far cannot become part of something else."""
+    """What was made so far cannot become part of something else; another header is gone over if that is asked for."""
     left = lab.killed(COMPREHENSION, "len(seen) == 2")
     done, _ = lab.again(left, COMPREHENSION.replace(old, new), options)
+    if options and old == "range(4)":
+        assert done.names["xs"] == [0, 20]
+        return
     assert done.error.startswith("CellChangedError")
     assert "xs" not in done.names
 

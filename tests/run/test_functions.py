@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import nbckpt
+from nbckpt.run import resumable
 from programs.harness import Lab, Program
 
 TRAIN = """
@@ -52,7 +53,7 @@ def test_outside_of_a_run_a_resumable_function_is_the_function(tmp_path: Path) -
         ("@nbckpt.resumable\nclass A: pass\n", "is for functions written with `def`"),
         (
             "import functools\nwraps = functools.wraps(print)\n@nbckpt.resumable\n@wraps\ndef f(): pass\n",
-            "put .* below",
+            "is for the function alone",
         ),
     ],
 )
@@ -92,8 +93,13 @@ Edit = Callable[[str], str]
         (lambda text: text.replace("    return a", "    # done\n    return a, a"), (5, 5)),
         (lambda text: text.replace("a += j", "a += 100 * j"), 203),
         (lambda text: text.replace("range(n)", "range(n + 1)"), 6),
+        (
+            lambda text: text.replace("(n)", "(n, *m, k=7, **o)", 1).replace("return a", "return a, m, k, o"),
+            (5, (), 3, {}),
+        ),
+        (lambda text: text.replace("(n)", "(n, m=7)", 1).replace("return a", "return a, m"), (5, 7)),
     ],
-    ids=["code not reached", "body in progress", "header that extends"],
+    ids=["code not reached", "body in progress", "header that extends", "parameters of any kind", "a parameter"],
 )
 def test_a_function_may_be_edited_where_it_has_not_run(lab: Lab, edit: Edit, value: Any) -> None:
     """By the rules for cells."""
@@ -102,6 +108,14 @@ def test_a_function_may_be_edited_where_it_has_not_run(lab: Lab, edit: Edit, val
     assert not outcome.error, new.shell.tracebacks
     assert new.status.resumed_at
     assert outcome.names["x"] == value
+
+
+def test_a_new_parameter_without_a_value_is_refused(lab: Lab) -> None:
+    """The call in progress was made without it."""
+    edited = TRAIN.replace("(n)", "(n, m)", 1).replace("return a", "return a, m")
+    outcome, _ = lab.again(_photo(lab, "x = train(4)\n"), "x = train(4)\n", before=(edited,))
+    assert "CellChangedError" in outcome.error
+    assert "its parameter m is new" in outcome.error
 
 
 @pytest.mark.parametrize("where", ["an earlier cell", "the cell"])
@@ -192,3 +206,62 @@ def test_a_module_that_imports_may_call_what_it_imported(tmp_path: Path, imports
         f"{imports}\nimport os.path as p\n{TRAIN.replace('a += j', 'a += j * len(p.join(str(random.random())[:1]))')}"
     )
     assert made(tmp_path, text)["train"](2) == 3
+
+
+STEPS = (
+    TRAIN.replace("train", "train_unheard_of")
+    + """
+class Trainer:
+    @nbckpt.resumable
+    def fit_unheard_of(self):
+        for k in range(2):
+            for j in range(2):
+                pass
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from PACKAGE.steps import train_unheard_of\nx = train_unheard_of(2)\n",
+        "import PACKAGE.steps as steps\nx = steps.train_unheard_of(2)\n",
+        "from PACKAGE import train_unheard_of\nx = train_unheard_of(2)\n",
+        "from PACKAGE import steps\nx = steps.train_unheard_of(2)\n",
+        "from PACKAGE import *\nx = Trainer().fit_unheard_of()\n",
+    ],
+)
+def test_a_function_that_the_cell_itself_imports_first_is_saved_inside(
+    lab: Lab, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell is rewritten before it imports; a package may hand the name on. Looking runs none of it."""
+    package = lab.place / f"steps_{abs(hash(cell))}"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("import ledger\nledger.note('imported')\nfrom .inner import *\n")
+    (package / "inner" / "__init__.py").write_text("from ..steps import Trainer, train_unheard_of\n")
+    (package / "steps.py").write_text(STEPS)
+    monkeypatch.syspath_prepend(str(lab.place))
+    monkeypatch.setattr(resumable, "NAMES", set(resumable.NAMES) - {"train_unheard_of", "fit_unheard_of"})
+    program = Program("imports", "", cell.replace("PACKAGE", package.name))
+    outcome, photos = lab.photographed(program, lab.folder())
+    assert not outcome.error
+    assert outcome.notes == ("imported",)
+    assert photos[0].notes == ()
+    assert any("unheard_of(): k 1 of 2" in photo.progress for photo in photos)
+
+
+WRAPPED = """
+import functools
+def timed(f):
+    @functools.wraps(f)
+    def wrapper(*args):
+        return f(*args)
+    return wrapper
+""" + TRAIN.replace("@nbckpt", "@timed\n@nbckpt")
+
+
+def test_a_function_inside_another_decorator_is_said_not_to_be_saved_inside(lab: Lab) -> None:
+    """It is the other decorator's function that is called, and runs as a whole."""
+    outcome, kernel = lab.again(lab.folder(), "x = train(2)\nfor k in range(2):\n    y = train(k)\n", before=(WRAPPED,))
+    assert (outcome.names["x"], outcome.names["y"]) == (3, 2)
+    assert kernel.notices.count("train() is @nbckpt.resumable, but the decorator above that calls it") == 1

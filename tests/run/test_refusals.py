@@ -11,7 +11,7 @@ import pytest
 
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
-from programs.harness import Lab, Run, kernel
+from programs.harness import Lab, Program, Run, kernel
 
 CELL = "import ledger\nseen = []\nfor k in range(5):\n    seen.append(k)\n    ledger.note(k)\nlen(seen)\n"
 
@@ -201,6 +201,31 @@ def test_registered_classes_are_saved_their_own_way(lab: Lab) -> None:
     left = lab.killed(cell, "len(seen) == 2", before=(before,))
     done, _ = lab.again(left, cell, before=(before,))
     assert done.result == (6, True)
+
+
+@pytest.mark.parametrize(
+    ("capture", "says"), [("lambda: 1 / 0", "ZeroDivisionError"), ("lambda: (x for x in ())", "generator")]
+)
+def test_a_random_source_that_does_not_tell_its_state_is_named_before_anything_runs(
+    lab: Lab, capture: str, says: str
+) -> None:
+    """The error names the source and the reason, and what to mend."""
+    before = f"import nbckpt\nnbckpt.register_random_source('mine', {capture}, lambda state: None)\n"
+    done, _ = lab.again(lab.folder(), CELL, before=(before,))
+    assert done.error.startswith("UnpicklableError")
+    assert "random source 'mine'" in done.error
+    assert says in done.error
+    assert done.notes == ()
+
+
+def test_a_random_source_that_takes_no_state_back_is_named(lab: Lab) -> None:
+    """Nothing of the cell runs, and the snapshot stays."""
+    before = "import nbckpt\nnbckpt.register_random_source('mine', lambda: 1, lambda state: 1 / 0)\n"
+    left = lab.killed(CELL, "len(seen) == 2", before=(before,))
+    done, _ = lab.again(left, CELL, before=(before,))
+    assert done.error.startswith("RestoreError")
+    assert "random source 'mine'" in done.error
+    assert done.notes == ()
 
 
 def test_a_generator_that_draws_other_items_is_refused(lab: Lab) -> None:
@@ -492,3 +517,82 @@ def test_a_large_memory_map_is_left_out_and_a_changed_file_refused(lab: Lab, mon
     done, _ = lab.again(left, cell)
     assert done.error.startswith("RestoreError")
     assert "was changed since" in done.error
+
+
+DRAWS = """
+import ledger, nbckpt
+from contextlib import suppress
+from pathlib import Path
+def draws():
+    for k in range(4):
+        yield k + int(Path('from').read_text())
+"""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        """
+try:
+    for x in draws():
+        pass
+except Exception:
+    ledger.note('handled')
+ledger.note('after')
+""",
+        """
+with suppress(Exception):
+    for x in draws():
+        pass
+""",
+        """
+for a in range(2):
+    try:
+        for x in draws():
+            pass
+    except Exception:
+        ledger.note('handled')
+        continue
+""",
+        """
+try:
+    for x in draws():
+        pass
+except:
+    ledger.note('bare')
+""",
+        """
+@nbckpt.resumable
+def f():
+    try:
+        for x in draws():
+            for y in range(1):
+                seen = x
+    except ValueError:
+        ledger.note('handled')
+        return 1
+f()
+""",
+        """
+@nbckpt.resumable
+def f():
+    for x in draws():
+        for y in range(1):
+            seen = x
+try:
+    r = f()
+except Exception:
+    ledger.note('handled')
+""",
+    ],
+    ids=["try", "suppress", "continue", "bare", "in a function", "around a function"],
+)
+def test_handlers_of_the_cell_do_not_see_a_refusal(lab: Lab, cell: str) -> None:
+    """They are meant for its own errors, and the refusal is shown whatever they do; a bare `except` does see it."""
+    before = "from pathlib import Path\nPath('from').write_text('{}')\n"
+    _, photos = lab.photographed(Program("killed", "", DRAWS + cell, before=(before.format(0),)), lab.folder())
+    left = next(photo for photo in photos if "x 2" in photo.progress).store
+    done, kernel = lab.again(left, DRAWS + cell, before=(before.format(5),))
+    assert done.error.startswith("ReplayError"), kernel.shell.tracebacks
+    assert done.notes == (("bare",) if "bare" in cell else ())
+    assert not kernel.status.resumed_at

@@ -76,7 +76,7 @@ def test_together_once_together_for_good() -> None:
     two[0] = []
     done = sharing.dump({"variables": {"one": one, "two": two}, "loops": {"0": {"item": inner}}})
     stored = {p.name: Stored(bytes(p.stream), [bytes(b) for b in p.buffers]) for p in done.parts}
-    root = build(stored, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])))
+    root = build(stored, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])), {})
     variables = root["variables"]
     assert variables["one"][0] is root["loops"]["0"]["item"]
     assert variables["two"][0] is not variables["one"][0]
@@ -118,7 +118,7 @@ def test_depth_has_no_limit_that_anybody_meets(depth: int) -> None:
     for _ in range(depth):
         nested = [nested]
     (part,) = dumped(Sharing(), nested=nested).values()
-    root = build({part.name: part}, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])))
+    root = build({part.name: part}, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])), {})
     at, count = root["variables"]["nested"], 0
     while at:
         at, count = at[0], count + 1

@@ -242,3 +242,30 @@ def test_classes_inside_classes_keep_their_whole_names(notebook: dict[str, Any])
     pickled = pickling.dump(thing)
     back = load(bytes(pickled.stream), [], Home({}, code))[0]
     assert type(back).__qualname__ == "Outer.Inner"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_waits_meanwhile(enabled: bool) -> None:
+    """And is as it was afterwards, also when pickling fails."""
+    seen = []
+
+    class Looks:
+        def __reduce__(self) -> Any:
+            seen.append(gc.isenabled())
+            return (len, ("abc",))
+
+    class Fails:
+        def __reduce__(self) -> Any:
+            raise ValueError("no")
+
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        pickling.dump(Looks())
+        assert gc.isenabled() is enabled
+        with pytest.raises(UnpicklableError):
+            pickling.dump(Fails())
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+    assert seen == [False]

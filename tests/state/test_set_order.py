@@ -40,7 +40,7 @@ from nbckpt.state.parts import build
 parts = {name: types.SimpleNamespace(stream=stream, buffers=()) for name, stream in
          pickle.loads(Path(sys.argv[1]).read_bytes())}
 code = types.SimpleNamespace(stream=pickle.dumps({}), buffers=())
-found = build(parts, code, Home({}))["variables"]
+found = build(parts, code, Home({}), {})["variables"]
 words = found["words"]["inside"]
 print(json.dumps([list(words), list(found["numbers"]), words.pop()]))
 print(json.dumps(adapters.take_said()))
@@ -119,7 +119,7 @@ def test_objects_that_hash_by_their_address_are_named_if_their_order_is_another(
     things = {Thing(k) for k in range(40)}
     pickled = Sharing().dump({"variables": {"things": things}}).parts
     code = type("Code", (), {"stream": b"\x80\x05}.", "buffers": ()})()
-    found = build({part.name: part for part in pickled}, code, Home({}))["variables"]["things"]
+    found = build({part.name: part for part in pickled}, code, Home({}), {})["variables"]["things"]
     said = adapters.take_said()
     assert len(found) == 40
     assert [line.startswith("sets in things are in another order") for line in said] == [True]

@@ -122,7 +122,7 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
     port = free_port()
     command = [weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += [f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false"]
-    command += ["-master.volumeSizeLimitMB=1024", "-volume.max=60", "-s3.port.iceberg=0"]
+    command += ["-master.volumeSizeLimitMB=1024", "-volume.max=60", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     for part in ("master", "volume", "filer"):
         command += [f"-{part}.port={free_port()}", f"-{part}.port.grpc={free_port()}"]
     command += [f"-s3.port.grpc={free_port()}"]

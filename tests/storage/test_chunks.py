@@ -11,7 +11,19 @@ from hypothesis import given, settings, strategies as st
 
 from nbckpt.errors import DamagedSnapshot, UnsupportedFormat
 from nbckpt.storage import chunks as chunks_module
-from nbckpt.storage.chunks import RAW, SMALL_CHUNK, ZSTD, Chunk, PackBuilder, chunk_id, cut, decode, flat, read_index
+from nbckpt.storage.chunks import (
+    RAW,
+    SMALL_CHUNK,
+    ZSTD,
+    Chunk,
+    PackBuilder,
+    chunk_id,
+    chunk_size,
+    cut,
+    decode,
+    flat,
+    read_index,
+)
 from nbckpt.storage.fetch import read_parts
 from nbckpt.storage.snapshot import (
     FORMAT,
@@ -46,7 +58,7 @@ def cook(recipe: tuple[int, int, int]) -> bytes:
 def test_cutting(recipe: tuple[int, int, int]) -> None:
     """The chunks of a buffer are the buffer, none empty, all but the last equally long."""
     data = cook(recipe)
-    found = [chunk for chunk, _ in cut(flat(data))]
+    found = [chunk for chunk, _ in cut(flat(data), chunk_size(len(data)))]
     assert b"".join(found) == data
     assert all(len(chunk) == SMALL_CHUNK for chunk in found[:-1])
     assert all(found)
@@ -55,15 +67,15 @@ def test_cutting(recipe: tuple[int, int, int]) -> None:
 def test_large_buffers_have_large_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks grow with the buffer, and readers do not mind."""
     monkeypatch.setattr(chunks_module, "_LARGE_BUFFER", 1_000_000)
-    found = [chunk for chunk, _ in cut(flat(bytes(1_000_001)))]
+    found = [chunk for chunk, _ in cut(flat(bytes(1_000_001)), chunk_size(1_000_001))]
     assert [len(chunk) for chunk in found] == [262_144, 262_144, 262_144, 213_569]
 
 
 def test_compression_where_it_pays() -> None:
     """Text is compressed, noise is stored as it is."""
     text, noise = b"the same line again\n" * 3000, random.Random(0).randbytes(60_000)
-    assert [pays for _, pays in cut(flat(text))] == [True]
-    assert [pays for _, pays in cut(flat(noise))] == [False]
+    assert [pays for _, pays in cut(flat(text), SMALL_CHUNK)] == [True]
+    assert [pays for _, pays in cut(flat(noise), SMALL_CHUNK)] == [False]
     pack = PackBuilder()
     assert pack.add(chunk_id(text), text, compress=True).codec == ZSTD
     assert pack.add(chunk_id(noise), noise, compress=True).codec == RAW

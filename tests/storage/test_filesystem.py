@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import servers
 from states import check, state
 
-from nbckpt.errors import AlreadyExists, NotFound, OptionError, StoreError
+from nbckpt.errors import AlreadyExists, CheckpointConflict, NotFound, OptionError, StoreError
 from nbckpt.storage.repository import Repository
+from nbckpt.storage.signing import signing_key
 from nbckpt.storage.stores import Store, open_store
+from nbckpt.storage.writer import Writer
 from nbckpt.testing.stores import StoreTests
 
 fsspec = pytest.importorskip("fsspec")
@@ -80,6 +85,69 @@ def test_a_filesystem_of_which_nothing_is_known(plain: str) -> None:
         repository.write_status("train", {"at": number})
     assert check(Repository.open(plain).load("train")) == 2
     assert repository.status("train") == {"at": 2}
+
+
+def test_a_writer_that_goes_on_elsewhere_looks_first_too(plain: str) -> None:
+    """What another process takes over of a writer says that the store cannot create once."""
+    writer = Repository.open(f"{plain}?single_writer=true").writer("train")
+    record, chunks = writer.dismantled()
+    again = Writer.assembled(json.loads(json.dumps(record)), chunks, open_store(plain), signing_key())
+    again.commit(*state(1))
+    assert check(Repository.open(plain).load("train")) == 1
+    with pytest.raises(CheckpointConflict):
+        writer.commit(*state(2))
+
+
+class Sloppy(Plain):
+    """One that tells of failures as FTP does: late, by the wrong kind of error, and in words of its own."""
+
+    protocol = "sloppy"
+    broken = False
+
+    def open(self, path: str, mode: str = "rb", **options: object) -> Any:
+        path = self._strip_protocol(path)
+        if mode == "wb" and not self.isdir(path.rpartition("/")[0]):
+            return Unwritable()
+        return super().open(path, mode, **options)
+
+    def rm_file(self, path: str) -> None:
+        if self.broken or not self.exists(path):
+            msg = "550 File delete failed."
+            raise RuntimeError(msg)
+        super().rm_file(path)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: object) -> Any:
+        if self.broken:
+            raise FileNotFoundError(path)
+        return super().cat_file(path, start, end, **options)
+
+
+class Unwritable(io.BytesIO):
+    """A file whose folder is missing, which shows when it is closed."""
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            msg = "450 error during transfer: file does not exist"
+            raise RuntimeError(msg)
+
+
+def test_failures_that_are_told_badly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are made before files; only what is not there is absent, and forgetting that is no error."""
+    fsspec.register_implementation("sloppy", Sloppy, clobber=True)
+    store = open_store(f"sloppy://tests/{next(_places)}")
+    store.put("a/b/c", [b"123"])
+    store.delete(["a/b/d", "x/y"])
+    with pytest.raises(NotFound):
+        store.get("a/b/d")
+    monkeypatch.setattr(Sloppy, "broken", True)
+    with pytest.raises(StoreError) as caught:
+        store.get("a/b/c")
+    assert not isinstance(caught.value, NotFound)
+    with pytest.raises(StoreError, match="550"):
+        store.delete(["a/b/c"])
+    monkeypatch.undo()
+    assert store.get("a/b/c") == b"123"
 
 
 @pytest.mark.parametrize("kind", ["memory", "sftp"])

@@ -15,13 +15,11 @@ from typing import Any
 
 import pytest
 from gates import Gate, wait_for_end
-from hypothesis import given, settings, strategies as st
 from states import check, state
 
 from nbckpt.errors import CheckpointConflict, OptionError, StoreError
 from nbckpt.storage import arena, handover as handing
 from nbckpt.storage.arena import Arena
-from nbckpt.storage.detached import decode_save, encode_save
 from nbckpt.storage.handover import Handover
 from nbckpt.storage.lease import wait_for_writer
 from nbckpt.storage.process import WriterLostError
@@ -356,21 +354,95 @@ def test_the_memory_of_a_container(version: int, tmp_path: Path, monkeypatch: py
     assert arena._free_memory() > 10000
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=4), max_size=4), st.booleans())
-def test_what_is_handed_over_arrives(parts: list[list[bytes]], final: bool) -> None:
-    """Every byte of every stream and buffer, whatever their lengths, also where it lay before."""
-    data = [PartData(f"p{n}", one[0], [memoryview(b) for b in one[1:]], {"n": n}) for n, one in enumerate(parts)]
-    ours = Arena()
-    theirs = Arena(os.dup(ours.fd))
-    for more in ([], [PartData("big", bytes(20_000_000), [], {})]):
-        pieces, message = encode_save({"a": [1]}, [*data, *more], final=final)
-        ours.fill(pieces)
-        description, found, last = decode_save(theirs.view(ours.size), **message)
-        assert (description, last) == ({"a": [1]}, final)
-        assert [(p.name, bytes(p.stream), [bytes(b) for b in p.buffers], p.info) for p in found[: len(data)]] == [
-            (p.name, bytes(p.stream), [bytes(b) for b in p.buffers], p.info) for p in data
-        ]
-        del found
-    ours.close()
-    theirs.close()
+LARGE = 3_000_000
+"""Bytes of a state that goes in several batches where `NBCKPT_STAGING` is smaller."""
+
+
+def test_a_state_that_is_larger_than_the_memory_for_it(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over piece by piece, and is the same."""
+    monkeypatch.setenv("NBCKPT_STAGING", "300000")
+    hand = saving.begin()
+    for number in (1, 2, 3):
+        hand.hand_over(*state(number, size=LARGE))
+        assert isinstance(hand.outcome(None), Committed)
+        assert check(saving.repository.load("train"), size=LARGE) == number
+    monkeypatch.setenv("NBCKPT_STAGING", "much")
+    with pytest.raises(OptionError, match="NBCKPT_STAGING=much"):
+        saving.begin("another")
+
+
+def test_a_kernel_that_dies_between_two_batches(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot does not exist, the one before does, and the writer ends."""
+    monkeypatch.setenv("NBCKPT_STAGING", "300000")
+    saving.begin()
+    saving.save(1)
+    saving.hand.close()  # type: ignore[union-attr]
+    dies = """
+import os, signal
+from nbckpt.storage.arena import Arena
+fill, fills = Arena.fill, []
+def dying(self, pieces):
+    fills.append(1)
+    if len(fills) > 1:
+        print(os.getpid(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    fill(self, pieces)
+Arena.fill = dying
+"""
+    script = dies + KERNEL.format(tests=str(Path(__file__).parent), store=saving.repository.url)
+    script = script.replace("*state(1)", f"*state(2, size={LARGE})").replace(
+        "based_on=None", 'based_on=repository.load("train")'
+    )
+    kernel = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    assert kernel.returncode == -signal.SIGKILL
+    assert wait_for_writer(saving.repository.store_id, "train", lambda _: None)
+    wait_for_end(saving.pid)
+    assert saving.newest == 1
+
+
+def test_an_interrupt_between_two_batches(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot is given up, and the next one is saved."""
+    monkeypatch.setenv("NBCKPT_STAGING", "300000")
+    hand = saving.begin()
+    saving.save(1)
+    fill, fills = Arena.fill, []
+
+    def interrupted(self: Arena, pieces: Any) -> None:
+        fills.append(1)
+        if len(fills) == 2:
+            raise KeyboardInterrupt
+        fill(self, pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Arena, "fill", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            hand.hand_over(*state(2, size=LARGE))
+    outcome = hand.outcome(None)
+    assert isinstance(outcome, StoreError)
+    assert "given up" in str(outcome)
+    assert saving.newest == 1
+    hand.hand_over(*state(3, size=LARGE))
+    assert isinstance(hand.outcome(None), Committed)
+    assert check(saving.repository.load("train"), size=LARGE) == 3
+
+
+def test_what_did_not_change_is_not_copied(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it after a failure, and a new writer has everything copied."""
+    copied: list[int] = []
+    fill = Arena.fill
+
+    def counted(self: Arena, pieces: Any) -> None:
+        copied.append(sum(map(len, pieces)))
+        fill(self, pieces)
+
+    monkeypatch.setattr(Arena, "fill", counted)
+    hand = saving.begin()
+    for number in (1, 2, 3, 4):
+        if number == 4:
+            os.kill(saving.pid, signal.SIGKILL)
+            wait_for_end(saving.pid)
+            hand._let_go()
+        hand.hand_over(*state(number, size=LARGE))
+        assert isinstance(hand.outcome(None), Committed)
+        assert check(saving.repository.load("train"), size=LARGE) == number
+    assert [size > LARGE for size in copied] == [True, False, False, True], copied

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from states import check, state
@@ -24,10 +24,12 @@ from nbckpt.storage.records import digest, unseal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import known_keys, signing_key
 from nbckpt.storage.snapshot import decode_manifest
-from nbckpt.storage.stores import Buffer, Entry
-from nbckpt.storage.stores.local import LocalStore
+from nbckpt.storage.stores import Buffer, Entry, Store, open_store
 from nbckpt.storage.writer import Writer
 from nbckpt.testing.faults import Died, Gate, MemoryStore
+
+if TYPE_CHECKING:
+    import servers
 
 T = TypeVar("T")
 SIZE = 3000
@@ -85,16 +87,17 @@ class Actor(Gate):
         self._parked.release()
 
 
-class Folder(MemoryStore):
-    """The store in a real folder, looked at as if it were in memory."""
+class Real(MemoryStore):
+    """A real store, looked at as if it were in memory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._inner = LocalStore(folder)
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
         self.written, self.changes = [], 0
 
     @property
     def blobs(self) -> dict[str, bytes]:  # type: ignore[override]
-        return {entry.key: self._inner.get(entry.key) for entry in self._inner.list("")}
+        written = dict(self.written)
+        return {entry.key: written[entry.key] for entry in self._inner.list("") if entry.key in written}
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         self._inner.put(key, bufs, if_absent=if_absent)
@@ -115,7 +118,7 @@ class Folder(MemoryStore):
         self.changes += 1
 
     def now(self) -> float:
-        return self._inner.now() + 1  # what was written just now is old enough
+        return self._inner.now() + 2  # what was written just now is old enough
 
 
 class World:
@@ -238,15 +241,27 @@ def test_no_schedule_loses_anything(batch: int) -> None:
     assert acknowledged > 60
 
 
-def test_nor_does_one_in_a_real_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same with files, their names and their times."""
+@pytest.mark.parametrize(
+    ("kind", "schedules"), [("folder", 6), ("memory", 6), pytest.param("s3", 1, marks=pytest.mark.slow)]
+)
+def test_nor_does_one_in_a_real_store(
+    kind: str,
+    schedules: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    s3_server: Callable[[str], servers.Server],
+) -> None:
+    """The same with files and objects, their names and their times."""
+    if kind != "folder":
+        pytest.importorskip({"memory": "fsspec", "s3": "boto3"}[kind])
     monkeypatch.setattr(os, "fsync", lambda _: None)
     acknowledged = 0
-    for seed in range(1000, 1006):
-        world = World(seed, Folder(tmp_path / str(seed)))
-        world.run()
+    for seed in range(1000, 1000 + schedules):
+        url = {"folder": str(tmp_path / str(seed)), "memory": f"memory://worlds/{seed}"}.get(kind)
+        world = World(seed, Real(open_store(url or s3_server("moto").url(f"worlds/{seed}"))))
+        world.run(200 if kind == "s3" else 900)
         acknowledged += len(world.acknowledged)
-    assert acknowledged > 15
+    assert acknowledged > 2 * schedules
 
 
 def first_broken(seeds: range) -> int | None:

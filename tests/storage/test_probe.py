@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,12 +13,16 @@ import pytest
 from states import check, state
 
 from nbckpt.errors import AlreadyExists, CheckpointConflict, NotFound, StoreError
+from nbckpt.storage.handover import Handover
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.stores import Buffer, Store, open_store
+from nbckpt.storage.writer import Committed
 from nbckpt.testing.faults import MemoryStore
 
 if TYPE_CHECKING:
     import servers
+
+not_windows = pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
 
 
 class Replacing(MemoryStore):
@@ -136,6 +141,32 @@ def test_a_real_server_that_ignores_the_condition(s3_server: Callable[[str], ser
     repository = Repository.open(server.url("vouched", single_writer="true"))
     repository.writer("train").commit(*state(1))
     assert check(Repository.open(server.url("vouched")).load("train")) == 1
+
+
+@pytest.mark.parametrize("way", [pytest.param("process", marks=not_windows), "thread", "sync"])
+def test_the_one_who_writes_looks_first(
+    s3_server: Callable[[str], servers.Server], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes the snapshots of a run, nothing is replaced in a store that somebody vouched for."""
+    pytest.importorskip("boto3")
+    monkeypatch.setenv("NBCKPT_WRITER", way)
+    server = s3_server("rclone")
+    repository = Repository.open(server.url(f"two-runs-{way}", single_writer="true"))
+    early, late = (
+        Handover(repository, "train", keep=3, writer_info={"run": run}, based_on=None, tell=print) for run in "12"
+    )
+    early.hand_over(*state(1))
+    outcome = early.outcome(None)
+    assert isinstance(outcome, Committed), outcome
+    entry = server.client().get_object(Bucket=server.bucket, Key=f"two-runs-{way}/train/log/00000001.json")
+    late.hand_over(*state(2))
+    outcome = late.outcome(None)
+    assert isinstance(outcome, CheckpointConflict), outcome
+    for hand in (early, late):
+        hand.close()
+    after = server.client().get_object(Bucket=server.bucket, Key=f"two-runs-{way}/train/log/00000001.json")
+    assert after["Body"].read() == entry["Body"].read()
+    assert check(Repository.open(server.url(f"two-runs-{way}")).load("train")) == 1
 
 
 @pytest.mark.parametrize("name", ["moto", "seaweedfs"])

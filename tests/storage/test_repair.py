@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from states import check, state
 
-from nbckpt.errors import CheckpointConflict, DamagedSnapshot
+from nbckpt.errors import CheckpointConflict, DamagedSnapshot, UntrustedSnapshot
+from nbckpt.storage.records import seal, unseal
 from nbckpt.storage.repository import Repository
+from nbckpt.storage.signing import Key, signed
 from nbckpt.testing.faults import MemoryStore
 
 SIZE = 70_000
@@ -68,6 +70,33 @@ def test_a_damaged_entry_is_dropped(store: MemoryStore) -> None:
     assert loaded is not None
     assert loaded.damaged == []
     assert check(loaded, size=SIZE) == 2
+
+
+def test_an_altered_entry_is_dropped(store: MemoryStore) -> None:
+    """Who wrote to the store cannot make it useless: what is ours and was not touched can be gone on from."""
+    repository = Repository.open(store)
+    altered = unseal(store.blobs["train/log/00000003.json"])
+    store.blobs["train/log/00000003.json"] = seal({**altered, "time": 0.0})
+    with pytest.raises(UntrustedSnapshot, match=r"altered.*nbckpt repair.*--fresh under another name"):
+        repository.load("train")
+    assert repository.repair("train").dropped == {3: "it was altered after it was signed"}
+    assert repository.verify("train") == ["train/log/00000003.json is damaged: it was altered after it was signed."]
+    loaded = repository.load("train")
+    assert check(loaded, size=SIZE) == 2
+    repository.writer("train", based_on=loaded).commit(*state(4, size=SIZE))
+    assert check(repository.load("train"), size=SIZE) == 4
+
+
+def test_a_foreign_entry_is_not_dropped(store: MemoryStore) -> None:
+    """It may be somebody's newest work: with their key it can be read."""
+    repository = Repository.open(store)
+    record = unseal(store.blobs["train/log/00000003.json"])
+    claimed = {name: value for name, value in record.items() if name not in {"algorithm", "key", "signature"}}
+    store.blobs["train/log/00000003.json"] = seal(signed(claimed, Key(b"k" * 32)))
+    before = dict(store.blobs)
+    with pytest.raises(UntrustedSnapshot, match="nbckpt key import"):
+        repository.repair("train")
+    assert store.blobs == before
 
 
 def test_nothing_usable(store: MemoryStore) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +99,40 @@ def test_storage_settings_reach_the_server(moto: servers.Server) -> None:
     head = moto.client().head_object(Bucket=moto.bucket, Key="set/k")
     assert (head["ServerSideEncryption"], head["StorageClass"]) == ("aws:kms", "STANDARD_IA")
     assert "my/key" in head["SSEKMSKeyId"]
+
+
+def test_profile_and_endpoint_are_found_as_by_every_program(
+    weed: servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile's keys, and the address of the server in the environment or in the profile."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "credentials").write_text(
+        f"[team]\naws_access_key_id = {servers.KEY}\naws_secret_access_key = {servers.SECRET}\n"
+        "[other]\naws_access_key_id = nobody\naws_secret_access_key = wrong\n"
+    )
+    (tmp_path / "config").write_text(f"[profile team]\nregion = us-east-1\nendpoint_url = {weed.endpoint}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    place = f"s3://bucket/profiles/{next(_prefixes)}"
+    open_store(f"{place}?profile=team").put("k", [b"1"])
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    assert open_store(place).get("k") == b"1"
+    monkeypatch.delenv("AWS_PROFILE")
+    assert "no credentials were found" in what_it_says(f"{place}?region=us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", weed.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert "does not know these credentials" in what_it_says(f"{place}?profile=other")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.SECRET)
+    assert open_store(place).get("k") == b"1"
+
+
+def test_a_secret_in_the_url_is_not_shown() -> None:
+    """Some programs take keys there; here they would be in every message and notebook."""
+    with pytest.raises(OptionError, match="no place for a key") as caught:
+        open_store("s3://AKIA123:hunter2@bucket/x")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_corruption_on_the_way_is_refused(weed: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +299,7 @@ def test_the_wrong_region_is_told() -> None:
     ("url", "says"),
     [
         ("s3://", "names no bucket"),
+        ("s3:/b/x", "write 's3://b/x', or ./s3:/b/x for a folder"),
         ("s3://b/x?colour=red", "colour is no option of it; there are region, endpoint_url"),
         ("s3://b/x?endpoint_url=localhost:9000", "http://host:port"),
         ("s3://b/x?endpoint_url=http://me:secret@host", "http://host:port"),

@@ -12,9 +12,10 @@ from gates import ROOT
 from states import check, state
 
 import nbckpt
-from nbckpt.errors import CheckpointConflict, StoreError
+from nbckpt.errors import CheckpointConflict, OptionError, StoreError
 from nbckpt.storage import spool
 from nbckpt.storage.handover import Handover
+from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.spool import KeptHereError, upload_waiting
 from nbckpt.storage.stores.local import LocalStore
@@ -203,6 +204,14 @@ def test_the_spool_is_bounded(remote: Remote, monkeypatch: pytest.MonkeyPatch) -
     hand.close()
 
 
+@pytest.mark.parametrize("nonsense", ["16 GiB", "-1", "²"])
+def test_a_bound_that_is_none_is_said_at_once(nonsense: str, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the store is away, hours later."""
+    monkeypatch.setenv("NBCKPT_SPOOL", nonsense)
+    with pytest.raises(OptionError, match="NBCKPT_SPOOL"):
+        remote.handover()
+
+
 @pytest.mark.parametrize("remote", ["process", "thread"], indirect=True)
 def test_the_writer_uploads_when_the_store_is_back(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the next snapshot, and the run hears of it."""
@@ -244,3 +253,26 @@ def test_a_run_says_once_that_the_store_is_away_and_once_that_it_is_back(
     assert sum("saving works again" in line for line in lines) == 1
     assert nbckpt.load("count", store=str(remote.folder)) == {"total": 45}
     assert not remote.waiting
+
+
+def test_what_only_the_store_has_is_copied_anew(remote: Remote) -> None:
+    """Blocks that were not handed over, because the snapshot before has them, are handed over at the next boundary."""
+    large = 3_000_000
+    hand = remote.handover()
+    hand.hand_over(*state(1, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    remote.leave()
+    hand.hand_over(*state(2, size=large))
+    first = hand.outcome(None)
+    assert isinstance(first, BlocksGoneError) is (remote.way == "process")
+    hand.hand_over(*state(3, size=large))
+    assert "is kept on this machine" in str(hand.outcome(None))
+    (place,) = (spool.data_folder() / "spool").iterdir()
+    assert check(Repository.open(str(place)).load("train"), size=large) == 3
+    remote.come_back()
+    hand.hand_over(*state(4, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    hand.hand_over(*state(5, size=large))
+    assert isinstance(hand.outcome(None), Committed)
+    assert check(remote.repository.load("train"), size=large) == 5
+    hand.close()

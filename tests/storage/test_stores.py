@@ -78,9 +78,10 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert relative.url == str(tmp_path / "here")
     assert open_store("~/there").url == str(tmp_path / "home" / "there")
     assert open_store(f"file://{tmp_path}/with%20blank").url == str(tmp_path / "with blank")
-    for url in ("file://host/x", "", "a\0b", "s3://", "s3:///x", "s3://b/../x", "s3://b/x?colour=red"):
+    for url in ("file://host/x", "", "a\0b", "s3://", "s3:///x", "s3://b/../x", "s3://b/x?colour=red", "file:/x"):
         with pytest.raises(OptionError):
             open_store(url)
+    assert open_store("./s3:/b").url == "/s3:/b"
 
 
 def test_another_machines_folder() -> None:

@@ -16,6 +16,7 @@ from nbckpt.storage import fetch, signing
 from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder, key_folder, known_keys, signing_key, trusted
+from nbckpt.storage.stores import open_store
 from nbckpt.storage.stores.local import exposed
 from nbckpt.testing.faults import MemoryStore
 
@@ -50,6 +51,100 @@ def test_a_place_whose_writers_one_trusts(elsewhere: Repository, capsys: pytest.
     entry.unlink()
     with pytest.raises(UntrustedSnapshot):
         elsewhere.load("train")
+
+
+@pytest.mark.parametrize("how", ["import", "rotate"])
+def test_cleaning_with_another_key_of_ours(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prune and a repair sign as the run does that saves there, which goes on beside them and reads them."""
+    place = tmp_path / "store"
+    repository = Repository.open(str(place))
+    run = repository.writer("train")
+    for number in (1, 2):
+        run.commit(*state(number))
+    if how == "import":
+        (key,) = key_folder().glob("*.key")
+        monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "janitor"))
+        assert main(["key", "import", str(key)]) == 0
+    else:
+        assert main(["key", "rotate"]) == 0
+    left = place / "train" / "packs" / ("ab" * 16)
+    left.write_bytes(b"left behind")
+    assert main(["prune", "--store", str(place), "--grace", "0s"]) == 0
+    assert "1 file" in capsys.readouterr().out
+    assert not left.exists()
+    if how == "import":
+        monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
+    assert check(repository.load("train")) == 2
+    run.commit(*state(3))
+    assert check(repository.load("train")) == 3
+    manifest = place / "train" / "manifests" / repository.history("train")[0].manifest_id
+    manifest.write_bytes(b"")
+    if how == "import":
+        monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "janitor"))
+    assert main(["repair", "--store", str(place)]) == 0
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
+    assert check(repository.load("train")) == 2
+
+
+@pytest.mark.parametrize("command", ["prune", "repair"])
+def test_trust_signs_nothing_anew(
+    command: str, elsewhere: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who trusts a place without having its key cleans nothing there: its owner could not read what they sign."""
+    place = Path(elsewhere.url)
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(place.parents[1] / "data"))
+    elsewhere.writer("train", based_on=elsewhere.load("train")).commit(*state(2))
+    left = place / "train" / "packs" / ("ab" * 16)
+    left.write_bytes(b"left behind")
+    if command == "repair":
+        (place / "train" / "manifests" / elsewhere.history("train")[0].manifest_id).write_bytes(b"")
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(place.parents[1] / "this machine"))
+    signing.trust([elsewhere.url])
+    before = sorted(place.rglob("*"))
+    grace = ["--grace", "0s"] if command == "prune" else []
+    assert main([command, "--store", str(place), *grace]) == 1
+    assert "run this where that key is" in capsys.readouterr().out
+    assert sorted(place.rglob("*")) == before
+    monkeypatch.setenv("NBCKPT_DATA_DIR", str(place.parents[1] / "data"))
+    assert check(elsewhere.load("train")) == (1 if command == "repair" else 2)
+
+
+ELSEWHERE = "endpoint_url=http://evil.example"
+
+
+@pytest.mark.parametrize(
+    ("trusts", "url", "is_trusted"),
+    [
+        ("s3://bucket/a", "s3://bucket/a?region=eu-central-1&timeout=5", True),
+        ("s3://bucket/a?profile=me", "s3://bucket/a/b", True),
+        ("s3://bucket", "s3://bucket/a?storage_class=STANDARD_IA", True),
+        ("s3://bucket", "s3://bucket-2/a", False),
+        ("s3://bucket/a", "s3://bucket/ab", False),
+        ("s3://bucket", f"s3://bucket/a?{ELSEWHERE}", False),
+        (f"s3://bucket?{ELSEWHERE}", f"s3://bucket/a?region=x&{ELSEWHERE}", True),
+        (f"s3://bucket?{ELSEWHERE}", "s3://bucket/a", False),
+        ("sftp://me@host/x", "sftp://me@host/x/y?key_filename=/id", True),
+        ("sftp://me@host/x", "sftp://me@host/x/y?host=evil.example", False),
+        ("/", "/any/folder", True),
+    ],
+)
+def test_what_is_the_same_place(trusts: str, url: str, is_trusted: bool) -> None:
+    """Options that say how a store is used make no difference; another server is another place."""
+    signing.trust([open_store(trusts).url])
+    assert known_keys(open_store(url).url).anyone == is_trusted
+
+
+def test_revoking_says_what_is_still_trusted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A place below a trusted one is not said to be trusted no longer."""
+    assert main(["trust", "s3://bucket"]) == 0
+    assert main(["trust", "s3://bucket/a"]) == 0
+    capsys.readouterr()
+    assert main(["trust", "s3://bucket/a", "--revoke"]) == 1
+    assert "nbckpt trust s3://bucket --revoke" in capsys.readouterr().err
+    assert main(["trust", "s3://bucket", "--revoke"]) == 0
+    assert "only what our keys signed" in capsys.readouterr().out
 
 
 def test_altered_stays_altered(elsewhere: Repository) -> None:
@@ -94,8 +189,12 @@ def test_import_and_rotate(
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in key_folder().iterdir() if os.name != "nt")
     elsewhere.writer("train", based_on=elsewhere.load("train")).commit(*state(2))
     assert check(elsewhere.load("train", seq=1)) == 1
-    (tmp_path / "no key").write_text("secret")
-    assert main(["key", "import", str(tmp_path / "no key")]) == 1
+    for content in (b"secret", b"\xde\xad", b""):
+        (tmp_path / "no key").write_bytes(content)
+        assert main(["key", "import", str(tmp_path / "no key")]) == 1
+        assert "holds no key" in capsys.readouterr().err
+    assert main(["key", "import", str(tmp_path / "nowhere")]) == 1
+    assert f"{tmp_path / 'nowhere'} cannot be read" in capsys.readouterr().err
     monkeypatch.setenv("NBCKPT_KEY", theirs.read_text())
     assert main(["key", "rotate"]) == 1
     assert "NBCKPT_KEY" in capsys.readouterr().err
@@ -126,8 +225,9 @@ def test_a_mounted_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_first_save_to_a_place_that_others_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """One is told once that another machine could not resume, unless the key came from elsewhere itself."""
     store = MemoryStore()
-    store.url = "s3://bucket/prefix"
     repository = Repository.open(store)
+    assert repository.cautions("train") == []  # in memory there is nobody else
+    store.url = "s3://bucket/prefix"
     (caution,) = repository.cautions("train")
     assert "key show --export" in caution
     monkeypatch.setenv("NBCKPT_KEY", "A" * 43)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import OptionError, RestoreError
-from . import by_hand
+from . import by_hand, class_states
 from .live import WRONG, live_resource, names_of
 
 Reduce = Callable[[Any], Any]
@@ -29,9 +29,11 @@ _MODULES = {
     "_csv.writer": "csv_writers",
     "_ctypes.PyCArrayType": "ctypes_arrays",
     "builtins.BaseException": "exceptions",
+    **{f"builtins.{kind}_{part}": "dict_views" for kind in ("dict", "odict") for part in ("keys", "values", "items")},
     "builtins.frozenset": "by_hand.reduce_container",
     "builtins.list_iterator": "list_iterators",
     "builtins.list_reverseiterator": "list_iterators",
+    "builtins.mappingproxy": "dict_views",
     "builtins.memoryview": "memory_views",
     "builtins.set": "by_hand.reduce_container",
     "builtins.set_iterator": "set_iterators",
@@ -42,9 +44,11 @@ _MODULES = {
     "csv.DictWriter": "csv_writers.reduce_named",
     "dataclasses._FIELD_BASE": "singletons",
     "dataclasses._MISSING_TYPE": "singletons",
+    "enum.Enum": "enum_members",
     "functools.cached_property": "cached_properties",
     "functools.singledispatchmethod": "wrappers",
     "jaxlib._jax.ArrayImpl": "jax_arrays",
+    "jaxlib._jax.Device": "jax_arrays.reduce_device",
     "keras.src.backend.common.variables.Variable": "keras_objects",
     "keras.src.saving.keras_saveable.KerasSaveable": "keras_objects",
     "keras.src.utils.tracking.TrackedDict": "keras_objects",
@@ -57,8 +61,12 @@ _MODULES = {
     "numpy.dtype": "numpy_dtypes",
     "numpy.memmap": "memory_maps",
     "numpy.ndarray": "numpy_views",
+    "numpy.void": "numpy_views.reduce_element",
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
+    "pandas._libs.internals.BlockValuesRefs": "pandas_blocks.reduce_references",
+    "pandas.core.indexes.base.Index": "pandas_blocks.reduce_index",
+    "pandas.core.internals.managers.SingleBlockManager": "pandas_blocks.reduce_series",
     "os._Environ": "singletons",
     "pandas.core.generic.NDFrame": "pandas_frames",
     "queue.Queue": "queues",
@@ -72,6 +80,7 @@ _MODULES = {
     "torch.finfo": "torch_tensors.reduce_info",
     "torch.iinfo": "torch_tensors.reduce_info",
     "torch.utils.data.dataloader.DataLoader": "torch_loaders",
+    "torch.utils.data.dataloader._SingleProcessDataLoaderIter": "torch_loaders.reduce_iterator",
     "torch.storage.TypedStorage": "torch_tensors.reduce_storage",
     "torch.storage.UntypedStorage": "torch_tensors.reduce_storage",
     "tensorflow.python.data.ops.dataset_ops.DatasetV2": "tensorflow_objects",
@@ -128,7 +137,13 @@ def rule_for(kind: type) -> Reduce | None:
         return _refuse(reason)
     if kind is object:
         return _adapter("singletons")
-    return _adapter("by_hand") if by_hand.applies(kind) and not issubclass(kind, type) else None
+    if issubclass(kind, type):
+        return None
+    if class_states.applies(kind):
+        return class_states.reduce
+    if by_hand.applies(kind):
+        return _adapter("by_hand")
+    return _adapter("by_hand.reduce_derived") if by_hand.library_base(kind) is not None else None
 
 
 def _adapter(name: str) -> Reduce:

@@ -26,7 +26,7 @@ _BEGIN: dict[str, Callable[[dict[Any, Any]], Iterator[Any]]] = {
 def reduce(iterator: Any) -> Any:
     """Keep the dict, and how many of its items are left."""
     kind = type(iterator).__name__
-    mapping = next((part for part in gc.get_referents(iterator) if isinstance(part, dict)), None)
+    mapping = _mapping(iterator)
     if mapping is None:  # it has ended
         return again, ({}, kind, 0, 0)
     left = iterator.__length_hint__()
@@ -37,6 +37,23 @@ def reduce(iterator: Any) -> Any:
             raise pickle.PicklingError(f"an iterator over a dict cannot be told where it is ({error})") from error
         return Changed, (str(error),)
     return again, (mapping, kind, left, len(mapping))
+
+
+def is_one(iterator: Any) -> bool:
+    """Whether this is such an iterator."""
+    return type(iterator).__name__ in _BEGIN and type(iterator).__module__ == "builtins"
+
+
+def given(iterator: Any) -> list[Any] | None:
+    """The items that it has given, as they are now; None if it has ended."""
+    mapping = _mapping(iterator)
+    if mapping is None:
+        return None
+    return list(islice(_BEGIN[type(iterator).__name__](mapping), len(mapping) - iterator.__length_hint__()))
+
+
+def _mapping(iterator: Any) -> dict[Any, Any] | None:
+    return next((part for part in gc.get_referents(iterator) if isinstance(part, dict)), None)
 
 
 def again(mapping: dict[Any, Any], kind: str, left: int, size: int) -> Iterator[Any]:

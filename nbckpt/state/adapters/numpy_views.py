@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import foreign_memory, remark, say_unsettled
+
 
 def reduce(array: Any) -> Any:
     """Keep a view as its owner and its place in it, and an owner as its memory and how that is laid out.
@@ -51,8 +53,60 @@ def _fill(array: Any, saved: tuple[Any, Any]) -> None:
         array.__dict__.update(attributes)
 
 
+def reduce_element(element: Any) -> Any:
+    """Keep an element of an array of records, which looks into the array's memory."""
+    base = element.base
+    while isinstance(base, np.void):  # of an element within an element
+        base = base.base
+    if not isinstance(base, np.ndarray):
+        return NotImplemented
+    place = np.ndarray((), element.dtype, base, _start(element) - _start(base))
+    if (reduced := _reduce_view(place, _owner(base))) is NotImplemented:
+        return NotImplemented
+    return _element, reduced[1]
+
+
+def _element(*place: Any) -> Any:
+    return view(*place)[()]
+
+
+_outside: dict[int, int] = {}
+"""Arrays whose memory was saved as what arrays look into, by identity, with where their memory is.
+
+Weak references will not do: an array that has one cannot be resized. One that is taken for another here only loses
+a table's memory of its own.
+"""
+_in_tables: dict[int, int] = {}
+"""Arrays whose memory was saved as a table's own."""
+_MOST = 100_000
+
+
+def is_known_outside(array: Any) -> bool:
+    """Whether arrays outside of tables look into the memory of a table's array; if that turns out later, it is said."""
+    owner = _owner(array)
+    if isinstance(owner, np.ndarray) and _outside.get(id(owner)) != _start(owner):
+        _note(_in_tables, owner)
+        return False
+    return True
+
+
+def _note_outside(owner: Any) -> None:
+    if _outside.get(id(owner)) != _start(owner):
+        _note(_outside, owner)
+        if _in_tables.get(id(owner)) == _start(owner):
+            say_unsettled()
+
+
+def _note(known: dict[int, int], owner: Any) -> None:
+    if len(known) == _MOST:
+        known.clear()
+    known[id(owner)] = _start(owner)
+
+
 def _reduce(array: Any) -> Any:
     owner = _owner(array)
+    if "pandas" in sys.modules and isinstance(owner, np.ndarray):
+        _note_outside(owner)
     if "torch" in sys.modules and type(array) is np.ndarray:
         from . import torch_arrays
 
@@ -60,6 +114,9 @@ def _reduce(array: Any) -> Any:
             return shared
     if owner is not array:
         return _reduce_view(array, owner)
+    if array.flags.writeable and (memory := foreign_memory.around(_base(array))) is not None:
+        remark(array, f"looks into the memory of {memory.what}, which is not saved: after a resume it has another")
+        return _reduce_view(array, memory)
     if array.dtype.hasobject or array.dtype.itemsize == 0 or not _is_compact(array):
         return NotImplemented
     plain = _plain(array)
@@ -97,7 +154,7 @@ def _plain(array: Any) -> Any:
 def _owner(array: Any) -> Any:
     """Whose memory an array looks into: the last of its bases that is an array; of that one, bytes of some kind."""
     owner = array
-    while isinstance(base := _base(owner), np.ndarray):
+    while isinstance(base := _base(owner), (np.ndarray, np.void)):
         owner = base
     if owner is not array:
         return owner
@@ -112,18 +169,26 @@ def _base(array: Any) -> Any:
 
 
 def _reduce_view(array: Any, owner: Any) -> Any:
-    memory = owner
-    if not isinstance(owner, np.ndarray):
-        memory = np.frombuffer(owner, np.uint8)
-    elif not _is_kept_whole(type(owner)) or array.dtype.hasobject != owner.dtype.hasobject or not _is_compact(owner):
-        return NotImplemented
-    offset = array.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
-    return view, (owner, array.dtype, array.shape, array.strides, offset, array.flags.writeable)
+    if isinstance(owner, np.ndarray):
+        if not _is_kept_whole(owner):
+            return NotImplemented
+        start = _start(owner)
+    else:
+        start = owner.start if isinstance(owner, foreign_memory.Memory) else _start(np.frombuffer(owner, np.uint8))
+    return view, (owner, array.dtype, array.shape, array.strides, _start(array) - start, array.flags.writeable)
 
 
-def _is_kept_whole(kind: type) -> bool:
-    """Whether arrays of a class come back with the layout that views of them count on."""
-    return kind in (np.ndarray, np.memmap) or _is_pickled_by_numpy(kind)
+def _start(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _is_kept_whole(owner: Any) -> bool:
+    """Whether an array comes back with the layout that views of it count on."""
+    kind = type(owner)
+    if kind not in (np.ndarray, np.memmap) and not _is_pickled_by_numpy(kind):
+        return False
+    flags = owner.flags
+    return _is_compact(owner) and (not owner.dtype.hasobject or flags.c_contiguous or flags.f_contiguous)
 
 
 def view(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
 from collections import deque
 from collections.abc import Iterator
@@ -20,7 +22,13 @@ def reduce(iterator: Any) -> Any:
     try:
         left = list(iterator.__reduce__()[1][0])
         return again, (elements, left, len(elements), set_order.notes([elements], hashing=True))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        # it says so when it is asked next, unless the set has that many elements again by then; or it has given more
+        # than there were, as some were taken out and put in again
+        if _is_known():
+            return strayed, (elements, *_fields(iterator)[1:])
+        if isinstance(error, ValueError):
+            raise
         return Changed, (str(error),)
 
 
@@ -35,6 +43,30 @@ def again(elements: Any, left: list[Any], size: int, notes: tuple[set_order.Note
             next(iterator, None)
         return iterator
     return Rest(elements, left, size)
+
+
+def strayed(elements: Any, *numbers: int) -> Iterator[Any]:
+    """An iterator over a set that has grown or shrunk under it, at its place in the set's table."""
+    iterator: Iterator[Any] = iter(elements)
+    _fields(iterator)[1:] = numbers
+    return iterator
+
+
+def _fields(iterator: Any) -> Any:
+    """What an iterator is: the set's address, how many elements there must be, the next slot, how many are left."""
+    return (ctypes.c_ssize_t * 4).from_address(id(iterator) + object.__basicsize__)
+
+
+@functools.cache
+def _is_known() -> bool:
+    """Whether iterators look in memory as they are thought to."""
+    thing = {0, 1, 2}
+    iterator = iter(thing)
+    size = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t) * 4
+    if not set_order.is_known() or type(iterator).__basicsize__ != size:
+        return False
+    next(iterator)
+    return list(_fields(iterator)) == [id(thing), 3, 1, 2]
 
 
 def _same(one: Any, other: Any) -> bool:

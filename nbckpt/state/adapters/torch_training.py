@@ -29,7 +29,8 @@ def _fill_optimizer(optimizer: Any, saved: Any) -> None:
     state, counted = saved
     optimizer.__dict__.update(state)
     _number_hooks(state)
-    optimizer._patch_step_function()  # noqa: SLF001 - the class's own step has its hooks only then
+    if "_optimizer_step_pre_hooks" in state:  # one that wraps another may never have called Optimizer.__init__
+        optimizer._patch_step_function()  # noqa: SLF001 - the class's own step has its hooks only then
     if counted:
         optimizer.step = _counted(optimizer)
 

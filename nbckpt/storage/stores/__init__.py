@@ -92,6 +92,10 @@ def open_store(url: str) -> Store:
     """
     # One letter before the colon is a Windows drive, not a scheme.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url) is None:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", url):
+            meant = url.replace(":/", "://", 1)
+            msg = f"The store {url!r} is neither a URL nor a likely folder: write {meant!r}, or ./{url} for a folder."
+            raise OptionError(msg)
         return _folder(url, url)
     scheme = url.partition("://")[0].lower()
     if scheme == "file":

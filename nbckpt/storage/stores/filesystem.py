@@ -53,6 +53,8 @@ class FilesystemStore:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._root = ""
+        self._made: set[str] = set()
+        """Folders that are there, for all we know."""
 
     @property
     def url(self) -> str:
@@ -89,7 +91,10 @@ class FilesystemStore:
             end = info["size"] if end is None else min(end, info["size"])
             if end <= start:
                 return b""
-            data = bytes(_read(filesystem, path, start, end))
+            try:
+                data = bytes(_read(filesystem, path, start, end))
+            except FileNotFoundError as error:  # it was there a moment ago, and some call every failure so
+                raise self._explain("read", key, f"it cannot be read any more ({error})") from error
         if len(data) != end - start:
             raise self._explain("read", key, "it ended too soon")
         return data
@@ -109,7 +114,11 @@ class FilesystemStore:
         for key in keys:
             check_key(key)
             with contextlib.suppress(NotFound), self._using("delete", key) as filesystem:
-                filesystem.rm_file(self._path(key))
+                try:
+                    filesystem.rm_file(self._path(key))
+                except Exception:
+                    filesystem.info(self._path(key))  # not all say by the kind of error that it is not there
+                    raise
 
     def now(self) -> float:
         """Write a file, and see what time the filesystem gives it."""
@@ -163,6 +172,10 @@ class FilesystemStore:
             raise self._explain("write", path, "not all of it arrived")
 
     def _opened(self, filesystem: Any, folder: str, temporary: str) -> Any:
+        # not all say when a file is opened that its folder is missing: some do when it is closed
+        if self._scheme not in SSH and folder not in self._made:
+            _make_folder(filesystem, folder)
+            self._made.add(folder)
         try:
             file = filesystem.open(temporary, "wb")
         except FileNotFoundError:

@@ -42,6 +42,12 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str = "", options: Mapping[str, str] | None = None) -> None:
         given = dict(options or {})
+        if "@" in bucket:
+            msg = (
+                "A store's URL is no place for a key or its secret, which would be shown in every message: write "
+                "s3://bucket/prefix, and name a ?profile= or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+            raise OptionError(msg)
         prefix = prefix.strip("/")
         place = f"s3://{bucket}{'/' if prefix else ''}{prefix}"
         query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in given.items())

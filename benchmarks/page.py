@@ -1,0 +1,189 @@
+"""The results as text: tables for a terminal and for docs/speed.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nbckpt.front.display import size
+
+from .curves import TITLES, Curve
+from .loops import described
+from .peers import OURS, PEERS, find
+from .rounds import FLOORS, MEASURES, Row
+from .targets import Goal, goals, other_goals
+from .workloads import WORKLOADS
+
+_HEAD = """\
+# Speed
+
+This page is written by `{command}`.
+
+{machine}. {when}.
+
+{size}, rounds: {rounds}. The peers take turns, and each value is the median of {samples} later saves (the first of a
+session, which writes everything, is not among them), with the lowest and the highest in brackets. On a machine that
+does other work at the same time all times are longer, and some by chance: compare what stands in one table, and not
+two pages.
+
+{versions}.
+
+![Stall, time until durable and restore, for each state and peer](images/speed.png)
+
+Every measured save was made by a process that then died of SIGKILL, and was restored and compared in another one.
+nbckpt saves at the boundary of a `%%checkpointed` cell; the peers are called at the end of an iteration, where their
+users call them.
+
+- **stall**: from the end of one iteration's body to the beginning of the next.
+- **effective stall**: the stall, by how much longer the next body took, and the processors' time used beside the loop
+  until the save was durable, as far as that is not the slowing down already.
+- **durable**: from the end of the body until every file is on the disk (fsync, by the benchmark where the peer does
+  not).
+- **written**: what the files grew by. **memory**: the most that was in memory beyond the state, of all processes.
+- **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
+  array was read. Peers that save arrays only put them into a model that the program has made anew.
+"""
+_SIZES = ("written", "memory")
+
+
+def seconds(value: float) -> str:
+    """A time, in a unit that fits.
+
+    >>> seconds(0.0000312), seconds(0.0123), seconds(1.5)
+    ('0.031 ms', '12.3 ms', '1.50 s')
+    """
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1000:.1f} ms" if value >= 0.001 else f"{value * 1000:.3f} ms"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, aligned so that it reads in a terminal, too."""
+    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines) + "\n"
+
+
+def cell(row: Row, what: str) -> str:
+    """The median with the spread."""
+    middle = row.median(what)
+    if middle is None:
+        return "-"
+    show = size if what in _SIZES else seconds
+    values = row.values[what]
+    if what in _SIZES or len(values) == 1:
+        return show(middle)
+    return f"{show(middle)} ({show(min(values))} to {show(max(values))})"
+
+
+def peers_table(name: str, rows: Mapping[str, Row]) -> str:
+    """What each peer took for one state."""
+    lines = []
+    for peer in PEERS:
+        if peer in rows:
+            row = rows[peer]
+            shown = f"**{peer}**" if peer == OURS else peer
+            first = "-" if row.problem or "first" not in row.values else cell(row, "first")
+            lines.append([shown, *(cell(row, what) for what in MEASURES), first])
+    heads = ["stall", "effective stall", "durable", "written", "memory", "restore", "first save"]
+    return table([name, *heads], lines) + "".join(
+        f"\n{peer}: {row.problem}.\n" for peer, row in rows.items() if row.problem
+    )
+
+
+def floors_line(row: Row) -> str:
+    """What the machine did in the same rounds."""
+    sizes = "".join(
+        f"{title} {size(value)}, "
+        for title, what in (("all", "bytes"), ("new at a save", "changed"))
+        if (value := row.median(what)) is not None
+    )
+    names = {
+        "scan": "reading all",
+        "memcpy": "copying what changed",
+        "write": "writing it",
+        "fsync": "with fsync",
+        "read fresh": "reading the file of all into fresh memory",
+        "read warm": "into warm memory",
+        "pickle": "pickling all in C",
+        "unpickle": "unpickling it",
+    }
+    shown = [f"{title} {cell(row, what)}" for what, title in names.items() if row.median(what) is not None]
+    return f"Floors: {sizes}{', '.join(shown)}.\n"
+
+
+def goals_table(found: Sequence[Goal]) -> str:
+    """What was reached of what should be."""
+    lines = [
+        [one.what, one.beside, f"{one.reached:.2f}", f"{one.wanted:.2f}", "yes" if one.is_met else "**no**"]
+        for one in found
+    ]
+    return table(["what", "beside", "reached", "wanted, at most", "met"], lines)
+
+
+def loops_table(costs: dict[str, float]) -> str:
+    """What a loop costs."""
+    lines = [[name, f"{cost:.1f}", f"{over:.1f}"] for name, cost, over in described(costs)]
+    return table(["loop", "ns an iteration", "more than the plain loop"], lines)
+
+
+def curve_table(name: str, curve: Curve) -> str:
+    """One curve."""
+    if not curve:
+        return f"{TITLES[name]}: nothing was measured.\n"
+    heads = [what for what in curve[0] if what != "at"]
+    shown: dict[str, Callable[[float], str]] = {"written": size, "entry": size}
+    if name == "loop":
+        shown = dict.fromkeys(heads, "{:.1f} ns".format)
+    lines = [[f"{point['at']:,.0f}", *(shown.get(what, seconds)(point[what]) for what in heads)] for point in curve]
+    return table([TITLES[name], *heads], lines)
+
+
+def body(results: Mapping[str, Any]) -> str:
+    """All tables."""
+    parts: list[str] = []
+    reached: list[Goal] = []
+    for name, rows in results["workloads"].items():
+        parts += [f"## {name}: {WORKLOADS[name].title}\n", floors_line(rows[FLOORS]), peers_table(name, rows)]
+        reached += goals(name, rows)
+        left_out = [peer for peer in PEERS if peer not in rows and not find(peer).suits(WORKLOADS[name])]
+        if left_out:
+            parts.append(f"Not for states like this: {', '.join(left_out)}.\n")
+    loops, startup, curves = (results.get(what) or {} for what in ("loops", "startup", "curves"))
+    if loops:
+        parts += ["## The loop itself\n", loops_table(loops)]
+    if startup:
+        lines = [[what, f"{value:.1f} ms"] for what, value in startup.items()]
+        parts += ["## At hand\n", table(["what", "takes"], lines)]
+    if curves:
+        parts += ["## How it grows\n", "![Costs against sizes](images/scale.png)\n"]
+        parts += [curve_table(name, curve) for name, curve in curves.items()]
+    reached += other_goals(loops, startup)
+    if reached:
+        parts += [
+            "## What was to be reached\n",
+            "Ratios to the floor or to the peer named, unless a unit is given. They are set for states of full size.\n",
+            goals_table(reached),
+        ]
+    return "\n".join(parts)
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """docs/speed.md."""
+    about = results["about"]
+    machine = about["machine"]
+    where = f"{machine['processors']}, {machine['memory']}, {machine['system']}, Python {machine['python']}"
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    states = (
+        "The states at full size" if about["scale"] == 1 else f"The states at {about['scale']:g} of their full size"
+    )
+    head = _HEAD.format(
+        command=about["command"],
+        machine=where,
+        when=about["when"],
+        rounds=about["rounds"],
+        size=states,
+        samples=about["rounds"] * (about["saves"] - 1),
+        versions=versions or "No peer is installed",
+    )
+    return f"{head}\n{body(results)}"

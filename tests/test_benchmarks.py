@@ -1,0 +1,181 @@
+"""The benchmark measures what it says, and finds out what was not restored."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import command, curves, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
+from benchmarks.floors import measure as floors_of  # noqa: E402
+from benchmarks.peers.pickles import Pickle  # noqa: E402
+
+TINY = rounds.Plan(scale=0.0005, rounds=1, saves=2, limit=600)
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_an_iteration_changes_the_state_and_a_digest_tells(name: str, tmp_path: Path) -> None:
+    """Each save finds something new, and what pickle brings back is known for the same."""
+    workload = workloads.WORKLOADS[name]
+    for module in workload.needs:
+        pytest.importorskip(module)
+    variables = workload.make(TINY.scale)
+    code = compile(workload.body, name, "exec")
+    peer = Pickle(workload, TINY.scale, tmp_path)
+    digests = []
+    for turn in range(3):
+        variables["turn"] = turn
+        exec(code, variables)
+        peer.save(variables, turn)
+        digests.append(workload.digest(variables))
+        assert workload.digest(peer.restore(turn)) == digests[-1]
+    assert len(set(digests)) == 3
+    if workload.arrays is not None and workload.put is not None:
+        again = workload.make(TINY.scale)
+        workload.put(again, workload.arrays(variables))
+        assert workload.digest(again) == digests[-1]
+
+
+@pytest.mark.parametrize("peer", ["nbckpt", "pickle"])
+def test_a_turn(peer: str, tmp_path: Path) -> None:
+    """A session is killed, its saves are restored in another process, and every measure has a value."""
+    row = rounds.Row()
+    rounds.take_turn(peer, workloads.W4, TINY, tmp_path, row)
+    assert row.problem == ""
+    assert {what: len(row.values[what]) for what in rounds.MEASURES} == dict.fromkeys(rounds.MEASURES, 1) | {
+        "restore": 2
+    }
+    assert (row.median("stall") or 0) > 0
+    assert (row.median("durable") or 0) > 0
+    assert (row.median("written") or 0) > 0
+
+
+def test_what_is_restored_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of a peer that brings back something else are not shown."""
+    plain = rounds.run
+
+    def damaging(module: str, *given: object, folder: Path, limit: float) -> tuple[int, str, str]:
+        if module == "restoring":
+            one, two = (tmp_path / "saved" / f"save-{number}" / "state.pickle" for number in (1, 2))
+            two.write_bytes(one.read_bytes())
+        return plain(module, *given, folder=folder, limit=limit)
+
+    monkeypatch.setattr(rounds, "run", damaging)
+    row = rounds.Row()
+    rounds.take_turn("pickle", workloads.W5, TINY, tmp_path, row)
+    assert row.problem == "restores something else than was saved"
+    assert row.median("stall") is None
+
+
+def test_a_peer_that_fails_says_why(tmp_path: Path) -> None:
+    """The last words of its process are its problem."""
+    row = rounds.Row()
+    rounds.take_turn("pickle", workloads.W5, rounds.Plan(scale=1.0, saves=2, limit=0.01), tmp_path, row)
+    assert row.problem == "took longer than 0.01 s" or row.problem.startswith("took longer than 0 s")
+
+
+def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It has its line in the table, without numbers."""
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "joblib" else find_spec(name))
+    found = rounds.measure(workloads.W5, ["joblib"], TINY, tmp_path, lambda _: None)
+    assert found["joblib"].problem == "joblib is not installed"
+    shown = page.peers_table("W5", found)
+    assert "| joblib | -" in re.sub(r" +", " ", shown)
+    assert "joblib: joblib is not installed." in shown
+
+
+def test_examples() -> None:
+    """What a docstring shows is what happens."""
+    for module in (command, page):
+        found = doctest.testmod(module)
+        assert found.attempted
+        assert found.failed == 0
+
+
+def test_bytes_written(tmp_path: Path) -> None:
+    """New files, files that were written over and what was added count; what was deleted does not."""
+    for name in ("kept", "longer", "over", "gone"):
+        (tmp_path / name).write_bytes(b"12345")
+    before = watch.files(tmp_path)
+    (tmp_path / "gone").unlink()
+    (tmp_path / "new").write_bytes(b"123")
+    (tmp_path / "longer").write_bytes(b"1234567")
+    after = watch.files(tmp_path)
+    after[str(tmp_path / "over")] = (5, 0)
+    assert watch.grown(before, after) == 3 + 2 + 5
+
+
+def test_goals_compare_with_the_floor_and_the_best(tmp_path: Path) -> None:
+    """The floors have what the goals need, and the best peer is the one whose restore was right."""
+    floors = rounds.Row({what: [value] for what, value in floors_of(workloads.W1, TINY.scale, tmp_path).items()})
+    ours, quick, wrong = (rounds.Row({what: [value] for what in rounds.MEASURES}) for value in (0.2, 0.5, 0.1))
+    wrong.problem = "restores something else than was saved"
+    rows = {"nbckpt": ours, "pickle": quick, "dill": wrong, rounds.FLOORS: floors}
+    stalls = [one for one in targets.goals("W1", rows) if one.what == "stall, W1"]
+    assert [one.beside for one in stalls] == ["reading all and copying what changed", "pickle"]
+    assert stalls[1].reached == pytest.approx(0.4)
+    assert stalls[1].is_met
+
+
+def test_the_page_shows_every_measure(tmp_path: Path) -> None:
+    """What was kept as JSON is enough for the page and the pictures."""
+    pytest.importorskip("matplotlib")
+    row = rounds.Row({what: [0.5, 1.5] for what in (*rounds.MEASURES, "first")})
+    curve = [{"at": 1, "stall": 0.1, "durable": 0.2, "restore": 0.3}, {"at": 10, "stall": 1.0}]
+    about = {
+        "command": "c",
+        "when": "w",
+        "machine": dict.fromkeys(("processors", "memory", "system", "python"), "m"),
+        "versions": {},
+        "rounds": 1,
+        "scale": 0.5,
+        "saves": 2,
+    }
+    results = {
+        "about": about,
+        "workloads": {"W5": {"nbckpt": row, rounds.FLOORS: rounds.Row()}},
+        "curves": {"size": curve[:1]},
+    }
+    (tmp_path / "kept.json").write_text(command.kept(results))
+    again = command.read(tmp_path / "kept.json")
+    text = page.page(again)
+    assert "| **nbckpt** | 1.00 s (500.0 ms to 1.50 s) |" in re.sub(r" +", " ", text)
+    for drawn in pictures.draw(again, tmp_path):
+        assert drawn.read_bytes().startswith(b"\x89PNG")
+        assert drawn.stat().st_size < 100_000
+
+
+def test_many_variables_and_chunks_are_saved(tmp_path: Path) -> None:
+    """The states of the curves come back, too."""
+    for number, make in enumerate((workloads.many_variables, workloads.many_chunks)):
+        row = rounds.Row()
+        place = tmp_path / str(number)
+        place.mkdir()
+        rounds.take_turn("nbckpt", make(20), TINY, place, row)
+        assert row.problem == ""
+
+
+@pytest.mark.parametrize("which", ["snapshots", "loop"])
+def test_curves_in_one_process(which: str, tmp_path: Path) -> None:
+    """Each gives its points in ascending order."""
+    if which == "snapshots":
+        assert [point["at"] for point in curves.snapshots(tmp_path, 600, most=10)] == [1, 10]
+    else:
+        assert [point["at"] for point in curves.loop(tmp_path, 600, most=10_000)] == [1_000, 10_000]
+
+
+def test_the_page_that_ships_is_this_command_s() -> None:
+    """It names the command, and its pictures are there and small."""
+    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert "This page is written by `python -m benchmarks" in text
+    pictures_there = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert pictures_there
+    for picture in pictures_there:
+        assert 0 < (ROOT / "docs" / picture).stat().st_size < 100_000
