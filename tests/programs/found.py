@@ -1071,4 +1071,34 @@ for k in gone:
 """,
         fails="RuntimeError",
     ),
+    Program(
+        "a_dict_that_is_as_big_again_as_it_was",
+        "A loop over a dict goes on if what is taken out in an iteration is made good before the next one.",
+        """
+d, out = {"a": 1, "b": 2, "c": 3}, []
+for k in d:
+    d["new"] = 4
+    for j in range(2):
+        out.append((k, j))
+    del d["new"]
+for k, v in reversed(d.items()):
+    d[k, "new"] = 4
+    for j in range(2):
+        out.append((k, v, j))
+    del d[k, "new"]
+for i, v in enumerate(d.values()):
+    value = d.pop("b")
+    for j in range(2):
+        out.append((i, v, j))
+    d["b"] = value
+    break
+gone = {5: 1, 6: 2}
+for k in gone:
+    gone[7] = 3
+    for j in range(2):
+        out.append(k)
+""",
+        at_least=14,
+        fails="RuntimeError",
+    ),
 ]
