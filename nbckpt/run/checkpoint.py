@@ -102,6 +102,8 @@ class Run(ABC):
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
         """The names of the functions at whose calls its code can be entered again."""
+        self.told: set[str] = set()
+        """The names of those that were said to be called where it cannot."""
         self.metrics: dict[str, float] = {}
         self.result: Any = NOTHING
         self.saved: Loaded | None = None

@@ -27,7 +27,7 @@ from typing import Any
 
 from . import RUN, comprehensions
 from .position import LOOPS, Kind, Plan, Statement
-from .sites import has_site, rewrite_calls
+from .sites import has_site, rewrite_calls, tell_of_the_others
 from .syntax import at, call, fingerprint, iterated, run
 
 CONFIGURING = frozenset(
@@ -61,6 +61,7 @@ def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
         rewritten.append(ast.Expr(call("end")))
+    tell_of_the_others(rewritten, names, call)
     result = ast.Module(rewritten, module.type_ignores)
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
 
