@@ -11,6 +11,8 @@ _KINDS = {
         cv2.VideoWriter soundfile.SoundFile pandas.io.pytables.HDFStore pandas.io.parsers.readers.TextFileReader
         pandas.io.excel._base.ExcelFile pandas.io.excel._base.ExcelWriter lmdb.Environment
         pyarrow.lib.NativeFile pyarrow._parquet.ParquetReader pyarrow.lib.RecordBatchReader
+        pyarrow.parquet.core.ParquetFile pyarrow.parquet.core.ParquetWriter pyarrow.orc.ORCFile pyarrow.orc.ORCWriter
+        pyarrow.lib._RecordBatchFileReader pyarrow.lib._CRecordBatchWriter
     """,
     "a writer to an open file": "_csv.writer csv.DictWriter",
     "a temporary directory": "tempfile.TemporaryDirectory",
