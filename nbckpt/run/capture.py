@@ -45,6 +45,8 @@ class Capture:
         self.omissions = Omissions(remade)
         self.inputs: dict[str, str] = {}
         """Fingerprints of what the cell was given and only reads, as of its start."""
+        self.code: dict[str, str] = {}
+        """The same of the functions and classes of earlier cells that it uses."""
         self._fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
         """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
         self._referred: set[str] = set()
@@ -70,7 +72,11 @@ class Capture:
                 self._leave_out(contents.data, needed, (), error)
             else:
                 break
-        self.note_fresh(contents.definitions | met.definitions)
+        found = contents.definitions | met.definitions
+        called = names.names_of_definitions(found.values(), namespace).reads
+        found |= names.sort_names(called & namespace.keys(), namespace).definitions
+        self.note_fresh(found)
+        self.code = self._code_of(found, namespace)
         while joined := self._join(namespace, met.identities()):
             met = pickling.probe({name: namespace[name] for name in joined})
             self.note_fresh(met.definitions)
@@ -92,9 +98,23 @@ class Capture:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
 
+    def compare_code(self, namespace: Mapping[str, Any], saved: Mapping[str, str]) -> set[str]:
+        """Find the functions and classes of earlier cells that are defined otherwise than when the cell was begun."""
+        now = self._code_of(saved, namespace)
+        self.code = {**saved, **now}
+        return {name for name in now if now[name] != saved[name]}
+
+    def _code_of(self, found: Iterable[str], namespace: Mapping[str, Any]) -> dict[str, str]:
+        live = {name: namespace.get(name) for name in sorted(set(found) - self.selection.binds)}
+        return {
+            name: digest
+            for name, thing in live.items()
+            if isinstance(thing, DEFINITIONS) and (digest := definitions.code_digest(thing)) is not None
+        }
+
     def follow(self, earlier: Capture) -> None:
         """Take what was given, and what definitions were like, from an attempt that failed."""
-        self.inputs, self._fresh = earlier.inputs, earlier._fresh
+        self.inputs, self.code, self._fresh = earlier.inputs, earlier.code, earlier._fresh
 
     def note_fresh(self, found: Mapping[str, Any]) -> None:
         """Remember the state of definitions that this run has not touched yet."""

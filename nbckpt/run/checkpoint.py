@@ -616,6 +616,7 @@ class Run(ABC):
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
+            "code": self.capture.code,
             "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),

@@ -241,7 +241,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         rivals=defines and bound.get(node.name, 0) > 1,
         last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
         over=over,
-        reads=tuple(sorted(reads & bound.keys())),
+        reads=tuple(sorted(reads)),
     )
 
 
