@@ -241,7 +241,7 @@ class Capture:
     def _leave_out(
         self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError
     ) -> None:
-        for notice in self.omissions.find(data, needed, drawn_again, error):
+        for notice in self.omissions.find(data, needed, drawn_again, error, self.selection.binds):
             self.tell(notice)
 
 

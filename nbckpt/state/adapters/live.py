@@ -84,6 +84,8 @@ _KINDS = {
 }
 LIVE = {name: word for word, names in _KINDS.items() for name in names.split()}
 """What belongs to its process, by the names of classes; their libraries need not be imported."""
+UNDER_WAY = {"a task", "a future"}
+"""Those that go on by themselves, and whose middle nobody can be at again: who has begun one needs its result."""
 WRONG = {
     "re.Scanner": "a re.Scanner comes back broken",
     "unittest.mock.NonCallableMock": "a mock comes back as another one",
