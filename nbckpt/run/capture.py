@@ -139,6 +139,7 @@ class Capture:
             UnpicklableError: something that is `needed` cannot be saved.
         """
         self._flush([*namespace.values(), *held.values()])
+        self._tell_of_tasks(namespace)
         csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
         again = 0
         while True:
@@ -179,6 +180,19 @@ class Capture:
         for value in values:
             if isinstance(value, _BUFFERED) and not value.closed and value.writable():
                 value.flush()
+
+    def _tell_of_tasks(self, namespace: Mapping[str, Any]) -> None:
+        """Say which of the notebook's coroutines run by themselves, whether a variable holds their tasks or not."""
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is None or (here := asyncio._get_running_loop()) is None:  # noqa: SLF001
+            return
+        for task in asyncio.all_tasks(here) - {asyncio.current_task(here)}:
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame is not None and frame.f_globals is namespace and not frame.f_code.co_name.startswith("<"):
+                self.tell(
+                    f"{frame.f_code.co_name}() goes on beside the cell as a task, which no snapshot holds: a resumed "
+                    "run is without it, unless the rest of the cell begins it"
+                )
 
     def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
         """Take in the other names that share objects with what is saved; return which were found now."""

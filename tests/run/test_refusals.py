@@ -639,3 +639,20 @@ def test_what_goes_on_by_itself_is_left_out_where_nothing_needs_it(workplace: Pa
         assert done.success, book.shell.tracebacks
         assert "unprotected" not in book.events
         assert "future is a future and is not saved; a resumed run needs it made again" in book.notices
+
+
+def test_a_task_that_nobody_holds_is_said_not_to_be_saved(workplace: Path) -> None:
+    """It is not there after a resume, whatever it was to do: so it is told while it runs, once, and not afterwards."""
+    beside = (
+        "out, held = [], set()\nasync def note(k):\n    await asyncio.sleep(0)\n    out.append(k)\n"
+        "for k in range(4):\n    held.add(asyncio.create_task(note(k)))\n    held.clear()\n"
+        "    for _ in range(2):\n        await asyncio.sleep(0)\nout\n"
+    )
+    with kernel() as book:
+        book.run(WORK)
+        done = book.run(f"%%checkpointed prog --store store --every 1it\n{beside}")
+        assert done.success, book.shell.tracebacks
+        assert book.notices.count("note() goes on beside the cell as a task, which no snapshot holds") == 1
+        done = book.run("%%checkpointed other --store store --every 1it\nfor k in range(3):\n    await work(k)\n")
+        assert done.success, book.shell.tracebacks
+        assert "beside the cell" not in book.notices
