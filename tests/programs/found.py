@@ -1101,4 +1101,27 @@ for k in gone:
         at_least=14,
         fails="RuntimeError",
     ),
+    Program(
+        "a_definition_that_is_another_one_by_now",
+        "What an outside name holds of it is what the cell holds, once the cell has redefined it.",
+        """
+made = []
+for k in range(2):
+    made.append(functools.partial(bump, k))
+def bump(k):
+    return k + 1
+for k in range(2):
+    made.append(bump(k))
+""",
+        before=(
+            """
+import functools
+def bump(k):
+    return k
+add = functools.partial(bump, 1)
+""",
+        ),
+        after=("same = [f.func is add.func for f in made[:2]]",),
+        needs_before=True,
+    ),
 ]
