@@ -60,7 +60,11 @@ def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple
     rewriter = Rewriter(names, Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
-        rewritten.append(ast.Expr(call("end")))
+        end: list[ast.stmt] = [ast.Expr(call("end"))]
+        if body and not (isinstance(body[-1], ast.ImportFrom) and body[-1].module == "__future__"):
+            # inside the last statement: IPython may be told to show what expressions are in that
+            end = [at(ast.If(ast.Constant(1), [rewritten.pop(), *end], []), body[-1])]
+        rewritten += end
     tell_of_the_others(rewritten, names, call)
     result = ast.Module(rewritten, module.type_ignores)
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
