@@ -59,8 +59,8 @@ _OUTSIDE = """\
   appended twice, a request is sent twice. What an open transaction had not committed is gone with its connection, so
   commit in the iteration that writes.
 - Settings that Python code makes in the process, where the statement that made them is not run again, but for those
-  of `decimal`, NumPy, pandas, matplotlib, torch and JAX, `sys.path`, the recursion limit, levels of loggers and filters
-  of warnings: handlers of loggers, hooks, attributes of modules. Make them in a cell above.
+  of `decimal`, NumPy, pandas, matplotlib, torch, JAX and Keras, `sys.path`, the recursion limit, levels of loggers and
+  filters of warnings: handlers of loggers, hooks, attributes of modules. Make them in a cell above.
 - What is in a mapped file (`np.memmap`) of more than 1 GiB that is written to: open it again in a cell above.
 - Tracebacks of exceptions that are kept, and dictionaries keyed by `id()`.
 """

@@ -45,6 +45,8 @@ class Capture:
         self.omissions = Omissions(remade)
         self.inputs: dict[str, str] = {}
         """Fingerprints of what the cell was given and only reads, as of its start."""
+        self.code: dict[str, str] = {}
+        """The same of the functions and classes of earlier cells that it uses."""
         self._fresh: dict[str, tuple[Any, dict[tuple[str, ...], str | None]]] = {}
         """The notebook's definitions as they were before the run, with what their state was, as far as it was seen."""
         self._referred: set[str] = set()
@@ -70,7 +72,11 @@ class Capture:
                 self._leave_out(contents.data, needed, (), error)
             else:
                 break
-        self.note_fresh(contents.definitions | met.definitions)
+        found = contents.definitions | met.definitions
+        called = names.names_of_definitions(found.values(), namespace).reads
+        found |= names.sort_names(called & namespace.keys(), namespace).definitions
+        self.note_fresh(found)
+        self.code = self._code_of(found, namespace)
         while joined := self._join(namespace, met.identities()):
             met = pickling.probe({name: namespace[name] for name in joined})
             self.note_fresh(met.definitions)
@@ -92,9 +98,23 @@ class Capture:
                 differing[name] = repr(namespace[name]) if now else ""
         return differing
 
+    def compare_code(self, namespace: Mapping[str, Any], saved: Mapping[str, str]) -> set[str]:
+        """Find the functions and classes of earlier cells that are defined otherwise than when the cell was begun."""
+        now = self._code_of(saved, namespace)
+        self.code = {**saved, **now}
+        return {name for name in now if now[name] != saved[name]}
+
+    def _code_of(self, found: Iterable[str], namespace: Mapping[str, Any]) -> dict[str, str]:
+        live = {name: namespace.get(name) for name in sorted(set(found) - self.selection.binds)}
+        return {
+            name: digest
+            for name, thing in live.items()
+            if isinstance(thing, DEFINITIONS) and (digest := definitions.code_digest(thing)) is not None
+        }
+
     def follow(self, earlier: Capture) -> None:
         """Take what was given, and what definitions were like, from an attempt that failed."""
-        self.inputs, self._fresh = earlier.inputs, earlier._fresh
+        self.inputs, self.code, self._fresh = earlier.inputs, earlier.code, earlier._fresh
 
     def note_fresh(self, found: Mapping[str, Any]) -> None:
         """Remember the state of definitions that this run has not touched yet."""
@@ -119,6 +139,7 @@ class Capture:
             UnpicklableError: something that is `needed` cannot be saved.
         """
         self._flush([*namespace.values(), *held.values()])
+        self._tell_of_tasks(namespace)
         csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
         again = 0
         while True:
@@ -159,6 +180,19 @@ class Capture:
         for value in values:
             if isinstance(value, _BUFFERED) and not value.closed and value.writable():
                 value.flush()
+
+    def _tell_of_tasks(self, namespace: Mapping[str, Any]) -> None:
+        """Say which of the notebook's coroutines run by themselves, whether a variable holds their tasks or not."""
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is None or (here := asyncio._get_running_loop()) is None:  # noqa: SLF001
+            return
+        for task in asyncio.all_tasks(here) - {asyncio.current_task(here)}:
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame is not None and frame.f_globals is namespace and not frame.f_code.co_name.startswith("<"):
+                self.tell(
+                    f"{frame.f_code.co_name}() goes on beside the cell as a task, which no snapshot holds: a resumed "
+                    "run is without it, unless the rest of the cell begins it"
+                )
 
     def _join(self, namespace: Mapping[str, Any], met: set[int]) -> set[str]:
         """Take in the other names that share objects with what is saved; return which were found now."""
@@ -221,7 +255,7 @@ class Capture:
     def _leave_out(
         self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError
     ) -> None:
-        for notice in self.omissions.find(data, needed, drawn_again, error):
+        for notice in self.omissions.find(data, needed, drawn_again, error, self.selection.binds):
             self.tell(notice)
 
 

@@ -16,7 +16,7 @@ from .frame import Resume, Unwound
 from .function import Caller, check
 from .hint import Hint
 from .place import Layer, Place
-from .position import Plan, Position, Statement, match
+from .position import EDITED, Plan, Position, Statement, match
 from .tracebacks import without_ours
 
 
@@ -71,6 +71,7 @@ class CellRun(Run):
         elif not self.is_retry:
             known = self.saved.description.get("inputs", {})
             self.differing = self.capture.compare_inputs(self.namespace, known)
+            self._look_at_definitions()
 
     def start(self) -> None:
         super().start()
@@ -94,6 +95,20 @@ class CellRun(Run):
                     f"line {statement.line} opens a file for writing around a loop, and a resume would empty it: open "
                     "it for appending ('a') to go on with it"
                 )
+
+    def _look_at_definitions(self) -> None:
+        """Say which functions and classes of earlier cells were edited that had been used: what came of that stands."""
+        description, namespace = self.loaded.description, self.namespace
+        edited = self.capture.compare_code(namespace, description.get("code", {}))
+        if not edited:
+            return
+        plan, position = Plan.from_json(description["plan"]), Position.from_json(description["position"])
+        read = plan.read_by(position)
+        read |= names_of_definitions((namespace.get(name) for name in read), namespace).reads
+        named = {name for statement in plan.statements.values() for name in statement.reads}
+        made = {name for name in edited - named if isinstance(namespace[name], type)}  # objects of it were there before
+        for name in sorted(edited & (read | made)):
+            self.status.notice(EDITED.format(name))
 
     def _look_at_history(self) -> None:
         """What the kernel was told and has answered is not what another kernel was."""

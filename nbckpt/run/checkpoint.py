@@ -102,6 +102,8 @@ class Run(ABC):
         """What a script keeps on `ckpt.state`."""
         self.callees: set[str] = set()
         """The names of the functions at whose calls its code can be entered again."""
+        self.told: set[str] = set()
+        """The names of those that were said to be called where it cannot."""
         self.metrics: dict[str, float] = {}
         self.result: Any = NOTHING
         self.saved: Loaded | None = None
@@ -614,6 +616,7 @@ class Run(ABC):
             "deleted": sorted(set(contents.missing) & self.selection.binds),
             "left_out": self.capture.left_out(self.namespace, needed),
             "inputs": self.capture.inputs,
+            "code": self.capture.code,
             "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),

@@ -58,6 +58,18 @@ class Caller(Frame):
         """What to call instead of what the code calls."""
         return enter(self, key, site, called, awaited=awaited)
 
+    def as_a_whole(self, line: int, called: Any) -> Any:
+        """What the code calls where it cannot be entered again, after saying so of a function that otherwise could."""
+        source = source_of(called.__func__ if type(called) is types.MethodType else called)
+        if source is not None and source.name not in self.run.told:
+            self.run.told.add(source.name)
+            self.run.status.notice(
+                f"{source.name}() is @nbckpt.resumable, but line {line} calls it where it can only be run as a whole, "
+                f"and is not saved inside: a statement of its own (x = {source.name}(...)), outside of headers, "
+                "comprehensions and exception handlers, can be gone on with"
+            )
+        return called
+
     # -- what a statement had evaluated before a call ---------------------------------------------------------
 
     def keep(self, number: int, value: Any) -> Any:

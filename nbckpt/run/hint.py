@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .resumable import FRAME
+from .resumable import FRAME, FUNCTIONS
 
 BETWEEN = 0.5
 """Seconds between two looks."""
@@ -48,13 +48,19 @@ class Hint:
             )
 
     def _function(self, frame: types.FrameType | None) -> str | None:
-        """The notebook's function with a loop that the cell, or a function that is saved inside, has called."""
-        found = None
+        """The notebook's function with a loop that the cell, or a function that is saved inside, has called.
+
+        A resumable one that runs as a whole is a loop of its caller's.
+        """
+        found, runs_a_loop = None, False
+        resumable = {function.__code__ for function in list(FUNCTIONS)}
         while frame is not None and FRAME not in frame.f_code.co_freevars:
             if frame.f_globals is self.namespace:
                 if frame.f_code.co_name.startswith("<"):
                     break
-                if _has_loop(frame.f_code):
+                if frame.f_code in resumable:
+                    runs_a_loop = True
+                elif runs_a_loop or _has_loop(frame.f_code):
                     found = frame.f_code.co_name
             frame = frame.f_back
         return found

@@ -27,7 +27,7 @@ from typing import Any
 
 from . import RUN, comprehensions
 from .position import LOOPS, Kind, Plan, Statement
-from .sites import has_site, rewrite_calls
+from .sites import has_site, rewrite_calls, tell_of_the_others
 from .syntax import at, call, fingerprint, iterated, run
 
 CONFIGURING = frozenset(
@@ -60,7 +60,12 @@ def instrument(module: ast.Module, names: frozenset[str] = frozenset()) -> tuple
     rewriter = Rewriter(names, Counter(_bound_by(module)))
     rewritten = rewriter.block(body, "", top=True)
     if not (body and isinstance(body[-1], ast.Expr)):
-        rewritten.append(ast.Expr(call("end")))
+        end: list[ast.stmt] = [ast.Expr(call("end"))]
+        if body and not (isinstance(body[-1], ast.ImportFrom) and body[-1].module == "__future__"):
+            # inside the last statement: IPython may be told to show what expressions are in that
+            end = [at(ast.If(ast.Constant(1), [rewritten.pop(), *end], []), body[-1])]
+        rewritten += end
+    tell_of_the_others(rewritten, names, call)
     result = ast.Module(rewritten, module.type_ignores)
     return ast.fix_missing_locations(result), Plan(rewriter.statements)
 
@@ -240,7 +245,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         rivals=defines and bound.get(node.name, 0) > 1,
         last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
         over=over,
-        reads=tuple(sorted(reads & bound.keys())),
+        reads=tuple(sorted(reads)),
     )
 
 

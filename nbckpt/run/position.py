@@ -52,7 +52,7 @@ class Statement:
     over: str = ""
     """For a `for`: the fingerprint of what it goes over."""
     reads: tuple[str, ...] = ()
-    """The names that it reads, anywhere in it, of those that the cell binds."""
+    """The names that it reads, anywhere in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,22 @@ class Plan:
         mine, theirs = ([(one.key, one.kind, one.whole) for one in plan.statements.values()] for plan in (self, other))
         return mine == theirs
 
+    def read_by(self, position: Position) -> set[str]:
+        """What was read by then: by statements that were begun, and by definitions here that these use."""
+        order = list(self.statements)
+        at = order.index(position.key) + (position.where != "before") if position.key else len(order)
+        begun = [self[key] for key in order[:at]]
+        reads: dict[str, set[str]] = {}
+        for one in self.statements.values():
+            for name in one.binds:
+                reads.setdefault(name, set()).update(one.reads)
+        found: set[str] = set()
+        waiting = {name for one in begun if one.kind != "always" for name in one.reads}
+        while waiting := waiting - found:
+            found |= waiting
+            waiting = set().union(*(reads.get(name, ()) for name in waiting))
+        return found
+
     def describe(self, position: Position) -> str:
         """Say where a position is: `epoch 57 of 100, batch 3 of 40`, or the line it stands before."""
         if position.where == "end":
@@ -187,6 +203,9 @@ class Plan:
     def _progress(self, key: str, position: Position) -> str:
         name = "iteration" if self[key].kind == "while" or self[key].label == "_" else self[key].label
         return position.say(name, key)
+
+
+EDITED = "{} was edited: what had come of it by then stands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,26 +342,9 @@ class _Finder:
     def note_definitions(self) -> None:
         """Say which functions and classes were edited that had been used: what came of that stands."""
         now = {(name, one.whole) for one in self.now.statements.values() for name in one.binds}
-        reads: dict[str, set[str]] = {}
-        edited = set()
-        for one in self.saved.statements.values():
-            for name in one.binds:
-                reads.setdefault(name, set()).update(one.reads)
-                if (name, one.whole) not in now:
-                    edited.add(name)
-        used: set[str] = set()
-        waiting = {name for one in self._begun() for name in one.reads}
-        while waiting := waiting - used:
-            used |= waiting
-            waiting = set().union(*(reads.get(name, ()) for name in waiting))
-        self.notices += [f"{name} was edited: what had come of it by then stands" for name in sorted(edited & used)]
-
-    def _begun(self) -> list[Statement]:
-        """The statements that had run or were in progress, but for definitions."""
-        order = list(self.saved.statements)
-        at = order.index(self.position.key) + (self.position.where != "before") if self.position.key else len(order)
-        begun = [self.saved[key] for key in order[:at]]
-        return [one for one in begun if one.kind != "always"]
+        before = {(name, one.whole) for one in self.saved.statements.values() for name in one.binds}
+        edited = {name for name, _ in before - now}
+        self.notices += [EDITED.format(name) for name in sorted(edited & self.saved.read_by(self.position))]
 
     def _before(self, plan: Plan, key: str) -> list[Statement]:
         row = plan.siblings(block_of(key))

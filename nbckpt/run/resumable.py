@@ -24,6 +24,7 @@ from ..errors import OptionError
 from ..state.liveness import Liveness, liveness
 from .instrument import Rewriter, is_guarded
 from .position import Plan
+from .sites import tell_of_the_others
 from .syntax import at, imported
 
 FRAME = "__nbckpt_frame__"
@@ -55,7 +56,8 @@ def resumable(function: Function) -> Function:
     statement (`model = train(data)`, `self.fit()`, `return f(n - 1) + f(n - 2)`),
     the function's local variables and the progress of its loops are part of the snapshot, and a resumed run goes on
     in its middle. So it is when a `with nbckpt.checkpointed(...)` block calls it, which `checkpointed` tells more of.
-    Called from anywhere else it is the plain function, also by the function that another decorator puts around it.
+    Called from anywhere else it is the plain function, also by the function that another decorator puts around it; a
+    line says so where the cell itself calls it in a header, a comprehension, or after `and` or `or`.
 
     >>> import nbckpt
     >>> @nbckpt.resumable
@@ -213,6 +215,7 @@ def rewritten(source: Source, names: frozenset[str]) -> Rewritten:
         _Looks(again, source).visit_body(node)
         first = _statement(f"with {FRAME}: pass")
         body = rewriter.block(node.body, "")
+        tell_of_the_others(body, names, rewriter.call)
         if again:
             opening = [part for name in local for part in _take(name)]
         else:

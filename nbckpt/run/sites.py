@@ -7,7 +7,8 @@ as it was, and the call goes on instead of being made:
         RUN.again_call(k, 2)() if RUN.enters_call(k, 2) else RUN.at(k, 2, train)(model, n))
 
 Everything that is evaluated earlier in the statement is kept, names too: the call may bind them anew. Calls in
-lambdas, comprehensions, headers, and where `and`, `or` or a chain of comparisons may skip them are plain calls.
+lambdas, comprehensions, headers, and where `and`, `or` or a chain of comparisons may skip them are plain calls, and
+all but those in lambdas say so when they are made: `RUN.as_a_whole(line, train)(model, n)`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,38 @@ def rewrite_calls(node: Any, key: str, names: frozenset[str], call: Callable[...
     node.value = threads.thread(node.value)
     rewritten: ast.stmt = node
     return rewritten
+
+
+def tell_of_the_others(body: list[ast.stmt], names: frozenset[str], call: Callable[..., ast.expr]) -> None:
+    """Have the calls say so that are left plain, in code whose sites are rewritten."""
+    others = _Others(names, call)
+    body[:] = [others.visit(node) for node in body]
+
+
+class _Others(ast.NodeTransformer):
+    """What runs later, and not in this code, is left alone: a frame is no part of it."""
+
+    def __init__(self, names: frozenset[str], call: Callable[..., ast.expr]) -> None:
+        self.names, self.call = names, call
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if _is_site(node, self.names):
+            node.func = at(self.call("as_a_whole", ast.Constant(node.lineno), node.func), node.func)
+        return node
+
+    def visit_FunctionDef(self, node: Any) -> Any:
+        node.decorator_list = [self.visit(part) for part in node.decorator_list]
+        node.args.defaults = [self.visit(part) for part in node.args.defaults]
+        node.args.kw_defaults = [part and self.visit(part) for part in node.args.kw_defaults]
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+    def visit_Lambda(self, node: Any) -> Any:
+        return node
+
+    visit_ClassDef = visit_GeneratorExp = visit_Lambda  # noqa: N815
 
 
 class _Slot:

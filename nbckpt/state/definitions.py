@@ -19,6 +19,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from . import caches
+from .fingerprints import stable_digest
 from .home import is_definition
 from .pickling import digest
 
@@ -54,6 +55,31 @@ def put_state(definition: Any, state: Mapping[tuple[str, ...], Any]) -> None:
             setattr(code, name, value)
         else:
             object.__setattr__(code, name, value)
+
+
+def code_digest(definition: Any) -> str | None:
+    """A hash of what a definition does, which another process finds too: of its code, and of defaults that are plain.
+
+    Where it stands, and the comments in it, make no difference.
+    """
+    functions = [(way, part) for way, part in _code_in(definition) if _is_function(part)]
+    return stable_digest([(way, _defaults(part), _facts(part.__code__)) for way, part in functions])
+
+
+def _defaults(function: types.FunctionType) -> list[Any]:
+    given = [*enumerate(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    return [(name, value if type(value) in {*_SIMPLE, float} else None) for name, value in given]
+
+
+def _facts(code: types.CodeType) -> list[Any]:
+    found: list[Any] = []
+    waiting = [code]
+    for one in waiting:
+        waiting += [part for part in one.co_consts if isinstance(part, types.CodeType)]
+        plain = [part for part in one.co_consts if not isinstance(part, types.CodeType)]
+        values = [repr(part) if part is ... else part for part in plain]
+        found.append((one.co_code, one.co_names, one.co_varnames, one.co_freevars, values))
+    return found
 
 
 def _code_in(definition: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

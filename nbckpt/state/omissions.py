@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,17 @@ class Omissions:
         return {name: value for name, value in data.items() if name not in self.known}
 
     def find(
-        self, data: Mapping[str, Any], needed: frozenset[str], drawn_again: Iterable[Any], error: UnpicklableError
+        self,
+        data: Mapping[str, Any],
+        needed: frozenset[str],
+        drawn_again: Iterable[Any],
+        error: UnpicklableError,
+        binds: Container[str] = (),
     ) -> list[str]:
         """Leave out what makes a state unpicklable, if that may be: live things, and what is not `needed`.
 
-        `drawn_again` are the items that a resumed run has from its loops. Returns what a person should know.
+        `drawn_again` are the items that a resumed run has from its loops; what the cell `binds` no other cell makes
+        again. Returns what a person should know.
 
         Raises:
             UnpicklableError: it is data that is needed; named with the path to the culprit.
@@ -55,6 +61,15 @@ class Omissions:
                 continue
             path, reason = found
             resource = live.live_resource(type(value))
+            # a function's own variable, which no other cell makes again either, has a name that is none
+            begun = resource in live.UNDER_WAY and (name in binds or not name.isidentifier())
+            if begun and name in needed:
+                raise UnpicklableError(
+                    f"{name} cannot be saved: {resource}, and no later run could go on with it. Nothing was lost: the "
+                    "snapshots before it stand, and once its result is there the cell is saved again; await it where "
+                    "it is begun",
+                    name,
+                ) from error
             if not resource and name in needed and id(value) not in at_hand:
                 # a function's own variable has no name that the option could take
                 out = f"leave it out with --exclude {name}, " if name.isidentifier() else ""
@@ -63,7 +78,9 @@ class Omissions:
                     "give its class a __getstate__, or teach nbckpt with nbckpt.register",
                     path,
                 ) from error
-            self.known[name] = Omission(type(value), resource or reason, bool(resource) or id(value) in at_hand)
+            self.known[name] = Omission(
+                type(value), resource or reason, (bool(resource) and not begun) or id(value) in at_hand
+            )
             if resource and name in needed - self.remade:
                 notices.append(f"{name} is {resource} and is not saved; a resumed run needs it made again")
         if len(self.known) == before:

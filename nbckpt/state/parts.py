@@ -170,7 +170,9 @@ class Outsiders:
     def __init__(self, held: Callable[[Any], Any] = lambda value: value) -> None:
         self._held = held
         self._made_of: dict[str, tuple[Any, set[int]]] = {}
-        """Ids by name, with what the name was bound to, which so cannot be taken for what is made later."""
+        """Ids by name, with what the name was bound to, which so cannot be taken for what is made later.
+
+        Among them are those of the notebook's functions and classes: one that is redefined is an object like others."""
 
     def sharing(self, others: Mapping[str, Any], met: set[int]) -> set[str]:
         """Which of some names share objects of `met`."""
@@ -188,9 +190,11 @@ class Outsiders:
         return found
 
     def _look(self, name: str, value: Any) -> set[int]:
+        code: set[int] = set()
         try:
-            ids = pickling.look(self._held(value)).identities()
+            seen = pickling.look(self._held(value))
+            ids, code = seen.identities(), set(map(id, seen.definitions.values()))
         except UnpicklableError:
             ids = {id(value)}
-        self._made_of[name] = value, ids
+        self._made_of[name] = value, ids | code
         return ids

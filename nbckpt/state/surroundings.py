@@ -161,6 +161,18 @@ def _set_jax(settings: Any) -> None:
             jax.config.update(name, value)
 
 
+def _keras() -> Any:
+    from .adapters import keras_settings
+
+    return keras_settings.capture()
+
+
+def _set_keras(settings: Any) -> None:
+    from .adapters import keras_settings
+
+    keras_settings.restore(settings)
+
+
 def _pandas() -> Any:
     """The options that are no functions, which belong to who made them."""
     from pandas._config import config
@@ -215,6 +227,7 @@ def _set_warnings(filters: Any) -> None:
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "decimal": (_decimal, _set_decimal),
     "jax": (_jax, _set_jax),
+    "keras.src.backend.common.global_state": (_keras, _set_keras),
     "logging": (_logging, _set_logging),
     "matplotlib": (_matplotlib, _set_matplotlib),
     "numpy": (_numpy, _set_numpy),

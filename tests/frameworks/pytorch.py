@@ -567,4 +567,40 @@ torch.set_printoptions(profile="default")
         library="torch",
         row="PyTorch: settings (default type and device, grad mode, determinism)",
     ),
+    Program(
+        "distributed_data_parallel",
+        "A model that is trained through its distributed wrapper is the one inside it, and goes on bit for bit.",
+        """
+torch.manual_seed(8)
+nn = torch.nn
+model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 1))
+parallel = torch.nn.parallel.DistributedDataParallel(model)
+optimizer = torch.optim.AdamW(parallel.parameters(), lr=0.05)
+data = torch.utils.data.TensorDataset(torch.randn(12, 3), torch.randn(12, 1))
+sampler = torch.utils.data.distributed.DistributedSampler(data, seed=3)
+losses = []
+for epoch in range(2):
+    sampler.set_epoch(epoch)
+    for x, y in torch.utils.data.DataLoader(data, 4, sampler=sampler):
+        optimizer.zero_grad()
+        loss = ((parallel(x) - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    torch.distributed.all_reduce(total := torch.tensor(losses[-1]))
+parallel.module is model, losses, total, parallel.state_dict()["module.0.bias"], model[0].weight.grad
+""",
+        before=(
+            """
+import tempfile, torch
+meet = f"file://{tempfile.mkdtemp()}/meet"
+torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
+""",
+        ),
+        after=("torch.distributed.destroy_process_group()",),
+        needs_before=True,
+        unsaved=frozenset({"meet", "loss"}),
+        library="torch",
+        row="PyTorch: modules and optimizers",
+    ),
 ]

@@ -160,6 +160,39 @@ out, lazy.collect()["k"].to_list(), df.select(pl.col("k").sum()).item(), series.
         at_least=18,
     ),
     Program(
+        "pyarrow_files",
+        "Files that an earlier cell opened are left out, and used as it has opened them again.",
+        """
+out = []
+for group in range(rows.num_row_groups):
+    table = rows.read_row_group(group)
+    for batch in table.to_batches():
+        out.append(batch.column("k").to_pylist())
+for index in range(ipc.num_record_batches):
+    out.append(ipc.get_batch(index).to_pydict())
+for batch in rows.iter_batches(batch_size=2):
+    out.append(batch.to_pydict())
+out
+""",
+        before=(
+            """
+import pathlib, tempfile
+import pyarrow as pa, pyarrow.parquet as pq
+folder = pathlib.Path(tempfile.gettempdir())
+table = pa.table({"k": list(range(6))})
+pq.write_table(table, folder / "nbckpt-rows.parquet", row_group_size=2)
+with pa.ipc.new_file(str(folder / "nbckpt-rows.arrow"), table.schema) as sink:
+    for k in range(3):
+        sink.write_table(table.slice(k, 2))
+rows = pq.ParquetFile(folder / "nbckpt-rows.parquet")
+ipc = pa.ipc.open_file(str(folder / "nbckpt-rows.arrow"))
+""",
+        ),
+        needs_before=True,
+        unsaved=frozenset({"rows", "ipc", "sink"}),
+        library="pyarrow",
+    ),
+    Program(
         "pyarrow_tables",
         "Tables, batches and arrays come back with their types; slices keep their values.",
         """

@@ -38,6 +38,35 @@ losses, model(X[:2]).numpy().tolist()
         row=_MODELS,
     ),
     Program(
+        "keras_settings",
+        "What layers compute in, and how images lie, is what the cell has set.",
+        """
+made = []
+keras.mixed_precision.set_global_policy("mixed_float16")
+keras.config.set_image_data_format("channels_first")
+keras.config.set_epsilon(1e-5)
+keras.config.disable_interactive_logging()
+for k in range(2):
+    layer = keras.layers.Dense(2)
+    made.append((layer.compute_dtype, layer.variable_dtype, keras.config.image_data_format(), keras.config.epsilon()))
+    made.append(keras.config.is_interactive_logging_enabled())
+keras.config.set_floatx("float64")
+keras.config.set_dtype_policy("float64")
+for k in range(2):
+    made.append((keras.layers.Dense(2).compute_dtype, keras.config.floatx(), keras.config.dtype_policy().name))
+made
+""",
+        before=(
+            _DATA + "keras.config.set_floatx('float32')\nkeras.config.set_dtype_policy('float32')\n"
+            "keras.config.set_image_data_format('channels_last')\nkeras.config.set_epsilon(1e-7)\n"
+            "keras.config.enable_interactive_logging()\n",
+        ),
+        needs_before=True,
+        unsaved=frozenset({"layer"}),
+        library="tensorflow keras",
+        row="Keras: settings",
+    ),
+    Program(
         "a_gradient_tape",
         "A training loop of one's own, over tf.data with shuffling, goes on at the batch it had come to.",
         """

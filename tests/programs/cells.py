@@ -168,6 +168,20 @@ x
         needs_before=True,
     ),
     Program(
+        "nothing_that_a_last_definition_shows",
+        "With `last`, nothing is shown of a cell that ends in a definition, and it ends all the same.",
+        """
+x = []
+for k in range(3):
+    x.append(k)
+    x
+def f():
+    return x
+""",
+        before=("%config InteractiveShell.ast_node_interactivity = 'last'\n",),
+        needs_before=True,
+    ),
+    Program(
         "names_of_the_machinery",
         "Names that the rewriting might use are the user's, and docstrings, decorators and f-strings are untouched.",
         '''

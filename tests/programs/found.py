@@ -1071,4 +1071,57 @@ for k in gone:
 """,
         fails="RuntimeError",
     ),
+    Program(
+        "a_dict_that_is_as_big_again_as_it_was",
+        "A loop over a dict goes on if what is taken out in an iteration is made good before the next one.",
+        """
+d, out = {"a": 1, "b": 2, "c": 3}, []
+for k in d:
+    d["new"] = 4
+    for j in range(2):
+        out.append((k, j))
+    del d["new"]
+for k, v in reversed(d.items()):
+    d[k, "new"] = 4
+    for j in range(2):
+        out.append((k, v, j))
+    del d[k, "new"]
+for i, v in enumerate(d.values()):
+    value = d.pop("b")
+    for j in range(2):
+        out.append((i, v, j))
+    d["b"] = value
+    break
+gone = {5: 1, 6: 2}
+for k in gone:
+    gone[7] = 3
+    for j in range(2):
+        out.append(k)
+""",
+        at_least=14,
+        fails="RuntimeError",
+    ),
+    Program(
+        "a_definition_that_is_another_one_by_now",
+        "What an outside name holds of it is what the cell holds, once the cell has redefined it.",
+        """
+made = []
+for k in range(2):
+    made.append(functools.partial(bump, k))
+def bump(k):
+    return k + 1
+for k in range(2):
+    made.append(bump(k))
+""",
+        before=(
+            """
+import functools
+def bump(k):
+    return k
+add = functools.partial(bump, 1)
+""",
+        ),
+        after=("same = [f.func is add.func for f in made[:2]]",),
+        needs_before=True,
+    ),
 ]

@@ -249,6 +249,41 @@ def test_a_function_that_was_edited_after_it_was_used_is_named(lab: Lab, call: s
     assert ("f was edited: what had come of it by then stands" in kernel.notices) == used
 
 
+EARLIER = """
+def f(x, sign=1):
+    return x * sign
+def g(x):
+    return f(x)
+class Model:
+    def fit(self, x):
+        return x * 1
+model = Model()
+"""
+
+
+@pytest.mark.parametrize("call", ["f(5)", "g(5)", "model.fit(5)", "Model().fit(5)"])
+@pytest.mark.parametrize("edit", ["x * 1", "sign=1", "x * sign", "#"])
+@pytest.mark.parametrize("used", [True, False], ids=["used", "not used yet"])
+def test_a_function_of_an_earlier_cell_that_was_edited_after_it_was_used_is_named(
+    lab: Lab, call: str, edit: str, used: bool
+) -> None:
+    """As one of the cell itself is, once; one that was not edited, or not used, is not."""
+    first, last = (call, "0") if used else ("0", call)
+    cell = f"seen = [{first}]\nfor k in range(3):\n    seen.append(k)\nseen.append({last})\n"
+    left = lab.killed(cell, "len(seen) == 2", before=(EARLIER,))
+    done, kernel = lab.again(left, cell, before=(EARLIER.replace(edit, edit.replace("1", "2").replace("* s", "* -s")),))
+    name = "Model" if edit == "x * 1" else "f"
+    concerned = edit != "#" and (name == "Model") == ("odel" in call)
+    new = 5 if not concerned else -5 if "sign" in edit and "=" not in edit else 10
+    assert done.names["seen"] == ([5, 0, 1, 2, 0] if used else [0, 0, 1, 2, new])
+    told = kernel.notices.count("was edited: what had come of it by then stands")
+    if call == "model.fit(5)" and concerned:
+        assert told == 1  # it had come of the class before
+    else:
+        assert told == (used and concerned)
+    assert f"{name} was edited" in kernel.notices or not told
+
+
 @pytest.mark.parametrize(
     "new", ["range(1, 5)", "range(2)", "[0, 1, 7, 3]", "[0, 9, 2, 3, 4]", "(0, 9, 2, 3)", "'abcd'", "range(0, 8, 2)"]
 )

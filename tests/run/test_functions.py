@@ -265,3 +265,50 @@ def test_a_function_inside_another_decorator_is_said_not_to_be_saved_inside(lab:
     outcome, kernel = lab.again(lab.folder(), "x = train(2)\nfor k in range(2):\n    y = train(k)\n", before=(WRAPPED,))
     assert (outcome.names["x"], outcome.names["y"]) == (3, 2)
     assert kernel.notices.count("train() is @nbckpt.resumable, but the decorator above that calls it") == 1
+
+
+WHOLE = """@nbckpt.resumable
+def outer():
+    return 1 or train(2)
+@nbckpt.resumable
+def whole():
+    return 1 and train(2)
+y = outer() + whole()
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("for k in range(train(2)):\n    y = k\n", 2),
+        ("if train(2):\n    for k in range(2):\n        y = k\n", 2),
+        ("n = 0\nwhile train(2) > n:\n    n += 1\n", 3),
+        ("import contextlib\nwith contextlib.nullcontext(train(2)) as y:\n    pass\n", 3),
+        ("y = True and train(2)\nz = True and train(3)\n", 2),
+        ("y = [train(k) for k in range(3)]\n", 2),
+        ("y = sum([train(k) for k in range(3)])\n", 2),
+        ("def f(n=train(2)):\n    return n\ny = f()\n", 2),
+        ("try:\n    1 / 0\nexcept ZeroDivisionError:\n    y = train(2)\n", 5),
+        (WHOLE, 7),
+    ],
+)
+def test_a_call_that_cannot_be_entered_again_is_said_to_be_run_as_a_whole(lab: Lab, cell: str, line: int) -> None:
+    """Once, however often it is made, and where it is; the call does what it does."""
+    outcome, kernel = lab.again(lab.folder(), cell, before=(TRAIN,))
+    assert not outcome.error
+    assert kernel.notices.count("train() is @nbckpt.resumable, but") == 1
+    assert f"line {line} calls it where" in kernel.notices
+
+
+def test_nothing_is_said_of_calls_that_are_not_made_there(lab: Lab) -> None:
+    """Of calls that can be entered again neither, nor of other functions' of the same name."""
+    cell = """class A:
+    train = len
+x = train(2)
+y = [A.train("ab")]
+for k in range(A.train("ab")):
+    z = train(k)
+"""
+    outcome, kernel = lab.again(lab.folder(), cell, before=(TRAIN,))
+    assert not outcome.error
+    assert "resumable" not in kernel.notices

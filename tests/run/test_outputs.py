@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import pytest
 
 from nbckpt.run.outputs import LEFT_OUT, Recorder
+from programs.harness import Lab, Program
 
 
 @contextmanager
@@ -66,3 +67,25 @@ def test_many_prints_cost_the_same_each() -> None:
         entry = recorder.entries[0]
         assert entry.size == 500_000
         assert len(entry._pieces) >= 5000
+
+
+@pytest.mark.parametrize("shown", ["last", "last_expr", "last_expr_or_assign", "all", "none"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "for k in range(3):\n    x.append(k)\n    k + x[-1]\n    for j in range(2):\n        j\n",
+        "if x:\n    x\n    [j for j in x]\n",
+        "def f():\n    return x\n",
+        "y = x\n",
+        "x\n",
+    ],
+)
+def test_what_ipython_is_told_to_show_of_a_cell_is_shown(lab: Lab, shown: str, last: str) -> None:
+    """What is in a last statement, too; and all of it once, wherever the cell was killed."""
+    before = (f"%config InteractiveShell.ast_node_interactivity = '{shown}'\n",)
+    program = Program("shown", "", f"x = [0]\nx\n{last}", before=before)
+    plain = lab.plain(program)
+    whole, photos = lab.photographed(program, lab.folder())
+    assert whole.shown == plain.shown
+    for photo in photos:
+        assert lab.resumed(program, photo, before=True).shown == plain.shown

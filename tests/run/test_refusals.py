@@ -596,3 +596,63 @@ def test_handlers_of_the_cell_do_not_see_a_refusal(lab: Lab, cell: str) -> None:
     assert done.error.startswith("ReplayError"), kernel.shell.tracebacks
     assert done.notes == (("bare",) if "bare" in cell else ())
     assert not kernel.status.resumed_at
+
+
+WORK = """
+import asyncio
+async def work(n):
+    for _ in range(n):
+        await asyncio.sleep(0)
+    return n
+"""
+BEGUN = [
+    "task = asyncio.create_task(work(3))",
+    "task = asyncio.ensure_future(work(3))",
+    "task = asyncio.gather(work(3), work(4))",
+    "task = asyncio.get_running_loop().run_in_executor(None, len, 'ab')",
+]
+
+
+@pytest.mark.parametrize("begin", BEGUN)
+def test_what_goes_on_by_itself_is_not_left_out_of_a_snapshot_that_needs_it(workplace: Path, begin: str) -> None:
+    """No run that goes on from there could have it: the snapshot before stands, and the cell says why."""
+    loop = "for k in range(3):\n    await asyncio.sleep(0)\n"
+    with kernel() as book:
+        book.run(WORK)
+        done = book.run(
+            f"%%checkpointed prog --store store --every 1it\n{loop}{begin}\n{loop}x = await task\n{loop}x\n"
+        )
+        assert done.success, book.shell.tracebacks
+        assert book.events.count("unprotected") == 1
+        assert book.status.gap[2].startswith("task cannot be saved: a ")
+        assert "await it" in book.status.gap[2]
+        assert book.status.state == "finished"
+        assert not book.status.unprotected
+
+
+def test_what_goes_on_by_itself_is_left_out_where_nothing_needs_it(workplace: Path) -> None:
+    """Nor does what an earlier cell began, and begins again."""
+    cell = "other = asyncio.create_task(work(9))\nfor k in range(3):\n    await asyncio.sleep(0)\nx = future.done()"
+    with kernel() as book:
+        book.run(WORK + "import concurrent.futures\nfuture = concurrent.futures.Future()\n")
+        done = book.run(f"%%checkpointed prog --store store --every 1it\n{cell}\n")
+        assert done.success, book.shell.tracebacks
+        assert "unprotected" not in book.events
+        assert "future is a future and is not saved; a resumed run needs it made again" in book.notices
+
+
+def test_a_task_that_nobody_holds_is_said_not_to_be_saved(workplace: Path) -> None:
+    """It is not there after a resume, whatever it was to do: so it is told while it runs, once, and not afterwards."""
+    beside = (
+        "out, held = [], set()\nasync def note(k):\n    await asyncio.sleep(0)\n    out.append(k)\n"
+        "for k in range(4):\n    held.add(asyncio.create_task(note(k)))\n    held.clear()\n"
+        "    for _ in range(2):\n        await asyncio.sleep(0)\nout\n"
+    )
+    with kernel() as book:
+        book.run(WORK)
+        done = book.run(f"%%checkpointed prog --store store --every 1it\n{beside}")
+        assert done.success, book.shell.tracebacks
+        assert book.notices.count("note() goes on beside the cell as a task, which no snapshot holds") == 1
+        done = book.run("%%checkpointed other --store store --every 1it\nfor k in range(3):\n    await work(k)\n")
+        assert done.success, book.shell.tracebacks
+        assert "beside the cell" not in book.notices

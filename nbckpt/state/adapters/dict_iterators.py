@@ -6,8 +6,11 @@ to come is not seen, and a dict that grows or shrinks meanwhile is not noticed.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
 import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -35,6 +38,8 @@ def reduce(iterator: Any) -> Any:
     except RuntimeError as error:
         if left:
             raise pickle.PicklingError(f"an iterator over a dict cannot be told where it is ({error})") from error
+        if _is_known():  # it says so when it is asked next, unless the dict has that many items again by then
+            return strayed, (mapping, kind, *_place(iterator, mapping))
         return Changed, (str(error),)
     return again, (mapping, kind, left, len(mapping))
 
@@ -65,6 +70,40 @@ def again(mapping: dict[Any, Any], kind: str, left: int, size: int) -> Iterator[
     if not size:
         next(iterator, None)
     return iterator
+
+
+def strayed(mapping: dict[Any, Any], kind: str, size: int, place: int, left: int) -> Iterator[Any]:
+    """An iterator over a dict that has grown or shrunk under it, at its place in the dict's table."""
+    iterator = _BEGIN[kind](mapping)
+    _fields(iterator)[1:3] = size, place
+    _fields(iterator)[4] = left
+    return iterator
+
+
+def _place(iterator: Any, mapping: dict[Any, Any]) -> tuple[int, int, int]:
+    """The size that its dict must have, its place in a table without gaps where items were, and how many are left."""
+    is_reverse = "reverse" in type(iterator).__name__
+    rest = dict.__reversed__(mapping) if is_reverse else dict.__iter__(mapping)
+    _, size, _fields(rest)[2], _, left = _fields(iterator)
+    _fields(rest)[4] = sys.maxsize
+    to_come = sum(1 for _ in rest)
+    return size, to_come - 1 if is_reverse else len(mapping) - to_come, left
+
+
+def _fields(iterator: Any) -> Any:
+    """What an iterator is: the dict's address, the size it must have, the next entry, a pair, how many are left."""
+    return (ctypes.c_ssize_t * 5).from_address(id(iterator) + object.__basicsize__)
+
+
+@functools.cache
+def _is_known() -> bool:
+    """Whether iterators look in memory as they are thought to."""
+    thing = {0: 0, 1: 1, 2: 2}
+    iterator = iter(thing)
+    if type(iterator).__basicsize__ != object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t) * 5:
+        return False
+    next(iterator)
+    return list(_fields(iterator)) == [id(thing), 3, 1, 0, 2]
 
 
 class Waiting:

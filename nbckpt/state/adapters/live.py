@@ -11,6 +11,8 @@ _KINDS = {
         cv2.VideoWriter soundfile.SoundFile pandas.io.pytables.HDFStore pandas.io.parsers.readers.TextFileReader
         pandas.io.excel._base.ExcelFile pandas.io.excel._base.ExcelWriter lmdb.Environment
         pyarrow.lib.NativeFile pyarrow._parquet.ParquetReader pyarrow.lib.RecordBatchReader
+        pyarrow.parquet.core.ParquetFile pyarrow.parquet.core.ParquetWriter pyarrow.orc.ORCFile pyarrow.orc.ORCWriter
+        pyarrow.lib._RecordBatchFileReader pyarrow.lib._CRecordBatchWriter
     """,
     "a writer to an open file": "_csv.writer csv.DictWriter",
     "a temporary directory": "tempfile.TemporaryDirectory",
@@ -82,6 +84,8 @@ _KINDS = {
 }
 LIVE = {name: word for word, names in _KINDS.items() for name in names.split()}
 """What belongs to its process, by the names of classes; their libraries need not be imported."""
+UNDER_WAY = {"a task", "a future"}
+"""Those that go on by themselves, and whose middle nobody can be at again: who has begun one needs its result."""
 WRONG = {
     "re.Scanner": "a re.Scanner comes back broken",
     "unittest.mock.NonCallableMock": "a mock comes back as another one",
