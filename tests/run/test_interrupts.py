@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import nbckpt
+from nbckpt.run import checkpoint
 from programs.harness import kernel
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
@@ -280,3 +281,47 @@ def test_a_cell_whose_last_statement_is_interrupted(workplace: Path) -> None:
         result = book.run("%%checkpointed train\nsignal.raise_signal(signal.SIGINT)\n5\n")
         assert type(result.error_in_exec) is KeyboardInterrupt
         assert book.run("%%checkpointed train\nsignal.raise_signal(signal.SIGINT)\n5\n").result == 5
+
+
+def test_a_handler_of_the_scripts_own_has_the_last_word_at_the_end(workplace: Path) -> None:
+    """As at any other boundary: it is called once what came last is saved, and nothing is raised over its head."""
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    with nbckpt.checkpointed("steps", every="1h", quiet=True) as ckpt:
+        ckpt.state.done = list(ckpt.loop(range(3)))
+        interrupt()
+        assert heard == []
+    assert heard == [signal.SIGINT]
+    assert saved()["done"] == [0, 1, 2]
+
+
+def test_a_handler_that_was_taken_for_the_one_before(workplace: Path) -> None:
+    """What the cell put in its place puts it back when the run is over: it then does what was done before the run."""
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    with nbckpt.checkpointed("steps", quiet=True):
+        stale = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, stale)
+    interrupt()
+    assert heard == [signal.SIGINT]
+
+
+def test_a_run_that_cannot_start_leaves_nothing_behind(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handlers, its threads and its ears are gone, as nobody will tell it of its end."""
+
+    def refuse(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "Watch", refuse)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with kernel() as book:
+        result = book.run("%%checkpointed train\nx = 1\n")
+        assert type(result.error_in_exec) is KeyboardInterrupt
+        assert "publish" not in vars(book.shell.display_pub)
+    with pytest.raises(KeyboardInterrupt):
+        go({})
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    for thread in threading.enumerate():
+        if thread.name.startswith("nbckpt"):
+            thread.join(10)
+            assert not thread.is_alive(), thread
