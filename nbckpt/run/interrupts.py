@@ -320,7 +320,9 @@ class Interrupts:
                         end = None
                         self._arrived.clear()
                         self._cleared_heard += 1
-                    elif (number := byte & ~_HANDLED) in self._previous:
+                    elif (number := byte & ~_HANDLED) in self._previous and (
+                        byte & _HANDLED or signal.getsignal(number) == self._handle  # and not for one put over it
+                    ):
                         self._arrived[number] += not byte & _HANDLED
                         if number != INTERRUPT and end is None:
                             end = time.monotonic() + self._run.settings.grace

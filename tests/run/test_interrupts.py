@@ -325,3 +325,21 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(workplace: Path, monkeypa
         if thread.name.startswith("nbckpt"):
             thread.join(10)
             assert not thread.is_alive(), thread
+
+
+def test_a_handler_that_the_code_has_put_over_it(workplace: Path) -> None:
+    """The signal is that handler's: nothing is said of an end that does not come."""
+    told: list[str] = []
+    heard: list[int] = []
+
+    def put(ckpt: Any) -> None:
+        ckpt._run.interrupts._tell = told.append
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        signal.raise_signal(signal.SIGTERM)
+        interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        go({1: put}, grace=0.01)
+    assert heard == [signal.SIGTERM]
+    assert saved()["done"] == [0, 1]
+    assert told in ([], [signal.SIGINT], [signal.SIGINT] * 2)
