@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -343,3 +345,35 @@ def test_a_handler_that_the_code_has_put_over_it(workplace: Path) -> None:
     assert heard == [signal.SIGTERM]
     assert saved()["done"] == [0, 1]
     assert told in ([], [signal.SIGINT], [signal.SIGINT] * 2)
+
+
+def test_an_interrupt_between_two_loops(workplace: Path) -> None:
+    """The begin of the next loop is a boundary: none of its iterations is waited for, and nothing is run again."""
+    ran: list[str] = []
+
+    def block(*, stops: bool) -> None:
+        with nbckpt.checkpointed("steps", every="1h", quiet=True) as ckpt:
+            if not ckpt.resumed:
+                ckpt.state.drawn = []
+            for _ in ckpt.loop(range(2)):
+                ckpt.state.drawn.append(random.random())
+            if stops:
+                interrupt()
+            ckpt.state.between = random.random()
+            for step in ckpt.loop(random.sample(range(100), 3)):
+                ran.append("second")
+                ckpt.state.drawn.append((step, random.random()))
+
+    random.seed(1)
+    block(stops=False)
+    plain = saved()
+    shutil.rmtree(".nbckpt")
+    ran.clear()
+    random.seed(1)
+    with pytest.raises(KeyboardInterrupt):
+        block(stops=True)
+    assert ran == []
+    random.seed(2)
+    block(stops=False)
+    assert ran == ["second"] * 3
+    assert saved() == plain
