@@ -185,6 +185,7 @@ class Checkpoint:
 
         Each iteration's end is a boundary: nothing is ever saved in the middle of one.
         """
+        self._run.before_loop()
         return self._run.block.loop(items, sys._getframe(1))  # noqa: SLF001 - names the loop in messages
 
     def save(self) -> None:

@@ -224,6 +224,13 @@ class Run(ABC):
             tell=self.status.notice,
         )
         self._found = None
+        try:
+            self._begin()
+        except BaseException:  # as by an interrupt: nobody else will end what was begun
+            self.close()
+            raise
+
+    def _begin(self) -> None:
         if not self.is_retry:
             self.selection.start(self.namespace)
         self.recorder.start()
@@ -245,7 +252,20 @@ class Run(ABC):
             self.interrupts.start()
         if self.settings.on_preempt == "requeue" and JOB not in os.environ:
             self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
-        self.listening = Watch(self.settings.preempt, self)
+        if not self.is_retry:
+            self.listening = Watch(self.settings.preempt, self)
+
+    def relieve(self, earlier: Run) -> None:
+        """Listen to notices in the place of an attempt that failed, and take to heart those it has heard."""
+        self.listening, earlier.listening = earlier.listening, None
+        if self.listening is not None:
+            self.listening.tell(self)
+        if earlier.notice:
+            self.notice = self.notice or earlier.notice
+            self.schedule.hurry()
+        if earlier.interrupts.asked:
+            self.requeues = earlier.requeues
+            self.stop_at_boundary(earlier.interrupts.asked)
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
@@ -419,7 +439,7 @@ class Run(ABC):
         if not self.interrupts.asked:
             self._save_if_due(place, turn=turn)
         if self.interrupts.asked:
-            self._end(place)
+            self._end(place, turn=turn)
 
     def _save_if_due(self, place: Place, *, turn: bool) -> None:
         positions = [position for _, position in place]
@@ -437,22 +457,29 @@ class Run(ABC):
         """Have the run saved at the next boundary, and ended there by a KeyboardInterrupt; from any thread."""
         self.interrupts.ask(why)
 
-    def _end(self, place: Place) -> None:
+    def _end(self, place: Place, *, turn: bool) -> None:
         """Somebody asked the run to end: save it here, if that can be, and end it.
+
+        If it cannot, and that was only a notice, the run goes on: what it did last is lost either way when the machine
+        goes, and it may be saved by then.
 
         Raises:
             KeyboardInterrupt: unless a signal's own handler lets it live.
         """
-        self.interrupts.look_at_child()
-        if self.interrupts.obstacle or self.news.fenced:
-            self.interrupts.leave(saved=False)
+        interrupts = self.interrupts
+        interrupts.look_at_child()
+        if interrupts.obstacle or self.news.fenced:
+            interrupts.leave(saved=False)
+        elif interrupts.patient and not self.is_due(turn=turn):
+            self.tell("progress")
         elif self._is_in_vain(place):
-            if self.status.unprotected:
-                self.interrupts.leave(saved=False)
+            if self.status.unprotected and not interrupts.patient:
+                interrupts.leave(saved=False)
         elif not self._is_passing(place):
             # a writer that a restart has ended with the kernel's children is replaced by a new one
             saved = self.save(place) or (self.news.lost and self.save(place))
-            self.interrupts.leave(saved=saved)
+            if saved or not interrupts.patient:
+                interrupts.leave(saved=saved)
 
     def whereabouts(self) -> str:
         """Say where its own loops are, in the middle of an iteration."""
@@ -671,6 +698,7 @@ class Run(ABC):
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
             self.recorder.replay_rest()
+            self._requeue_the_rest()
             self._write_status()
             return
         self.status.worked = self.worked()
@@ -678,8 +706,9 @@ class Run(ABC):
         if pickling.digest(self.result) is None:
             self.result = NOTHING  # what was shown of it is part of the recorded output
         saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
-        if self.requeues and self.interrupts.pending:  # the rest of the job is not done
-            self.status.notice(requeue(os.environ[JOB]))
+        if not saved and self.interrupts.patient:
+            self.interrupts.asked = ""  # the code that follows may have a use for what is not saved
+        self._requeue_the_rest()
         self.status.state = "finished"
         if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
@@ -688,6 +717,14 @@ class Run(ABC):
         else:
             self.tell("unprotected")
         self._write_status()
+
+    def _requeue_the_rest(self) -> None:
+        """The run is done, and the rest of the job is not."""
+        if self.listening is not None:
+            self.listening.stop()  # what is said from now on is for the run after this one
+        if self.requeues and self.interrupts.pending:
+            self.status.notice(requeue(os.environ[JOB]))
+            self.tell("progress")
 
     def stop(self, error: BaseException | None = None) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
@@ -711,9 +748,9 @@ class Run(ABC):
         """Do so beside the loop, which need not wait for a store that may be away."""
         threading.Thread(target=self._write_status, name="nbckpt status", daemon=True).start()
 
-    def close(self) -> None:
-        """Let go of everything."""
-        if self.listening is not None:
+    def close(self, *, tried_again: bool = False) -> None:
+        """Let go of everything; where it is tried again, the next attempt relieves this one of listening."""
+        if self.listening is not None and not tried_again:
             self.listening.stop()
         self.schedule.stop()
         self.recorder.stop()

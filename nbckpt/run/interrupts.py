@@ -73,6 +73,8 @@ class Interrupts:
         self._run = run
         self.asked = ""
         """Why the run is to end at the next boundary; empty if it is not."""
+        self.patient = False
+        """Whether that may be a later one, if this one cannot be saved: somebody gives notice, and no signal came."""
         self.number: int | None = None
         """The signal to hand on then; None if that is to be a KeyboardInterrupt."""
         self.obstacle = ""
@@ -84,6 +86,7 @@ class Interrupts:
         self._child: subprocess.Popen[Any] | None = None
         """What the main thread was waiting for, which the interrupt has reached too."""
         self._process = os.getpid()
+        self._closed = False
         self._late = False
         self._cleared = self._cleared_heard = 0
         self._line: tuple[socket.socket, socket.socket] | None = None
@@ -134,9 +137,11 @@ class Interrupts:
         self._send(_CLOSED)
         self._line[1].close()
         self._line = None
-        if self.asked and self.number is not None:
+        self._closed = True
+        last_word = self._last_word
+        if self.asked and last_word is not None:
             _flush()
-            signal.raise_signal(self.number)
+            signal.raise_signal(last_word)
 
     def _go_on_at_exit(self) -> None:
         """A kernel that is shut down stops its event loop in the middle of an `await`: run it to the boundary."""
@@ -163,7 +168,7 @@ class Interrupts:
     @property
     def pending(self) -> bool:
         """Whether it was interrupted, and has come to its end before a boundary."""
-        return bool(self.asked) and self.number is None
+        return bool(self.asked) and self._last_word is None
 
     @property
     def fd(self) -> int:
@@ -174,14 +179,19 @@ class Interrupts:
 
     def ask(self, why: str) -> None:
         """Have the run saved at the next boundary, and ended there by a KeyboardInterrupt; from any thread."""
-        self.asked = why
+        self.asked, self.patient = why, not self.asked or self.patient
         self._run.schedule.ask()
-        self._run.news.tell_of_ending(f"{why}: {self._until()}, and saves there", lambda: bool(self.asked))
+        if not self._closed:
+            self._run.news.tell_of_ending(f"{why}: {self._until()}, and saves there", lambda: bool(self.asked))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._is_forked:
             self._handle_in_child(number, frame)
             return
+        if self._closed:  # somebody had put another handler in its place, and has put this one back
+            self._hand_on(number, frame)
+            return
+        self.patient = False
         self._send(number | _HANDLED)
         self._handled[number] += 1
         if number == INTERRUPT:
@@ -215,7 +225,9 @@ class Interrupts:
         """The process that the iteration waited for was interrupted with it, if they are in one process group."""
         if self._child is not None and self._child.returncode in (-INTERRUPT, 128 + INTERRUPT):
             self.obstacle = "the interrupt ended the process that an iteration had started"
-            self._run.status.notice(f"{self.obstacle}: that one is not saved, and the snapshot before stands")
+            self._run.status.notice(
+                f"{self.obstacle}, so that is not saved: it is run again, with what came after the last snapshot"
+            )
 
     def leave(self, *, saved: bool) -> None:
         """End the run at a boundary.
@@ -223,14 +235,18 @@ class Interrupts:
         Raises:
             KeyboardInterrupt: it was interrupted, or asked to stop.
         """
-        run, number = self._run, self.number
+        run, number = self._run, self._last_word
         run.status.left = "saved" if saved else run.status.left or "unsaved"
         self._clear()
-        number = INTERRUPT if number is None and self._own_handler(INTERRUPT) is not None else number
         if number is None:
             raise dressed(KeyboardInterrupt())
         self._hand_on(number, sys._getframe(1))  # noqa: SLF001 - what a handler is given
         run.status.left = ""  # and it lives on
+
+    @property
+    def _last_word(self) -> int | None:
+        """The signal to hand on in the end; None if that is to be a KeyboardInterrupt."""
+        return INTERRUPT if self.number is None and self._own_handler(INTERRUPT) is not None else self.number
 
     def _own_handler(self, number: int) -> Any:
         """The handler that a script has made for itself; None if it is Python's, an event loop's or the kernel's."""
@@ -261,7 +277,7 @@ class Interrupts:
 
     def _clear(self) -> None:
         """Whatever was asked for was done: what comes now is the first again."""
-        self.asked, self.number, self.obstacle, self._child, self._late = "", None, "", None, False
+        self.asked, self.patient, self.number, self.obstacle, self._child, self._late = "", False, None, "", None, False
         self._run.status.ending = ""
         self._handled.clear()
         self._cleared += 1
@@ -306,7 +322,9 @@ class Interrupts:
                         end = None
                         self._arrived.clear()
                         self._cleared_heard += 1
-                    elif (number := byte & ~_HANDLED) in self._previous:
+                    elif (number := byte & ~_HANDLED) in self._previous and (
+                        byte & _HANDLED or signal.getsignal(number) == self._handle  # and not for one put over it
+                    ):
                         self._arrived[number] += not byte & _HANDLED
                         if number != INTERRUPT and end is None:
                             end = time.monotonic() + self._run.settings.grace

@@ -206,7 +206,7 @@ class Retries:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        if error is None or not self._wanted(error) or self.run.reached_end or self.run.interrupts.asked:
+        if error is None or not self._wanted(error) or self.run.reached_end or self._is_to_end:
             return False
         assert isinstance(error, Exception)  # noqa: S101 - nothing else is wanted
         run = self.run
@@ -219,11 +219,16 @@ class Retries:
             return False
         self._target, self._error = target, error
         self._try(error)
-        run.close()
-        if run.interrupts.asked:  # meanwhile: somebody wants it to stop, and no boundary will come
+        run.close(tried_again=True)
+        if self._is_to_end:  # meanwhile
             return False
         traceback.clear_frames(error.__traceback__)  # what the failed iteration held need not fit beside what comes
         return True
+
+    @property
+    def _is_to_end(self) -> bool:
+        """Whether somebody wants it to stop now, as no boundary will come; a notice is for the next attempt."""
+        return bool(self.run.interrupts.asked) and not self.run.interrupts.patient
 
     # -- where to go on --------------------------------------------------------------------------------------
 
@@ -294,6 +299,7 @@ class Retries:
             self._waits = None
             raise self._error from error
         self._waits, self._target, self._error = None, None, None
+        run.relieve(self.run)
         self._take(run)
         return True
 

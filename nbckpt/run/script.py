@@ -71,6 +71,12 @@ class ScriptRun(Run):
         elif self.block.way is None:
             self.save([(self.block, self.block.before_next())])
 
+    def before_loop(self) -> None:
+        """A loop is about to begin: who wants the run to end waits for none of its iterations, if it is in no other."""
+        block = self.block
+        if self.interrupts.asked and block.way is None and not (block.in_loop or block.calling):
+            block.boundary(block.before_next(), turn=False)
+
     def boundary(self, place: Place, *, turn: bool) -> None:
         with doors.shut():
             super().boundary(place, turn=turn)

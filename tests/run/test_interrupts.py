@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 import nbckpt
+from nbckpt.run import checkpoint
 from programs.harness import kernel
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
@@ -280,3 +283,97 @@ def test_a_cell_whose_last_statement_is_interrupted(workplace: Path) -> None:
         result = book.run("%%checkpointed train\nsignal.raise_signal(signal.SIGINT)\n5\n")
         assert type(result.error_in_exec) is KeyboardInterrupt
         assert book.run("%%checkpointed train\nsignal.raise_signal(signal.SIGINT)\n5\n").result == 5
+
+
+def test_a_handler_of_the_scripts_own_has_the_last_word_at_the_end(workplace: Path) -> None:
+    """As at any other boundary: it is called once what came last is saved, and nothing is raised over its head."""
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    with nbckpt.checkpointed("steps", every="1h", quiet=True) as ckpt:
+        ckpt.state.done = list(ckpt.loop(range(3)))
+        interrupt()
+        assert heard == []
+    assert heard == [signal.SIGINT]
+    assert saved()["done"] == [0, 1, 2]
+
+
+def test_a_handler_that_was_taken_for_the_one_before(workplace: Path) -> None:
+    """What the cell put in its place puts it back when the run is over: it then does what was done before the run."""
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    with nbckpt.checkpointed("steps", quiet=True):
+        stale = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, stale)
+    interrupt()
+    assert heard == [signal.SIGINT]
+
+
+def test_a_run_that_cannot_start_leaves_nothing_behind(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handlers, its threads and its ears are gone, as nobody will tell it of its end."""
+
+    def refuse(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "Watch", refuse)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with kernel() as book:
+        result = book.run("%%checkpointed train\nx = 1\n")
+        assert type(result.error_in_exec) is KeyboardInterrupt
+        assert "publish" not in vars(book.shell.display_pub)
+    with pytest.raises(KeyboardInterrupt):
+        go({})
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    for thread in threading.enumerate():
+        if thread.name.startswith("nbckpt"):
+            thread.join(10)
+            assert not thread.is_alive(), thread
+
+
+def test_a_handler_that_the_code_has_put_over_it(workplace: Path) -> None:
+    """The signal is that handler's: nothing is said of an end that does not come."""
+    told: list[str] = []
+    heard: list[int] = []
+
+    def put(ckpt: Any) -> None:
+        ckpt._run.interrupts._tell = told.append
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        signal.raise_signal(signal.SIGTERM)
+        interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        go({1: put}, grace=0.01)
+    assert heard == [signal.SIGTERM]
+    assert saved()["done"] == [0, 1]
+    assert told in ([], [signal.SIGINT], [signal.SIGINT] * 2)
+
+
+def test_an_interrupt_between_two_loops(workplace: Path) -> None:
+    """The begin of the next loop is a boundary: none of its iterations is waited for, and nothing is run again."""
+    ran: list[str] = []
+
+    def block(*, stops: bool) -> None:
+        with nbckpt.checkpointed("steps", every="1h", quiet=True) as ckpt:
+            if not ckpt.resumed:
+                ckpt.state.drawn = []
+            for _ in ckpt.loop(range(2)):
+                ckpt.state.drawn.append(random.random())
+            if stops:
+                interrupt()
+            ckpt.state.between = random.random()
+            for step in ckpt.loop(random.sample(range(100), 3)):
+                ran.append("second")
+                ckpt.state.drawn.append((step, random.random()))
+
+    random.seed(1)
+    block(stops=False)
+    plain = saved()
+    shutil.rmtree(".nbckpt")
+    ran.clear()
+    random.seed(1)
+    with pytest.raises(KeyboardInterrupt):
+        block(stops=True)
+    assert ran == []
+    random.seed(2)
+    block(stops=False)
+    assert ran == ["second"] * 3
+    assert saved() == plain

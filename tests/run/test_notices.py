@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -21,6 +23,10 @@ import pytest
 
 from clouds import Aws, Azure, Gcp, Service, serving
 from nbckpt import OptionError
+from nbckpt.errors import StoreError
+from nbckpt.run import retry, schedule
+from nbckpt.run.checkpoint import Run
+from nbckpt.run.interrupts import Interrupts
 from nbckpt.run.notices import azure, gcp, watch as watching
 from nbckpt.run.notices.aws import Aws as AskAws
 from nbckpt.run.notices.azure import Azure as AskAzure
@@ -30,8 +36,11 @@ from nbckpt.run.notices.own import File, Page
 from nbckpt.run.notices.signs import AZURE_TAG, seen
 from nbckpt.run.notices.slurm import requeue
 from nbckpt.run.notices.watch import Watch
+from nbckpt.run.schedule import Schedule
 from nbckpt.settings import Settings
 from nbckpt.storage.repository import Repository
+from nbckpt.storage.stores.local import LocalStore
+from programs.harness import Kernel, kernel
 
 MOMENT = 2136874920.0
 """18 September 2037, 08:22:00 UTC."""
@@ -353,6 +362,11 @@ def test_anything_of_that_name(make: Callable[[Path], None], tmp_path: Path) -> 
     make(tmp_path / "gone")
     assert source.ask() == [Notice(f"the file {tmp_path / 'gone'} says that this machine will go")]
     assert File(f"{tmp_path / 'gone' / 'below'}").ask() == []
+
+
+def test_a_file_of_nobody() -> None:
+    """The home of a user who does not exist is no folder, and no error."""
+    assert File("~nobody-of-that-name/gone").ask() == []
 
 
 @pytest.mark.parametrize("nothing", [404, 204])
@@ -776,3 +790,164 @@ def test_what_is_only_likely_stops_nothing(workplace: Path) -> None:
         assert "k 4 of 8" in progress(workplace)
         script.go_on()
         assert script.end() == (0, "[0, 1, 2, 3, 4, 5, 6, 7]\n")
+
+
+# -- with --retry, and where nothing can be saved ------------------------------------------------------------
+
+
+@pytest.fixture
+def usr1(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Give notice by SIGUSR1, which comes once and cannot be asked for again."""
+    heard, noticed, before = threading.Event(), Run.noticed, signal.getsignal(signal.SIGUSR1)
+
+    def hear(run: Run, notice: Notice) -> None:
+        noticed(run, notice)
+        heard.set()
+
+    def give() -> None:
+        heard.clear()
+        signal.raise_signal(signal.SIGUSR1)
+        assert heard.wait(PATIENCE)
+
+    monkeypatch.setattr(Run, "noticed", hear)
+    yield give
+    assert signal.getsignal(signal.SIGUSR1) == before
+    signal.signal(signal.SIGUSR1, before)
+
+
+def stepping(happens: Callable[[int], None], options: str) -> tuple[Any, Kernel]:
+    """Run a cell in whose steps something `happens`, and then for once, without what comes back with a snapshot."""
+    module = types.ModuleType("sky")
+    begun: list[int] = []
+
+    def step(k: int) -> None:
+        begun.append(k)
+        if begun.count(k) == 1:
+            happens(k)
+
+    module.step = step  # type: ignore[attr-defined]
+    cell = "import sky\nout = []\nfor k in range(6):\n    out.append(k)\n    sky.step(k)\nout\n"
+    with pytest.MonkeyPatch.context() as patch, kernel() as book:
+        patch.setitem(sys.modules, "sky", module)
+        return book.run(f"%%checkpointed steps --preempt signal:USR1 {options}\n{cell}"), book
+
+
+@pytest.mark.parametrize("when", ["in an iteration before", "in the one that fails", "in the pause"])
+@pytest.mark.parametrize("on_preempt", ["continue", "stop"])
+def test_a_notice_and_an_attempt_that_fails(
+    when: str, on_preempt: str, usr1: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it comes, the attempt after knows of it: it saves more often, and stops where that is wanted."""
+    monkeypatch.setattr(retry.time, "sleep", lambda _: usr1() if when == "in the pause" else None)
+
+    def happens(k: int) -> None:
+        if k == {"in an iteration before": 1, "in the one that fails": 2}.get(when):
+            usr1()
+        if k == 2:
+            raise OSError
+
+    done, book = stepping(
+        happens, f"--retry 2 --every {'1h' if on_preempt == 'stop' else '1it'} --on-preempt {on_preempt}"
+    )
+    first = Repository.open(".nbckpt").history("steps")[0].description
+    if on_preempt == "continue":
+        assert done.result == list(range(6))
+        assert first["notice"] == "SIGUSR1 says that this machine will go"
+        assert book.notices.count("SIGUSR1") == 1
+        assert "retrying" in book.events
+    elif when == "in an iteration before":
+        assert type(done.error_in_exec) is KeyboardInterrupt
+        assert first["progress"] == "k 2 of 6"
+    else:
+        assert type(done.error_in_exec) is KeyboardInterrupt
+        assert first["progress"] == "line 3", "the first boundary of the next attempt"
+        assert book.status.left == "saved"
+
+
+def test_a_notice_makes_the_attempt_after_save_more_often(
+    usr1: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins with a snapshot at its first boundary, though nothing else asks for one."""
+    monkeypatch.setattr(retry.time, "sleep", lambda _: usr1())
+    hurried = []
+
+    def happens(k: int) -> None:
+        if k == 2:
+            raise OSError
+
+    start = Schedule.start
+    monkeypatch.setattr(Schedule, "start", lambda schedule: (start(schedule), hurried.append(schedule))[0])
+    done, _ = stepping(happens, "--retry 2 --every 1h")
+    assert done.result == list(range(6))
+    _, second = hurried
+    assert second._hurry is not None
+
+
+def full() -> StoreError:
+    """What is not tried again for long."""
+    error = StoreError("There is no room left on the disk.")
+    error.errno = errno.ENOSPC
+    return error
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_notice_while_nothing_can_be_saved(
+    comes_back: bool, usr1: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To stop would lose what is not saved: the run goes on until it is, or to its end."""
+    put, away = LocalStore.put, threading.Event()
+
+    def failing(store: LocalStore, key: str, bufs: Any, *, if_absent: bool = False) -> None:
+        if away.is_set():
+            raise full()
+        put(store, key, bufs, if_absent=if_absent)
+
+    def happens(k: int) -> None:
+        if k == 1:
+            away.set()
+            usr1()
+        if k == 4 and comes_back:
+            away.clear()
+
+    monkeypatch.setattr(LocalStore, "put", failing)
+    monkeypatch.setattr(schedule, "SHORTEST", 0.0)
+    done, book = stepping(happens, "--every 1it --on-preempt stop")
+    if comes_back:
+        assert type(done.error_in_exec) is KeyboardInterrupt
+        assert (book.status.left, book.status.saved_progress) == ("saved", "k 5 of 6")
+    else:
+        assert done.result == list(range(6))
+        assert book.status.unprotected == "There is no room left on the disk."
+
+
+def test_an_interrupt_while_nothing_can_be_saved(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who wants it to stop is obeyed, also after a notice: the variables are in the kernel."""
+
+    def happens(k: int) -> None:
+        if k == 1:
+            monkeypatch.setattr(LocalStore, "put", refuse)
+        if k == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise full()
+
+    done, book = stepping(happens, "--every 1it")
+    assert type(done.error_in_exec) is KeyboardInterrupt
+    assert (book.status.left, book.status.saved_progress) == ("unsaved", "k 1 of 6")
+
+
+def test_a_job_whose_last_cell_is_restored_is_put_back(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice that comes while a finished result is brought back: what follows the cell is for the next job."""
+    for name, value in job(workplace).items():
+        monkeypatch.setenv(name, value)
+    with kernel() as book:
+        book.run("%%checkpointed steps\nx = 1\n")
+        (workplace / "gone").touch()
+        arrive, ask, asked = Run.arrive, Interrupts.ask, threading.Event()
+        monkeypatch.setattr(Interrupts, "ask", lambda self, why: (ask(self, why), asked.set())[0])
+        monkeypatch.setattr(Run, "arrive", lambda run, *args: (arrive(run, *args), asked.wait(PATIENCE))[0])
+        done = book.run("%%checkpointed steps --preempt file:gone --on-preempt requeue\nx = 1\n")
+        assert type(done.error_in_exec) is KeyboardInterrupt
+        assert "job 7 was put back into the queue" in book.notices
+        assert book.names["x"] == 1

@@ -112,7 +112,7 @@ class Session(Run):
             self.status.state = "running"
         self._gather = gather
         saved = self.save([(self.training, _HERE)], durable=self.schedule.is_asked)
-        if self.interrupts.asked:
+        if self.interrupts.asked and saved:
             self.interrupts.leave(saved=saved)
         return saved
 

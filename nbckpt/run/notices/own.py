@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class File:
     patience = float("inf")
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).expanduser().absolute()  # the cell may go to another folder
+        path = os.path.expanduser(path)  # noqa: PTH111 - which leaves the name of an unknown user as it is
+        self._path = Path(path).absolute()  # the cell may go to another folder
         self.name = f"the file {self._path}"
 
     def ask(self) -> list[Notice]:

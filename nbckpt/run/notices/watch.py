@@ -62,6 +62,10 @@ class Watch:
         if signals and not self._signals.listen() and any(word.startswith(("signal:", "slurm")) for word in named):
             listener.unheard(f"{' and '.join(signals)} can be heard in the main thread only, and this is another one")
 
+    def tell(self, listener: Listener) -> None:
+        """Tell somebody else from now on."""
+        self._listener = listener
+
     def stop(self) -> None:
         """Listen no more."""
         self._listener = None
