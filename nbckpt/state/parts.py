@@ -66,6 +66,8 @@ class Sharing:
     def __init__(self) -> None:
         self._leads: dict[Key, Key] = {}
         """From a unit towards the one that stands for its group."""
+        self._with_constants: set[tuple[Key, ...]] = set()
+        """The groups that had such constants in them last time as `pickling.dump` wants to know of."""
 
     def dump(self, root: Root) -> Dumped:
         """Pickle units, each group by itself.
@@ -74,16 +76,23 @@ class Sharing:
             UnpicklableError: something in them cannot be pickled.
         """
         units = {(kind, name): value for kind, values in root.items() for name, value in values.items()}
-        first = {keys: _dump(units, keys) for keys in self._groups(units)}
+        first = {keys: self._dump(units, keys) for keys in self._groups(units)}
         owners: dict[int, Key] = {}
         for keys, pickled in first.items():
-            met = pickled.pickler.identities()
+            met = pickled.pickler.identities() if pickled.pickler else set()
             for other in {owners[one] for one in met if one in owners}:
                 self._join(keys[0], other)
             owners |= dict.fromkeys(met, keys[0])
-        done = {keys: first.get(keys) or _dump(units, keys) for keys in self._groups(units)}
+        done = {keys: first.get(keys) or self._dump(units, keys) for keys in self._groups(units)}
         definitions = {name: thing for pickled in done.values() for name, thing in pickled.definitions.items()}
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
+
+    def _dump(self, units: Mapping[Key, Any], keys: tuple[Key, ...]) -> pickling.Pickled:
+        if len(keys) == 1 and (plain := pickling.dump_plain(keys[0], units[keys[0]])) is not None:
+            return plain
+        pickled = pickling.dump({key: units[key] for key in keys}, constants=keys in self._with_constants)
+        (self._with_constants.add if pickled.has_constants else self._with_constants.discard)(keys)
+        return pickled
 
     def _groups(self, units: Iterable[Key]) -> list[tuple[Key, ...]]:
         groups: dict[Key, list[Key]] = {}
@@ -101,10 +110,6 @@ class Sharing:
         while (on := self._leads.get(key)) is not None:
             key = on
         return key
-
-
-def _dump(units: Mapping[Key, Any], keys: Iterable[Key]) -> pickling.Pickled:
-    return pickling.dump({key: units[key] for key in keys})
 
 
 def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:

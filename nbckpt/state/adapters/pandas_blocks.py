@@ -48,6 +48,17 @@ def reduce_index(index: Any) -> Any:
 _KIND_AND_PARTS = 2
 
 
+def reduce_text(dtype: Any) -> Any:
+    """Keep a type of text with NumPy's constant for what is missing: said here, it is not looked for in the text."""
+    if getattr(dtype, "na_value", None) is not np.nan:  # noqa: PLW0177 - whether it is this very one
+        return NotImplemented
+    return _text, (type(dtype), dtype.storage)
+
+
+def _text(kind: Any, storage: str) -> Any:
+    return kind(storage, na_value=np.nan)
+
+
 def reduce_references(_: Any) -> Any:
     """Keep that it is one; who refers to the memory adds itself."""
     return _no_references, (None,)
