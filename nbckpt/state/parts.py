@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UnpicklableError
 from . import adapters, pickling
 from .home import Home, Stored, load
+from .pieces import Pieces
 
 KINDS = (
     *("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment"),
@@ -66,6 +67,7 @@ class Sharing:
     def __init__(self) -> None:
         self._leads: dict[Key, Key] = {}
         """From a unit towards the one that stands for its group."""
+        self._pieces = Pieces()
         self._with_constants: set[tuple[Key, ...]] = set()
         """The groups that had such constants in them last time as `pickling.dump` wants to know of."""
 
@@ -76,14 +78,15 @@ class Sharing:
             UnpicklableError: something in them cannot be pickled.
         """
         units = {(kind, name): value for kind, values in root.items() for name, value in values.items()}
-        first = {keys: self._dump(units, keys) for keys in self._groups(units)}
-        owners: dict[int, Key] = {}
-        for keys, pickled in first.items():
-            met = pickled.pickler.identities() if pickled.pickler else set()
-            for other in {owners[one] for one in met if one in owners}:
-                self._join(keys[0], other)
-            owners |= dict.fromkeys(met, keys[0])
-        done = {keys: first.get(keys) or self._dump(units, keys) for keys in self._groups(units)}
+        with self._pieces.in_use():
+            first = {keys: self._dump(units, keys) for keys in self._groups(units)}
+            owners: dict[int, Key] = {}
+            for keys, pickled in first.items():
+                met = pickled.pickler.identities() if pickled.pickler else set()
+                for other in {owners[one] for one in met if one in owners}:
+                    self._join(keys[0], other)
+                owners |= dict.fromkeys(met, keys[0])
+            done = {keys: first.get(keys) or self._dump(units, keys) for keys in self._groups(units)}
         definitions = {name: thing for pickled in done.values() for name, thing in pickled.definitions.items()}
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
 

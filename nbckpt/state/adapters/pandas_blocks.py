@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import numpy_views
+from . import numpy_views, object_arrays
 
 
 def reduce(block: Any) -> Any:
@@ -94,4 +94,5 @@ class _Own:
         self.array = array
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.array.__reduce_ex__(protocol)
+        reduced = object_arrays.reduce(self.array)
+        return self.array.__reduce_ex__(protocol) if reduced is NotImplemented else reduced
