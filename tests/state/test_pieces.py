@@ -69,7 +69,7 @@ def step(array: Any, what: str, where: Any, value: Any) -> Any:
     elif what == "made anew":  # equal texts and numbers, which are other objects, perhaps where others were
         return objects([f"{one}" if isinstance(one, str) else one for one in array.ravel().tolist()])
     elif what == "laid out" and array.size:
-        return np.asfortranarray(objects(array.ravel().tolist() * 2).reshape(2, -1))
+        return np.array(objects(array.ravel().tolist() * 2).reshape(2, -1), order="F")
     return array
 
 
