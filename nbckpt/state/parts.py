@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters, pickling
+from . import adapters, pickling, pieces
 from .home import Home, Stored, load
-from .pieces import Pieces
 
 KINDS = (
     *("variables", "locals", "definitions", "unchanged", "loops", "calls", "attributes", "moment"),
@@ -67,7 +66,7 @@ class Sharing:
     def __init__(self) -> None:
         self._leads: dict[Key, Key] = {}
         """From a unit towards the one that stands for its group."""
-        self._pieces = Pieces()
+        self._pieces = pieces.Pieces()
         self._with_constants: set[tuple[Key, ...]] = set()
         """The groups that had such constants in them last time as `pickling.dump` wants to know of."""
 
@@ -82,7 +81,7 @@ class Sharing:
             first = {keys: self._dump(units, keys) for keys in self._groups(units)}
             owners: dict[int, Key] = {}
             for keys, pickled in first.items():
-                met = pickled.pickler.identities() if pickled.pickler else set()
+                met = pickled.identities()
                 for other in {owners[one] for one in met if one in owners}:
                     self._join(keys[0], other)
                 owners |= dict.fromkeys(met, keys[0])
@@ -91,8 +90,12 @@ class Sharing:
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
 
     def _dump(self, units: Mapping[Key, Any], keys: tuple[Key, ...]) -> pickling.Pickled:
-        if len(keys) == 1 and (plain := pickling.dump_plain(keys[0], units[keys[0]])) is not None:
-            return plain
+        if len(keys) == 1:
+            (key,), value = keys, units[keys[0]]
+            if (plain := pickling.dump_plain(key, value)) is not None:
+                return plain
+            if (flat := pieces.flat(value)) is not None:
+                return pickling.dump({key: flat}, stood_for=frozenset({id(value)}))
         pickled = pickling.dump({key: units[key] for key in keys}, constants=keys in self._with_constants)
         (self._with_constants.add if pickled.has_constants else self._with_constants.discard)(keys)
         return pickled

@@ -31,13 +31,22 @@ class Pickled:
     has_constants: bool = False
     """Whether there may be a constant in it that is not a number, for which a word stands."""
 
+    stood_for: frozenset[int] = frozenset()
+    """The ids of objects for which something else was pickled."""
+
+    def identities(self) -> set[int]:
+        """See `Pickler.identities`; they hold as long as what was pickled does."""
+        return (self.pickler.identities() if self.pickler else set()) | self.stood_for
+
     @property
     def nbytes(self) -> int:
         return self.stream.nbytes + sum(buffer.nbytes for buffer in self.buffers)
 
 
-def dump(root: Any, *, constants: bool = False) -> Pickled:
+def dump(root: Any, *, constants: bool = False, stood_for: frozenset[int] = frozenset()) -> Pickled:
     """Pickle a graph; `constants` says that such are to be expected as `Pickled.has_constants` tells of.
+
+    `stood_for` are the identities of what the graph has something else for.
 
     Raises:
         UnpicklableError: something in it cannot be pickled; `culprit.culprit` finds out where.
@@ -46,7 +55,7 @@ def dump(root: Any, *, constants: bool = False) -> Pickled:
     kept, pickler = _pickle(_Kept, root, whole=True, words=words)
     stream = kept.stream.getvalue()
     has_constants = bool(pickler.words) and stand_ins.has_constants(stream)
-    return Pickled(memoryview(stream), kept.buffers, pickler.definitions, pickler, has_constants)
+    return Pickled(memoryview(stream), kept.buffers, pickler.definitions, pickler, has_constants, stood_for)
 
 
 def dump_plain(key: Any, value: Any) -> Pickled | None:
