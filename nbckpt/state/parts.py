@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters, pickling
+from . import adapters, pickling, pieces
 from .home import Home, Stored, load
 
 KINDS = (
@@ -66,6 +66,9 @@ class Sharing:
     def __init__(self) -> None:
         self._leads: dict[Key, Key] = {}
         """From a unit towards the one that stands for its group."""
+        self._pieces = pieces.Pieces()
+        self._with_constants: set[tuple[Key, ...]] = set()
+        """The groups that had such constants in them last time as `pickling.dump` wants to know of."""
 
     def dump(self, root: Root) -> Dumped:
         """Pickle units, each group by itself.
@@ -74,16 +77,28 @@ class Sharing:
             UnpicklableError: something in them cannot be pickled.
         """
         units = {(kind, name): value for kind, values in root.items() for name, value in values.items()}
-        first = {keys: _dump(units, keys) for keys in self._groups(units)}
-        owners: dict[int, Key] = {}
-        for keys, pickled in first.items():
-            met = pickled.pickler.identities()
-            for other in {owners[one] for one in met if one in owners}:
-                self._join(keys[0], other)
-            owners |= dict.fromkeys(met, keys[0])
-        done = {keys: first.get(keys) or _dump(units, keys) for keys in self._groups(units)}
+        with self._pieces.in_use():
+            first = {keys: self._dump(units, keys) for keys in self._groups(units)}
+            owners: dict[int, Key] = {}
+            for keys, pickled in first.items():
+                met = pickled.identities()
+                for other in {owners[one] for one in met if one in owners}:
+                    self._join(keys[0], other)
+                owners |= dict.fromkeys(met, keys[0])
+            done = {keys: first.get(keys) or self._dump(units, keys) for keys in self._groups(units)}
         definitions = {name: thing for pickled in done.values() for name, thing in pickled.definitions.items()}
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
+
+    def _dump(self, units: Mapping[Key, Any], keys: tuple[Key, ...]) -> pickling.Pickled:
+        if len(keys) == 1:
+            (key,), value = keys, units[keys[0]]
+            if (plain := pickling.dump_plain(key, value)) is not None:
+                return plain
+            if (flat := pieces.flat(value)) is not None:
+                return pickling.dump({key: flat}, stood_for=frozenset({id(value)}))
+        pickled = pickling.dump({key: units[key] for key in keys}, constants=keys in self._with_constants)
+        (self._with_constants.add if pickled.has_constants else self._with_constants.discard)(keys)
+        return pickled
 
     def _groups(self, units: Iterable[Key]) -> list[tuple[Key, ...]]:
         groups: dict[Key, list[Key]] = {}
@@ -101,10 +116,6 @@ class Sharing:
         while (on := self._leads.get(key)) is not None:
             key = on
         return key
-
-
-def _dump(units: Mapping[Key, Any], keys: Iterable[Key]) -> pickling.Pickled:
-    return pickling.dump({key: units[key] for key in keys})
 
 
 def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:

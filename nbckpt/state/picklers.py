@@ -65,7 +65,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         elif watched:
             self.persistent_id = self.met.append  # called for each object, at the speed of C; None is its answer
         # flat, because cloudpickle's chain of tables is looked up in Python for each object
-        self.dispatch_table: dict[Any, Any] = dict(cloudpickle.Pickler.dispatch_table)
+        self.dispatch_table: dict[Any, Any] = {}
+        for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
+            self.dispatch_table |= table
         self.definitions: dict[str, Any] = {}
         """The notebook's functions and classes that were met, by name."""
         self._by_value = by_value
@@ -84,37 +86,42 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         They hold as long as this pickler lives, since it keeps what it has met alive.
         """
         telling = {kind for kind in self.kinds if not _is_plain(kind)} - _BOXES
-        found = set(map(id, _of(telling, self.met)))
+        found = set(map(id, _of(telling, self.things)))
         found |= set(map(id, self.boxes))
         found |= {id(attributes) for _, attributes in self.owners}
-        found |= set(map(id, _held_by(_shared(_of(_HOLDERS & self.kinds, self.met)))))
+        found |= set(map(id, _held_by(_shared(_of(_HOLDERS & self.kinds, self.things)))))
         found |= {key for key, word in self.words.items() if stand_ins.is_shared(word)}
         found -= {key for key, word in self.words.items() if stand_ins.is_live(word)}
         return (found | self._code_as_data) - self._by_name
 
     @functools.cached_property
+    def things(self) -> list[Any]:
+        """What was met, without the plain values that there are most of: those refer to nothing."""
+        return list(compress(self.met, map(_Telling().__getitem__, map(type, self.met))))
+
+    @functools.cached_property
     def kinds(self) -> set[type]:
-        """The classes of what was met."""
-        return set(map(type, self.met))
+        """The classes of these things."""
+        return set(map(type, self.things))
 
     @functools.cached_property
     def boxes(self) -> list[Any]:
         """The dicts and lists met that are referred to from more than one place."""
-        return list(_shared(_of(_BOXES & self.kinds, self.met)))
+        return list(_shared(_of(_BOXES & self.kinds, self.things)))
 
     @functools.cached_property
     def owners(self) -> list[tuple[Any, Any]]:
         """The objects met whose `__dict__` others refer to, too, with it."""
-        return postscripts.owners_of_shared_dicts(self.met, self.kinds, self.boxes)
+        return postscripts.owners_of_shared_dicts(self.things, self.kinds, self.boxes)
 
     def words_to_use(self, stream: bytes) -> dict[int, str]:
         """More words that are to stand for some things met: with them the graph is to be pickled again."""
-        numbers = float in self.kinds and stand_ins.may_hold_not_numbers(stream)
-        return stand_ins.words_for(self.met, self.kinds, self.boxes, self.words, numbers=numbers)
+        floats = stand_ins.not_numbers(self.met) if stand_ins.may_hold_not_numbers(stream) else {}
+        return stand_ins.words_for(self.things, self.kinds, self.boxes, floats, self.words)
 
     def postscript(self) -> postscripts.Postscript | None:
         """What is to follow the graph; what is met from here on is no part of it."""
-        said = postscripts.write(self.met, self.kinds, self.owners)
+        said = postscripts.write(self.things, self.kinds, self.owners)
         self.persistent_id = _telling(None, self.words)
         return said
 
@@ -356,6 +363,9 @@ _PLAIN_NAMES = frozenset(
 )
 
 
+PLAIN: frozenset[type] = frozenset({str, int, float, bool, bytes, types.NoneType})
+"""Kinds of which there are most: they refer to nothing, and an equal one is as good, unless it is no number."""
+
 _BOXES: set[type] = {dict, list}
 """Kinds of which there are many, most of them in one place only: those are no sharing, as a look at their count tells.
 
@@ -364,6 +374,17 @@ Only kinds that nobody can refer to without being counted."""
 
 _HOLDERS: set[type] = {tuple, frozenset, types.MethodType, types.BuiltinFunctionType}
 """Kinds that are no sharing by themselves, but what such a thing holds is where the thing is."""
+
+
+class _Telling(dict[type, bool]):
+    """Whether things of a class are to be looked at; one pass of C asks it of millions."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(PLAIN, False))
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = True
+        return True
 
 
 def _held_by(holders: Iterable[Any]) -> Iterator[Any]:
@@ -391,7 +412,7 @@ def _counted_once() -> int:
     """What Python counts for a box that is in one place, was met by a pickler, and is asked for as above."""
     pickler = Pickler(io.BytesIO(), None, watched=True)
     pickler.dump([[]])
-    return list(map(sys.getrefcount, _of(_BOXES, pickler.met)))[1]
+    return list(map(sys.getrefcount, _of(_BOXES, pickler.things)))[1]
 
 
 def _has_slots(kind: type) -> bool:

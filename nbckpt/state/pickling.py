@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from ..errors import UnpicklableError
 from . import stand_ins
 from .home import quiet, uncollected
-from .picklers import DeepPickler, Pickler, Take
+from .picklers import PLAIN, DeepPickler, Pickler, Take
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +26,46 @@ class Pickled:
     buffers: list[memoryview]
     definitions: dict[str, Any]
     """The notebook's functions and classes that the graph refers to, by name."""
-    pickler: Pickler
-    """What has met the objects, and keeps them alive."""
+    pickler: Pickler | None
+    """What has met the objects, and keeps them alive; None where nothing can be shared."""
+    has_constants: bool = False
+    """Whether there may be a constant in it that is not a number, for which a word stands."""
+
+    stood_for: frozenset[int] = frozenset()
+    """The ids of objects for which something else was pickled."""
+
+    def identities(self) -> set[int]:
+        """See `Pickler.identities`; they hold as long as what was pickled does."""
+        return (self.pickler.identities() if self.pickler else set()) | self.stood_for
 
     @property
     def nbytes(self) -> int:
         return self.stream.nbytes + sum(buffer.nbytes for buffer in self.buffers)
 
 
-def dump(root: Any) -> Pickled:
-    """Pickle a graph.
+def dump(root: Any, *, constants: bool = False, stood_for: frozenset[int] = frozenset()) -> Pickled:
+    """Pickle a graph; `constants` says that such are to be expected as `Pickled.has_constants` tells of.
+
+    `stood_for` are the identities of what the graph has something else for.
 
     Raises:
         UnpicklableError: something in it cannot be pickled; `culprit.culprit` finds out where.
     """
-    kept, pickler = _pickle(_Kept, root, whole=True)
-    return Pickled(memoryview(kept.stream.getvalue()), kept.buffers, pickler.definitions, pickler)
+    words = stand_ins.constants() if constants else {}
+    kept, pickler = _pickle(_Kept, root, whole=True, words=words)
+    stream = kept.stream.getvalue()
+    has_constants = bool(pickler.words) and stand_ins.has_constants(stream)
+    return Pickled(memoryview(stream), kept.buffers, pickler.definitions, pickler, has_constants, stood_for)
+
+
+def dump_plain(key: Any, value: Any) -> Pickled | None:
+    """Pickle a value by a key as `dump` would, if it is one that can share nothing; there may be thousands of them."""
+    if type(value) not in PLAIN or value != value:  # noqa: PLR0124 - what is no number has an identity
+        return None
+    return Pickled(memoryview(pickle.dumps(({key: value}, ()), 5) + _NO_POSTSCRIPT), [], {}, None)
+
+
+_NO_POSTSCRIPT = pickle.dumps(None, 5)
 
 
 def digest(root: Any) -> str | None:
@@ -147,6 +172,7 @@ def _pickle(
     tolerant: bool = False,
     watched: bool = True,
     whole: bool = False,
+    words: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[_SinkKind, Pickler]:
     """Pickle, with what is to be said besides if it is to be the `whole`; and again where words stand for things.
 
@@ -156,7 +182,9 @@ def _pickle(
         UnpicklableError: something in it cannot be pickled.
     """
 
-    attempt = functools.partial(_attempt, make, root, by_value, tolerant=tolerant, watched=watched, whole=whole)
+    attempt = functools.partial(
+        _attempt, make, root, by_value, tolerant=tolerant, watched=watched, whole=whole, words=words
+    )
     try:
         return attempt()
     except TooDeepError:
@@ -171,9 +199,9 @@ def _attempt(
     tolerant: bool,
     watched: bool,
     whole: bool,
+    words: Mapping[int, str],
     deep: bool = False,
 ) -> tuple[_SinkKind, Pickler]:
-    words: Mapping[int, str] = MappingProxyType({})
     late: tuple[Any, ...] = ()
     while True:
         sink = make()
@@ -191,7 +219,7 @@ def _attempt(
         if watched and not isinstance(failure, TooDeepError):
             found = pickler.words_to_use(sink.stream.getvalue() if isinstance(sink, _Kept) else b"")
         if found:
-            words, late = {**words, **found}, late + stand_ins.late(found, pickler.met)
+            words, late = {**words, **found}, late + stand_ins.late(found, pickler.things)
         elif failure is not None:
             try:
                 raise failure

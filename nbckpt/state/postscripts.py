@@ -20,24 +20,24 @@ Postscript = tuple[tuple[Any, ...], tuple[Any, ...]]
 """Owners of dicts with their dicts, notes of sets."""
 
 
-def write(met: list[Any], kinds: set[type], owners: list[tuple[Any, Any]]) -> Postscript | None:
+def write(things: list[Any], kinds: set[type], owners: list[tuple[Any, Any]]) -> Postscript | None:
     """What is to be said of the things met in a graph; `owners` of dicts are those that share them."""
     sets = {kind for kind in kinds if issubclass(kind, (set, frozenset))}
     notes: tuple[set_order.Note, ...] = ()
     if sets:
-        found = [thing for thing in met if type(thing) in sets]
+        found = [thing for thing in things if type(thing) in sets]
         notes = set_order.notes(found, hashing=bool(stand_ins.hashing_kinds(kinds)))
-    dicts = _linked(met, owners) if owners else ()
+    dicts = _linked(things, owners) if owners else ()
     return (dicts, notes) if dicts or notes else None
 
 
-def _linked(met: list[Any], owners: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+def _linked(things: list[Any], owners: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
     """The owners whose dict is in more than one place in this very graph.
 
     A class with a `__setstate__` makes of its state what it likes, so its objects keep what that has made.
     """
     candidates = {id(attributes) for _, attributes in owners}
-    places = Counter(compress(map(id, met), map(candidates.__contains__, map(id, met))))
+    places = Counter(compress(map(id, things), map(candidates.__contains__, map(id, things))))
     # pickle does not ask for one that is empty, so it is met elsewhere only
     places.update(id(attributes) for _, attributes in owners if not attributes)
     return tuple(
@@ -57,14 +57,14 @@ def heed(late: tuple[Any, ...], postscript: Postscript | None) -> list[Any]:
     return set_order.put_back(notes)
 
 
-def owners_of_shared_dicts(met: list[Any], kinds: set[type], boxes: list[Any]) -> list[tuple[Any, Any]]:
+def owners_of_shared_dicts(things: list[Any], kinds: set[type], boxes: list[Any]) -> list[tuple[Any, Any]]:
     """The objects whose `__dict__` others refer to, too, with it; `boxes` are the dicts met of which that is known."""
     shared = {id(box) for box in boxes if type(box) is dict}
     found: list[tuple[Any, Any]] = []
     for kind in kinds:
         if (descriptor := _descriptor(kind)) is None:
             continue
-        owners = list(compress(met, map(is_, map(type, met), repeat(kind))))
+        owners = list(compress(things, map(is_, map(type, things), repeat(kind))))
         dicts = list(map(descriptor.__get__, owners))
         if all(dicts) and shared.isdisjoint(map(id, dicts)) and {dict}.issuperset(map(type, dicts)):
             continue  # said by C, for there may be millions of them

@@ -20,23 +20,22 @@ from typing import Any
 
 _CONSTANTS = ("numpy", "math", "cmath")
 """Modules that have a `nan`."""
+_CONSTANT = "constant"
 _BY_NAME = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 _LATE = {dict, set}
 """Containers that can come empty."""
 
 
 def words_for(
-    met: list[Any], kinds: set[type], boxes: list[Any], known: Mapping[int, str], *, numbers: bool
+    things: list[Any], kinds: set[type], boxes: list[Any], floats: Mapping[int, str], known: Mapping[int, str]
 ) -> dict[int, str]:
     """Words for some things met, by identity, besides the `known` ones; `boxes` are those that are shared.
 
-    `numbers` says whether there may be floats among them that are no numbers.
+    `floats` has those that `not_numbers` found.
     """
-    found = dict(_live(boxes))
-    if numbers:
-        found |= _not_numbers(met)
+    found = {**dict(_live(boxes)), **floats}
     if kinds & _LATE and (hashing := hashing_kinds(kinds)):
-        found |= {id(thing): type(thing).__name__ for thing in _late(met, hashing)}
+        found |= {id(thing): type(thing).__name__ for thing in _late(things, hashing)}
     new = [(key, word) for key, word in found.items() if key not in known]
     # a number, for two that are alike are not the same
     return {key: word if is_live(word) else f"{word} {index}" for index, (key, word) in enumerate(new, len(known))}
@@ -57,9 +56,10 @@ def is_filled_late(word: str) -> bool:
     return word.startswith(("dict", "set"))
 
 
-def late(words: Mapping[int, str], met: Iterable[Any]) -> tuple[Any, ...]:
+def late(words: Mapping[int, str], things: Iterable[Any]) -> tuple[Any, ...]:
     """The things that come empty and are filled when all else is there."""
-    return tuple({id(it): it for it in met if is_filled_late(words.get(id(it), ""))}.values())
+    filled = {key for key, word in words.items() if is_filled_late(word)}
+    return tuple({id(thing): thing for thing in things if id(thing) in filled}.values()) if filled else ()
 
 
 def contents(boxes: Iterable[Any]) -> tuple[Any, ...]:
@@ -79,7 +79,7 @@ def find(word: str, namespace: dict[str, Any], found: dict[str, Any]) -> Any:
         return vars(importlib.import_module(name))
     if kind == "sys":
         return getattr(sys, name)
-    if kind == "constant":
+    if kind == _CONSTANT:
         return importlib.import_module(name).nan
     if kind == "namespace":
         return namespace
@@ -113,15 +113,24 @@ def may_hold_not_numbers(stream: bytes) -> bool:
     return b"G\x7f\xf8" in stream or b"G\xff\xf8" in stream
 
 
-def _not_numbers(met: list[Any]) -> dict[int, str]:
+def not_numbers(met: list[Any]) -> dict[int, str]:
+    """Words for the floats met that are no numbers, and that others may refer to."""
     found = _floats(met)
     counts = list(map(sys.getrefcount, found))
     own = {id(value): value for value, count in zip(found, counts, strict=True) if count > _counted_once()}
-    constants = {id(getattr(sys.modules[name], "nan", None)): name for name in _CONSTANTS if name in sys.modules}
-    return {
-        key: f"constant {constants[key]}" if key in constants else f"float {struct.pack('>d', value).hex()}"
-        for key, value in own.items()
-    }
+    known = constants()
+    return {key: known.get(key) or f"float {struct.pack('>d', value).hex()}" for key, value in own.items()}
+
+
+def constants() -> dict[int, str]:
+    """Words for those that modules have by a name."""
+    there = [name for name in _CONSTANTS if hasattr(sys.modules.get(name), "nan")]
+    return {id(sys.modules[name].nan): f"{_CONSTANT} {name}" for name in there}
+
+
+def has_constants(stream: bytes) -> bool:
+    """Whether a pickle may have a word for one of them in it."""
+    return _CONSTANT.encode() in stream
 
 
 def _floats(met: list[Any]) -> list[float]:
@@ -152,12 +161,12 @@ def hashing_kinds(kinds: Iterable[type]) -> set[type]:
     return {kind for kind in kinds if isinstance(kind.__hash__, types.FunctionType)}
 
 
-def _late(met: list[Any], hashing: set[type]) -> list[Any]:
+def _late(things: list[Any], hashing: set[type]) -> list[Any]:
     """The sets and dicts that their own keys refer to, in some way, and that hash by their attributes."""
-    there = {id(thing) for thing in met}
-    boxes = {id(thing): thing for thing in met if type(thing) in _LATE and _hashes_of(thing, hashing)}
+    boxes = {id(thing): thing for thing in things if type(thing) in _LATE and _hashes_of(thing, hashing)}
     if not boxes:
         return []
+    there = set(map(id, things))
     return [boxes[key] for ring in _rings(boxes.values(), there) for key in ring if key in boxes]
 
 

@@ -72,8 +72,10 @@ class Arena:
         """Return what another process has answered."""
         return self._map[:size] if self._map is not None else b""
 
-    def room(self) -> int:
-        """Return how many bytes should be filled at once: `NBCKPT_STAGING`, or a share of the free memory."""
+    def room(self, size: int) -> int:
+        """Return how many of `size` bytes should be filled at once: `NBCKPT_STAGING`, or a share of the free memory."""
+        if size <= _LEAST and not asked_room():
+            return _LEAST
         free = _free_memory() + self.size
         return asked_room() or (int(max(_LEAST, _SHARE * free)) if free < float("inf") else _USUAL)
 

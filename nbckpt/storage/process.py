@@ -93,7 +93,7 @@ class Process:
         self._marks = len(outgoing.marks)
         begun = False
         try:
-            for batch, said in outgoing.batches(self._arena.room()):
+            for batch, said in outgoing.batches(self._arena.room(outgoing.size)):
                 if begun and not self._is_asked_for_more():
                     return  # it will say why
                 self._arena.fill(batch)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import sys
 import types
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
+from nbckpt.state import pickling
 from nbckpt.state.home import Home
-from nbckpt.state.parts import KINDS, STATE, Outsiders, Sharing, build
+from nbckpt.state.parts import KINDS, STATE, Dumped, Outsiders, Sharing, build
 
 
 class Stored:
@@ -123,3 +127,71 @@ def test_depth_has_no_limit_that_anybody_meets(depth: int) -> None:
     while at:
         at, count = at[0], count + 1
     assert count == depth
+
+
+def restored(done: Dumped) -> dict[str, Any]:
+    """The variables that come back."""
+    stored = {p.name: Stored(bytes(p.stream), [bytes(b) for b in p.buffers]) for p in done.parts}
+    return build(stored, Stored(b"\x80\x04}.", []), Home(vars(sys.modules["__main__"])), {})["variables"]
+
+
+PLAIN_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.sampled_from([0.0, -0.0, math.nan])
+)
+
+
+@given(st.lists(PLAIN_VALUES, max_size=8), st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=6))
+def test_plain_variables_come_back_as_they_are(values: list[Any], again: list[tuple[int, int]]) -> None:
+    """Their types, signs and bits, and which of those that are no numbers are one; other things may refer to them."""
+    variables = {f"v{at}": value for at, value in enumerate(values)}
+    for number, pair in enumerate(again):
+        variables[f"w{number}"] = [variables.get(f"v{at}") for at in pair]
+        variables[f"u{number}"] = variables.get(f"v{pair[0]}")
+    sharing = Sharing()
+    for _ in range(3):  # the later ones know what the first has found
+        back = restored(sharing.dump({"variables": variables}))
+        assert repr(back) == repr(variables)
+        assert described(back) == described(variables)
+
+
+def described(variables: dict[str, Any]) -> list[Any]:
+    """Types and bits, and for what is no number the first place it is in, or the constant that it is."""
+    flat = [one for value in variables.values() for one in (value if isinstance(value, list) else [value])]
+    nans = [one for one in flat if one != one]  # noqa: PLR0124
+    return [
+        (type(one), struct.pack("d", one), one is math.nan, [it is one for it in nans])  # noqa: PLW0177
+        if isinstance(one, float)
+        else (type(one), one)
+        for one in flat
+    ]
+
+
+def test_constants_that_are_no_numbers_are_themselves_at_every_save() -> None:
+    """Also when a save expects them, finds them gone, finds others, or finds them back."""
+    own = float("nan")
+    sharing = Sharing()
+    for column in ([np.nan, "a", own, own], [1, 2, 3], [own, own, -own], [math.nan, np.nan, own, [np.nan]], [np.nan]):
+        for _ in range(2):
+            back = restored(sharing.dump({"variables": {"column": column}}))["column"]
+            assert [one is np.nan for one in back] == [one is np.nan for one in column]  # noqa: PLW0177
+            assert [one is math.nan for one in back] == [one is math.nan for one in column]  # noqa: PLW0177
+            mine = [there for there, one in zip(back, column, strict=True) if one is own]
+            assert all(one is mine[0] for one in mine)
+            assert str(back) == str(column)
+
+
+def test_text_of_pandas_has_its_constant() -> None:
+    """Its type comes back with what marks a missing text."""
+    pd = pytest.importorskip("pandas", minversion="3")
+    frame = pd.DataFrame({"text": pd.array(["a", None, "b"] * BIG, dtype="str"), "other": pd.array(["a"] * 3 * BIG)})
+    done = Sharing().dump({"variables": {"frame": frame}})
+    back = restored(done)["frame"]
+    assert back["text"].dtype.na_value is np.nan  # noqa: PLW0177
+    assert back["other"].dtype.na_value is frame["other"].dtype.na_value
+    pd.testing.assert_frame_equal(back, frame)
+
+
+def test_a_type_of_text_needs_no_words() -> None:
+    """It is said by a name of its own, so that what holds it is pickled once."""
+    pd = pytest.importorskip("pandas", minversion="3")
+    assert not pickling.dump(pd.Series(["a", "b"], dtype="str")).pickler.words

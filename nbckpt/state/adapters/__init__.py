@@ -65,6 +65,8 @@ _MODULES = {
     "numpy.random.mtrand.RandomState": "random_state",
     "pandas._libs.internals.Block": "pandas_blocks",
     "pandas._libs.internals.BlockValuesRefs": "pandas_blocks.reduce_references",
+    "pandas.StringDtype": "pandas_blocks.reduce_text",
+    "pandas.core.arrays.string_.StringDtype": "pandas_blocks.reduce_text",
     "pandas.core.indexes.base.Index": "pandas_blocks.reduce_index",
     "pandas.core.internals.managers.SingleBlockManager": "pandas_blocks.reduce_series",
     "os._Environ": "singletons",

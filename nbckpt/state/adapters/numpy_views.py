@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import foreign_memory, remark, say_unsettled
+from . import foreign_memory, object_arrays, remark, say_unsettled
 
 
 def reduce(array: Any) -> Any:
@@ -117,7 +117,9 @@ def _reduce(array: Any) -> Any:
     if array.flags.writeable and (memory := foreign_memory.around(_base(array))) is not None:
         remark(array, f"looks into the memory of {memory.what}, which is not saved: after a resume it has another")
         return _reduce_view(array, memory)
-    if array.dtype.hasobject or array.dtype.itemsize == 0 or not _is_compact(array):
+    if array.dtype.hasobject:
+        return object_arrays.reduce(array)
+    if array.dtype.itemsize == 0 or not _is_compact(array):
         return NotImplemented
     plain = _plain(array)
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])

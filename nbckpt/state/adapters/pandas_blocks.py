@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import numpy_views
+from . import numpy_views, object_arrays
 
 
 def reduce(block: Any) -> Any:
@@ -46,6 +46,17 @@ def reduce_index(index: Any) -> Any:
 
 
 _KIND_AND_PARTS = 2
+
+
+def reduce_text(dtype: Any) -> Any:
+    """Keep a type of text with NumPy's constant for what is missing: said here, it is not looked for in the text."""
+    if getattr(dtype, "na_value", None) is not np.nan:  # noqa: PLW0177 - whether it is this very one
+        return NotImplemented
+    return _text, (type(dtype), dtype.storage)
+
+
+def _text(kind: Any, storage: str) -> Any:
+    return kind(storage, na_value=np.nan)
 
 
 def reduce_references(_: Any) -> Any:
@@ -83,4 +94,5 @@ class _Own:
         self.array = array
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.array.__reduce_ex__(protocol)
+        reduced = object_arrays.reduce(self.array)
+        return self.array.__reduce_ex__(protocol) if reduced is NotImplemented else reduced

@@ -1,0 +1,190 @@
+"""What was pickled at the save before, to be used again for what is made of the very same values.
+
+Values that never change are told by their addresses, as long as somebody holds them so that nothing else gets these: a
+look at a million addresses takes a hundredth of what pickling a million values does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import io
+import operator
+import pickle
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain, compress
+from typing import Any
+
+from . import stand_ins
+from .picklers import PLAIN
+
+MOST = 1 << 28
+"""Bytes of pieces that are kept from one save to the next."""
+LEAST = 1 << 12
+"""Values from which on this pays."""
+STRETCH = 1 << 16
+"""Values of a piece."""
+
+
+class Pieces:
+    """Pickles by what tells their values apart, each with its values: those of the newest save, and no others."""
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, tuple[Any, bytes]] = {}
+        self._coming: dict[bytes, tuple[Any, bytes]] = {}
+        self._room = MOST
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have them looked up, and added to, by what is pickled now."""
+        self._coming, self._room = {}, MOST
+        token = _in_use.set(self)
+        try:
+            yield
+            self._newest = self._coming
+        finally:
+            _in_use.reset(token)
+            self._coming = {}
+
+    def find(self, key: bytes) -> bytes | None:
+        """The pickle of the values that a key tells; None if it is not known."""
+        held, piece = self._coming.get(key) or self._newest.get(key) or (None, None)
+        if piece is not None:
+            self.keep(key, held, piece)
+        return piece
+
+    def keep(self, key: bytes, held: Any, piece: bytes) -> None:
+        """Know a pickle at the next save; `held` holds its values."""
+        if key not in self._coming and len(piece) <= self._room:
+            self._room -= len(piece)
+            self._coming[key] = held, piece
+
+
+_in_use: ContextVar[Pieces | None] = ContextVar("pieces", default=None)
+
+
+def in_use() -> Pieces | None:
+    """Those to look at while a snapshot is pickled; None where something else is."""
+    return _in_use.get()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# plain values
+
+
+class Flat:
+    """What stands for a list or dict of plain values: it comes back as that."""
+
+    def __init__(self, make: Callable[..., Any], *columns: Any) -> None:
+        self.made = make, columns
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+def flat(thing: Any) -> Flat | None:
+    """What is to be pickled for a list or dict if there are plain values in it, and only such.
+
+    Its identity is not kept, nor are those of texts and tuples but within a stretch.
+    """
+    known = in_use()
+    if known is None or type(thing) not in (list, dict) or len(thing) < LEAST or not is_known():
+        return None
+    if type(thing) is list:
+        column = _column(known, list(thing))
+        return None if column is None else Flat(make_list, column)
+    held = thing.copy()  # at once: another thread may go on to change it
+    values = _column(known, list(held.values()))
+    keys = None if values is None else _column(known, list(held))
+    return None if keys is None else Flat(make_dict, keys, values)
+
+
+def _column(known: Pieces, values: list[Any]) -> list[pickle.PickleBuffer] | None:
+    return stretches(known, _items(values), len(values), lambda at: values[at : at + STRETCH])
+
+
+def make_list(column: list[Any]) -> list[Any]:
+    """The values in pieces."""
+    return [value for piece in column for value in _Unpickler(io.BytesIO(piece)).load()]
+
+
+def make_dict(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
+    """The keys and values in pieces."""
+    return dict(zip(make_list(keys), make_list(values), strict=True))
+
+
+def stretches(known: Pieces, start: int, count: int, held: Callable[[int], Any]) -> list[pickle.PickleBuffer] | None:
+    """The pieces of so many values whose addresses begin at `start`; None if they are not all plain.
+
+    `held` has a copy of a stretch of them, as what may be changed meanwhile is not to be relied on.
+    """
+    from xxhash import xxh3_128_digest
+
+    width = ctypes.sizeof(ctypes.c_void_p)
+    found = []
+    for at in range(0, count, STRETCH):
+        size = width * min(STRETCH, count - at)
+        piece = known.find(xxh3_128_digest((ctypes.c_char * size).from_address(start + width * at)))
+        if piece is None:
+            copied = held(at)
+            values, place = (copied, _items(copied)) if type(copied) is list else (copied.tolist(), copied.ctypes.data)
+            if (piece := _pickled(values)) is None:
+                return None
+            known.keep(xxh3_128_digest((ctypes.c_char * size).from_address(place)), copied, piece)
+        found.append(pickle.PickleBuffer(piece))
+    return found
+
+
+def _pickled(values: list[Any]) -> bytes | None:
+    """The pickle of some values, if they are plain and none of them is told from an equal one by its identity."""
+    kinds = set(map(type, values))
+    leaves = values
+    if tuple in kinds:
+        inner = list(chain.from_iterable(one for one in values if type(one) is tuple))
+        leaves, kinds = values + inner, (kinds - {tuple}) | set(map(type, inner))
+    if not kinds <= PLAIN:
+        return None
+    floats = [one for one in leaves if type(one) is float] if float in kinds else []
+    unequal = set(map(id, compress(floats, map(operator.ne, floats, floats))))
+    if not unequal:
+        return pickle.dumps(values, 5)
+    constants = stand_ins.constants()
+    if not constants.keys() >= unequal:
+        return None
+    stream = io.BytesIO()
+    pickler: Any = pickle.Pickler(stream, 5)
+    pickler.persistent_id = lambda thing: constants.get(id(thing))
+    pickler.dump(values)
+    return stream.getvalue()
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, word: Any) -> Any:
+        return stand_ins.find(word, {}, {})
+
+
+def _items(values: list[Any]) -> int:
+    """Where a list has the addresses of its values."""
+    return ctypes.c_size_t.from_address(id(values) + object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)).value
+
+
+@functools.cache
+def is_known() -> bool:
+    """Whether lists look in this Python as they are thought to: that is not promised, so it is tried out."""
+    size = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_ssize_t)
+    if (
+        sys.implementation.name != "cpython"
+        or sysconfig.get_config_var("Py_GIL_DISABLED")
+        or list.__basicsize__ != size
+    ):
+        return False
+    for count in (1, 7, 1000):
+        values = [object() for _ in range(count)]
+        length = ctypes.c_ssize_t.from_address(id(values) + object.__basicsize__).value
+        if length != count or list((ctypes.c_size_t * count).from_address(_items(values))) != list(map(id, values)):
+            return False
+    return True
