@@ -67,7 +67,12 @@ def verify(name: str, store: str, seq: int, state: Mapping[str, Mapping[str, Any
         place = str(Path(folder, "description"))
         given = {"path": sys.path, "store": store, "name": name, "seq": seq, "place": place, "kinds": _registered()}
         done = subprocess.run(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", _START], input=json.dumps(given), capture_output=True, text=True, check=False
+            [sys.executable, "-c", _START],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # an interrupt, which reaches all of a group, is for the cell
         )
         if done.returncode:
             last = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()[-1]

@@ -19,6 +19,7 @@ import nbckpt
 from nbckpt.run import checkpoint
 from programs.harness import kernel
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
 
 
@@ -377,3 +378,30 @@ def test_an_interrupt_between_two_loops(workplace: Path) -> None:
     block(stops=False)
     assert ran == ["second"] * 3
     assert saved() == plain
+
+
+VERIFYING = """
+import nbckpt
+from nbckpt.run import verification
+verification._START = "import os, signal\\nos.killpg(os.getpgid(os.getppid()), signal.SIGINT)\\n" + verification._START
+with nbckpt.checkpointed("steps", every="1it", verify=True) as ckpt:
+    ckpt.state.done = []
+    for step in ckpt.loop(range(5)):
+        ckpt.state.done.append(step)
+"""
+
+
+def test_an_interrupt_while_a_snapshot_is_verified(workplace: Path) -> None:
+    """It reaches a group of processes, from a terminal as from Jupyter, and the one that verifies is not of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", VERIFYING],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert "1 of 5, saved; run it again to go on there" in done.stderr
+    assert "VerificationError" not in done.stderr
+    assert saved()["done"] == [0]
