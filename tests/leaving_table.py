@@ -115,7 +115,7 @@ _REST_OF_PAGE = """
 - In one call of a library that returns after a long time the line is shown at once, but Python itself can act only
   when the call returns: also at the second interrupt.
 - In a kernel, `!cmd` runs in a session of its own, and comes to its end before the cell stops. In a terminal Ctrl-C
-  reaches it: if that ends it, the iteration is not saved but run again.
+  reaches it: if that ends it, the iteration is not saved, and the cell goes back to the snapshot before.
 - SIGTERM is handed on when the cell is saved, or after `--grace` seconds: to the handler that was there before, or to
   end the process by that signal. A snapshot that is being written is finished by the writer process all the same.
 - In a kernel's subshell or another thread Python gives nobody signals: what counts is what was saved by the clock, and

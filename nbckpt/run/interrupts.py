@@ -215,7 +215,7 @@ class Interrupts:
         """The process that the iteration waited for was interrupted with it, if they are in one process group."""
         if self._child is not None and self._child.returncode in (-INTERRUPT, 128 + INTERRUPT):
             self.obstacle = "the interrupt ended the process that an iteration had started"
-            self._run.status.notice(f"{self.obstacle}, so that iteration is not saved but run again")
+            self._run.status.notice(f"{self.obstacle}: that one is not saved, and the snapshot before stands")
 
     def leave(self, *, saved: bool) -> None:
         """End the run at a boundary.

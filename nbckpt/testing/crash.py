@@ -32,11 +32,13 @@ from nbckpt.testing.lives import LENGTH, NAME, KernelLife, ScriptLife, begin, di
 
 WHAT = ("kernel", "writer", "both", "disk-full", "power-loss", "s3-faults")
 _EVERY = ("1it", "1it", "2it", "0.01s", "auto")
+_STAGING = ("", "", "400000")
+"""Bytes that a life hands over at once, where it is not to decide for itself."""
 _SPAN = 0.35
 """Seconds of a life, at most, after its loop has begun."""
 _SILENCE = 1.0
 """Seconds after which a request is given up."""
-_ROOM = 6 * 1024 * 1024
+_ROOM = 16 * 1024 * 1024
 """Bytes of the disk that is filled."""
 
 
@@ -80,6 +82,7 @@ class Campaign:
         number = next(self._lives)
         diary = self.place / f"diary-{'kernel' if self.kernels else 'script'}-{number}"
         every = self.rng.choice(_EVERY)
+        os.environ["NBCKPT_STAGING"] = self.rng.choice(_STAGING)
         aside = self.place / "aside"
         if self.kernels:
             life: Any = KernelLife(self.through, str(diary), self.generation, every, fresh=fresh)

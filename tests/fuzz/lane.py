@@ -96,7 +96,7 @@ class Memory:
     def cautions(self, name: str) -> list[str]:
         return []
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str, *, seq: int | None = None) -> Any:
         if self.photo is None:
             return None
         parts = {
@@ -304,7 +304,7 @@ class Killing:
             given = over.before if over else self._given(vars(module), before=before)
             front = _Front(vars(module))
             if self.rewritten is None:
-                beginning, body = front._rewrite("prog", ast.parse(self.program.cell))
+                beginning, body = front._rewrite("prog", ast.parse(self.program.cell), ast.Pass(lineno=1, col_offset=0))
                 self.rewritten = beginning, _compiled(ast.Module(body, []), beginning=True)
             beginning, code = self.rewritten
             beginning.extension = front
@@ -338,7 +338,8 @@ class Killing:
                 if front is not None and front.running:
                     run = front.running[-1][0]
                     # what ends in a last snapshot is one more boundary, where there is one at each
-                    front.after_cell(SimpleNamespace(success=error is None and self.lane.saves.everywhere))
+                    succeeded = error is None and self.lane.saves.everywhere
+                    front.after_cell(SimpleNamespace(success=succeeded, error_before_exec=None, error_in_exec=error))
         finally:
             sys.stdout, sys.stderr = out, err
         names.setdefault(SHOWN, None)
