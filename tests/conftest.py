@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ import pytest
 from nbckpt.state import adapters, randomness
 
 pytest.register_assert_rewrite("programs.harness", "fuzz.lane")
+
+for number in (signal.SIGINT, signal.SIGHUP) if os.name == "posix" else ():
+    if signal.getsignal(number) is signal.SIG_IGN:  # as a shell's background jobs and `nohup` have it
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 if TYPE_CHECKING:
     from programs.harness import Lab
