@@ -121,7 +121,7 @@ def test_no_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signature
     harmful = pickle.dumps(Trap(trap))
     parts = [PartData("state", harmful, [], {}), PartData("definitions", harmful, [], {})]
     repository = Repository.open(place)
-    repository.writer("train").commit({"kind": "script", "metrics": {}}, parts)
+    repository.writer("train").commit({"kind": "script", "metrics": {}, "modules": {}}, parts)
     attacker = signing_key()
     monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "ours"))
     ours = signing_key()
