@@ -50,15 +50,28 @@ def test_a_cell_that_is_tried_again(folder: Path) -> None:
         assert book.ok(cell).text().splitlines() == [*lines[:3], *lines[4:]]
 
 
+LONG_PAUSES = """
+import nbckpt.run.retry as retry
+from nbckpt.run.checkpoint import Run
+retry.LONGEST = retry.FIRST = 3600
+close = Run.close
+def close_and_say_so(self, **options):
+    close(self, **options)  # until then an interrupt is one of the attempt that failed
+    print("<pause>", flush=True)
+Run.close = close_and_say_so
+"""
+
+
 @pytest.mark.parametrize("first", ["", "await __import__('asyncio').sleep(0)\n"])
 def test_an_interrupt_in_the_pause_of_a_retry(folder: Path, first: str) -> None:
     """It ends the cell at once, with its own line in the traceback and none of ours."""
     cell = f"{HEAD} --retry 9\n{first}for k in range(4):\n    if k == 2:\n        1 / 0\n"
     with notebook(folder) as book:
-        book.hidden("import nbckpt.run.retry as retry\nretry.LONGEST = 3600\nretry.FIRST = 3600\n")
+        book.hidden(LONG_PAUSES)
         sent, said = book.send(cell), ""
         while "retry 1 of 9 after ZeroDivisionError: division by zero, from k 2 of 4, in 1 h" not in said:
             said = str(book.client.get_iopub_msg(timeout=PATIENCE)["content"].get("data"))
+        book.watch(sent, "<pause>")
         book.manager.interrupt_kernel()
         stopped = book.watch(sent)
     assert stopped.status == "error"
