@@ -230,9 +230,14 @@ def _check_retry(value: Any) -> int:
     return retry
 
 
+def _words(value: str | Iterable[str]) -> tuple[str, ...]:
+    """A list as it is written with commas, or given as one."""
+    words = value.split(",") if isinstance(value, str) else map(str, value)
+    return tuple(word.strip() for word in words if word.strip())
+
+
 def _check_types(value: str | Iterable[str]) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
-    names = tuple(word.strip() for word in words if word.strip())
+    names = _words(value)
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
             raise OptionError(
@@ -253,8 +258,7 @@ def _check_keep_every(value: str | float | Every) -> Every:
 
 
 def _check_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
-    names = tuple(word.strip() for word in words if word.strip())
+    names = _words(value)
     for name in names:
         if not name.isidentifier():
             raise OptionError(f"{name!r} is not a variable's name: give names separated by commas, as in a,b")
@@ -268,8 +272,7 @@ def _check_on_change(value: str) -> str:
 
 
 def _check_preempt(value: str | Iterable[str]) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
-    sources = tuple(_check_source(word.strip()) for word in words if word.strip())
+    sources = tuple(map(_check_source, _words(value)))
     if "off" in sources and len(sources) > 1:
         raise OptionError(f"--preempt {','.join(sources)} asks for off and for more: give one or the other")
     return sources or ("off",)
