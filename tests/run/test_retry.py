@@ -109,7 +109,7 @@ def test_an_error_that_comes_again_is_raised_as_it_is(lab: Lab, pauses: list[flo
     assert done.error == plain.error == "ValueError: bad"
     assert pauses == [1.0, 2.0, 4.0]
     # twice from where it failed, then from the snapshot before that one
-    assert done.notes == (0, 1, 2, 2, 2, 1, 2)
+    assert done.notes == (0, 1, 2, 2, 2, 1, 2), [book.status.notices, lab.saves.unprotected]
     (shown,) = book.shell.tracebacks
     assert [line for line in shown.splitlines() if "nbckpt" in line] == []
     assert book.status.error == "ValueError: bad"
