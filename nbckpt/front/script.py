@@ -146,8 +146,8 @@ class Checkpoint:
         run.attributes = vars(self.state)
         run.ours = (self, self.state)
         run.open()
-        self.resumed = run.saved is not None
-        self.completed = run.saved is not None and bool(run.saved.description["finished"])
+        self.resumed = run.restore.saved is not None
+        self.completed = run.restore.saved is not None and bool(run.restore.saved.description["finished"])
         run.prepare()
         run.start()
         self._entered = run

@@ -107,7 +107,7 @@ class Block(Order):
         name = _name(function)
         if (way.where, way.key) == ("call", key):
             self._expect(name, self._name_in_progress())
-            self.run.take_variables()
+            self.run.restore.take_variables()
             return key, reenter(self, key, _SITE), (), {}
         self.expect_done(key, way, f"a call of {name}()")
         if key not in self.saved()["done"]:
@@ -116,7 +116,7 @@ class Block(Order):
         return key, None, (), {}
 
     def _name_in_progress(self) -> str:
-        description = self.run.loaded.description
+        description = self.run.restore.loaded.description
         name: str = description["functions"][description["calls"][0]["function"]].get("qualname", "")
         return name
 
@@ -186,14 +186,14 @@ class Block(Order):
         for key, saved in states.items():
             put(self.states[key], saved, memo)
         if memo.pairs:
-            replace(memo, self.run.roots())
-            self.run.namespace.update(self.run.root["variables"])
+            replace(memo, self.run.restore.roots())
+            self.run.namespace.update(self.run.restore.root["variables"])
 
     # -- the way back ----------------------------------------------------------------------------------------
 
     def arrive(self, loop: Loop | None = None) -> None:
         """Put the variables back."""
-        self.run.take_variables(loop)
+        self.run.restore.take_variables(loop)
         position, self.way = self.way, None
         assert position is not None  # noqa: S101
         self.arrived([(self, position)])
@@ -201,7 +201,7 @@ class Block(Order):
     def arrived(self, place: Place, _: Any = None) -> None:
         """Stand at the saved boundary."""
         with doors.shut():
-            self.run.arrive(place)
+            self.run.restore.arrive(place)
 
     def refuse_lost(self) -> None:
         """What calls were given and have changed must be saved, as they are not made again.

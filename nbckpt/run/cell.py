@@ -53,7 +53,7 @@ class CellRun(Run):
             CellChangedError: the snapshot is of other code.
             UnpicklableError: something that the cell is given cannot be saved.
         """
-        if self.saved is not None:
+        if self.restore.saved is not None:
             try:
                 self.frame.way = self._match()
                 check(self, {name for statement in self.plan.statements.values() for name in statement.binds})
@@ -61,26 +61,26 @@ class CellRun(Run):
                 if self.settings.on_change != "restart":
                     raise
                 self.status.notice("the cell was edited where it had run already, so it starts over")
-                self.saved = self.frame.way = None
+                self.restore.saved = self.frame.way = None
         self._look_at_files()
-        if self.saved is None:
+        if self.restore.saved is None:
             self._look_at_history()
             began = time.perf_counter()
             self.check(self.alive.inputs, self.alive.later)
             self.schedule.expect(time.perf_counter() - began)
         elif not self.is_retry:
-            known = self.saved.description.get("inputs", {})
-            self.differing = self.capture.compare_inputs(self.namespace, known)
+            known = self.restore.saved.description.get("inputs", {})
+            self.restore.differing = self.capture.compare_inputs(self.namespace, known)
             self._look_at_definitions()
 
     def start(self) -> None:
         super().start()
-        if self.settings.retry and self.saved is None:
+        if self.settings.retry and self.restore.saved is None:
             self.schedule.soon()  # so that there is something to go back to
 
     def _look_at_files(self) -> None:
         """A `with open(..., "w")` around a loop is entered again on resume, and would empty its file."""
-        entered = self.frame.way.entered if self.frame.way is not None and self.saved is not None else []
+        entered = self.frame.way.entered if self.frame.way is not None and self.restore.saved is not None else []
         for key, statement in self.plan.statements.items():
             if not statement.empties:
                 continue
@@ -90,7 +90,7 @@ class CellRun(Run):
                     "it of what finished iterations wrote. Nothing was touched: open it for appending ('a') and run "
                     "the cell with --on-change resume, or start over with --fresh"
                 )
-            if self.saved is None:
+            if self.restore.saved is None:
                 self.status.notice(
                     f"line {statement.line} opens a file for writing around a loop, and a resume would empty it: open "
                     "it for appending ('a') to go on with it"
@@ -98,7 +98,7 @@ class CellRun(Run):
 
     def _look_at_definitions(self) -> None:
         """Say which functions and classes of earlier cells were edited that had been used: what came of that stands."""
-        description, namespace = self.loaded.description, self.namespace
+        description, namespace = self.restore.loaded.description, self.namespace
         edited = self.capture.compare_code(namespace, description.get("code", {}))
         if not edited:
             return
@@ -122,7 +122,7 @@ class CellRun(Run):
             )
 
     def _match(self) -> Resume:
-        description = self.loaded.description
+        description = self.restore.loaded.description
         if description.get("kind") != self.kind:
             raise CellChangedError(
                 f"checkpoint {self.name!r} was made by a {description.get('kind')}, not by a cell. Nothing was run: "
@@ -159,24 +159,24 @@ class CellFrame(Caller):
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """Build the saved objects as late as that may be: a definition that runs again may be needed for it."""
         read = self._read_to_define(statement) - way.rebound
-        held = self.run.saved_names() | self._redefined_before() | self._lacking()
+        held = self.run.restore.saved_names() | self._redefined_before() | self._lacking()
         if not way.built and (needed or way.needs_state(read, held)):
             self._build(way)
 
     def _lacking(self) -> frozenset[str]:
         """Modules and definitions of cells that were not run here: they come with what was saved."""
-        saved = self.run.loaded
+        saved = self.run.restore.loaded
         known = frozenset(saved.description["modules"]) | frozenset(saved.parts["definitions"].info["names"])
         return known - self.run.namespace.keys()
 
     def _build(self, way: Resume) -> None:
         """Build what was saved. What the cell had defined by then and has not again is another than is live."""
         self.run.home.outdated = self._redefined_before() - way.rebound
-        self.run.build()
+        self.run.restore.build()
         way.built = True
 
     def _redefined_before(self) -> frozenset[str]:
-        return frozenset(self.run.loaded.description.get("redefined", ()))
+        return frozenset(self.run.restore.loaded.description.get("redefined", ()))
 
     def _read_to_define(self, statement: Statement) -> frozenset[str]:
         """The names that a definition needs when it is made, also through the decorators that it calls."""
@@ -190,7 +190,7 @@ class CellFrame(Caller):
         """Whether a definition is in the snapshot, and is to be had from there: what comes with it refers to it."""
         name = statement.binds[0]
         if way.built:
-            return name in self.run.home.saved or name in self.run.root["variables"]
+            return name in self.run.home.saved or name in self.run.restore.root["variables"]
         return statement.rivals and name in self._redefined_before()
 
     def arrived(self, place: Place, way: Resume) -> None:
@@ -201,7 +201,7 @@ class CellFrame(Caller):
             if statement.whole not in way.known
             for name in statement.binds
         }
-        self.run.arrive(place, frozenset(way.rebound), frozenset(edited))
+        self.run.restore.arrive(place, frozenset(way.rebound), frozenset(edited))
         run = self.run
         answers = {"_", "__", "___"} & run.selection.names - run.selection.binds & run.namespace.keys()
         run.recorder.take_for_shown({name: run.namespace[name] for name in answers})
@@ -218,7 +218,7 @@ class CellFrame(Caller):
         self.run.status.notice(
             f"drawing its finished items again also changed {', '.join(changed)}, which was put back"
         )
-        self.run.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
+        self.run.restore.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the rest of the cell may read, itself and through the functions it calls."""

@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
-    MissingVariableError,
-    NbckptError,
     OptionError,
     RestoreError,
     StoreError,
@@ -27,9 +25,8 @@ from ..errors import (
     VerificationError,
 )
 from ..settings import OUTPUT_LIMIT, Settings
-from ..state import adapters, definitions, namespace as names, parts, pickling, randomness, surroundings
-from ..state.adapters import csv_writers
-from ..state.home import DEFINITIONS, NOTHING, Home, find
+from ..state import adapters, namespace as names, pickling, randomness, surroundings
+from ..state.home import NOTHING, Home
 from ..storage.handover import Handover
 from ..storage.lease import PATIENCE as WRITERS_PATIENCE, wait_for_writer
 from ..storage.repository import Repository
@@ -37,20 +34,18 @@ from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
 from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .departure import Departure
 from .interrupts import Interrupts
 from .news import News
-from .notices.notice import Notice
-from .notices.slurm import JOB, requeue
-from .notices.watch import Watch
 from .outputs import Recorder
 from .place import described, outermost_loop, progress, saved_loops, standing
 from .position import Position
+from .restore import Restore
 from .schedule import Schedule
-from .status import Reporter, Status, said_of
+from .status import Reporter, Status, listed, said_of, short
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
-    from ..storage.repository import Loaded
     from .loops import Loop
     from .place import Layer, Place
 
@@ -106,18 +101,10 @@ class Run(ABC):
         """The names of those that were said to be called where it cannot."""
         self.metrics: dict[str, float] = {}
         self.result: Any = NOTHING
-        self.saved: Loaded | None = None
-        """The snapshot that this run goes on from, until its state is in place."""
-        self.refusal: NbckptError | None = None
-        """Why it cannot, if that turned up on the way back into the code."""
-        self.root: parts.Root = {}
-        """What that snapshot holds, once it is built."""
+        self.restore: Restore = Restore(self)
         self.home = Home(namespace if home is None else home)
         self.capture = Capture(self.home, selection, remade, self.status.notice)
-        self.who = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
-        self.digests_before: dict[str, str | None] = {}
-        self.held_before: dict[tuple[str, ...], Any] = {}
-        """What the variables were when a statement was run again for the loop in a function that it calls."""
+        self.who: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "run": secrets.token_hex(8)}
         self.worked_before = 0.0
         self.surroundings: dict[str, Any] = {}
         """The working folder and the like, as they were when the cell was begun in this kernel."""
@@ -130,16 +117,7 @@ class Run(ABC):
         """The loop at whose end a snapshot is due that made no sense inside it."""
         self.waited, self.waiting_since = 0, time.monotonic()
         """For how many boundaries a snapshot has been waiting, and since when."""
-        self.redefined: frozenset[str] = frozenset()
-        """Definitions that the runs this one goes on from had made themselves."""
-        self.listening: Watch | None = None
-        """Asks whether this machine will go."""
-        self.notice = ""
-        """What was said last of that."""
-        self.requeues = False
-        """Whether the job is put back into its scheduler's queue once the run has stopped for that."""
-        self.differing: dict[str, str] = {}
-        """Inputs that are not what they were when the cell was begun, with what they are now."""
+        self.departure = Departure(self)
 
     @property
     def trusting(self) -> bool:
@@ -166,7 +144,7 @@ class Run(ABC):
             for damage in found.damaged:
                 self.status.notice(damage)
             self._check_python(found.description)
-        self.saved = self._found = found
+        self.restore.saved = self._found = found
 
     def _wait_for_writer(self) -> None:
         """Let the writer of a kernel that died, or that was left just now, finish the newest snapshot."""
@@ -205,16 +183,17 @@ class Run(ABC):
 
     def start(self) -> None:
         """Make sure that saving will work; start to listen and to watch the clock."""
-        if self.saved is not None:
-            self.worked_before = float(self.saved.description.get("worked", 0.0))
-            self.schedule.take_over(self.saved.description.get("pace", {}))
+        saved = self.restore.saved
+        if saved is not None:
+            self.worked_before = float(saved.description.get("worked", 0.0))
+            self.schedule.take_over(saved.description.get("pace", {}))
         self.started_at = time.monotonic()
         if not self.is_retry:
             self.surroundings = surroundings.capture()
         for caution in self.repository.cautions(self.name):
             self.status.notice(caution)
-        if self.saved is not None:
-            surroundings.put_back_first(self.saved.description.get("first", {}))
+        if saved is not None:
+            surroundings.put_back_first(saved.description.get("first", {}))
         self.news.handover = self.handover = Handover(
             self.repository,
             self.name,
@@ -234,38 +213,24 @@ class Run(ABC):
         if not self.is_retry:
             self.selection.start(self.namespace)
         self.recorder.start()
-        if self.saved is None:
+        saved = self.restore.saved
+        if saved is None:
             self.tell("started")
         else:
             # shown before the old output, where an uninterrupted run shows it
-            self.status.progress = self.status.saved_progress = str(self.saved.description.get("progress", ""))
+            self.status.progress = self.status.saved_progress = str(saved.description.get("progress", ""))
             self.tell("progress")
             if self.is_retry:
-                self.recorder.adopt(self.saved.parts["output"].stream)
-            elif self.settings.replay and "output" in self.saved.parts:
-                self.recorder.replay(self.saved.parts["output"].stream)
+                self.recorder.adopt(saved.parts["output"].stream)
+            elif self.settings.replay and "output" in saved.parts:
+                self.recorder.replay(saved.parts["output"].stream)
         self._write_status()
         self.schedule.start()
         if self.verification.pending:
             self.schedule.look()
         if self.stops_in_order:
             self.interrupts.start()
-        if self.settings.on_preempt == "requeue" and JOB not in os.environ:
-            self.status.notice(f"this is no SLURM job ({JOB} is not set), so on a notice the run only stops")
-        if not self.is_retry:
-            self.listening = Watch(self.settings.preempt, self)
-
-    def relieve(self, earlier: Run) -> None:
-        """Listen to notices in the place of an attempt that failed, and take to heart those it has heard."""
-        self.listening, earlier.listening = earlier.listening, None
-        if self.listening is not None:
-            self.listening.tell(self)
-        if earlier.notice:
-            self.notice = self.notice or earlier.notice
-            self.schedule.hurry()
-        if earlier.interrupts.asked:
-            self.requeues = earlier.requeues
-            self.stop_at_boundary(earlier.interrupts.asked)
+        self.departure.start(listens=not self.is_retry)
 
     def _retention(self) -> Retention:
         """Which snapshots stay besides the newest."""
@@ -280,142 +245,6 @@ class Run(ABC):
         self.capture.check_inputs(self.namespace, inputs, needed)
         if self.settings.rng:
             randomness.capture()
-
-    # -- restore ---------------------------------------------------------------------------------------------
-
-    def build(self) -> None:
-        """Build the saved objects and bind them, all or nothing.
-
-        Raises:
-            RestoreError: they cannot be built here.
-        """
-        saved = self.loaded
-        modules = saved.description["modules"]
-        adapters.take_for_arrival()  # of what somebody looked at before
-        with self.recorder.swallowed():
-            root = parts.build(saved.parts, saved.parts["definitions"], self.home, modules)
-            found = {alias: find(module) for alias, module in modules.items() if alias not in self.namespace}
-        for notice in adapters.take_said():
-            self.status.notice(notice)
-        if self.settings.rng and root["moment"]["random"] is not None:
-            randomness.check(root["moment"]["random"])
-        for name in self.selection.exclude:
-            root["variables"].pop(name, None)
-        self.root = root
-        self.selection.joined |= root["variables"].keys() - self.selection.names
-        for name, live in self.differing.items():
-            values = f": {short(repr(root['variables'].get(name)))} is used, not {short(live)}" if live else ""
-            self.status.notice(
-                f"{name} is not what it was when the cell was begun, so the saved value is used{values}; "
-                "--fresh starts over with it as it is"
-            )
-        self.differing = {}
-        self.namespace.update(found | root["variables"])
-        self._put_attributes()
-        self.metrics = dict(saved.description.get("metrics", {}))
-
-    def saved_names(self) -> frozenset[str]:
-        """The variables that the snapshot holds."""
-        saved = self.loaded.parts.values()
-        return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
-
-    def build_again(self, entered: Mapping[str, Loop]) -> None:
-        """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones."""
-        self.build()
-        for key, loop in entered.items():
-            record = self.root["loops"].get(key)
-            if record and loop.cursor and loop.cursor.kind == record["kind"] == "iterator":
-                loop.cursor.iterator, loop.item = record["iterator"], record["item"]
-
-    def variable_digests(self) -> dict[str, str | None]:
-        """Digests of what was built, to tell later what was changed since."""
-        values = {**self.root["variables"], **self.root["attributes"], **self.root["locals"]}
-        return {name: pickling.digest(value) for name, value in values.items()}
-
-    def watch(self) -> None:
-        """From here on code runs again that had run already: note what it may change, and show nothing twice."""
-        self.digests_before = self.variable_digests()
-        self.held_before = randomness.capture_held(self.namespace)
-        self.recorder.swallowing = self.settings.replay
-
-    def _put_attributes(self) -> None:
-        self.attributes.clear()
-        self.attributes.update(self.root["attributes"])
-
-    def arrive(self, place: Place, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
-        """Stand at the saved boundary: every variable is what it was there, and so is the random state.
-
-        On the way here loop variables and contexts were bound again; what was saved wins, except for the
-        definitions in `rebound`, which ran again, and of these the `edited` ones are as they are now.
-
-        Raises:
-            MissingVariableError: something that could not be saved is needed, and nothing made it again.
-        """
-        saved = self.loaded
-        description = saved.description
-        self.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
-        self._put_attributes()
-        changed, unchanged = self.root["definitions"], self.root.get("unchanged", {})
-        # those whose code could not be copied have state all the same, and are here if their own cells were run
-        found = (changed.keys() | unchanged.keys()) - self.home.outdated
-        uncopied = {name for name in found if isinstance(self.namespace.get(name), DEFINITIONS)}
-        live = {name: self.home.definition(name) for name in self.home.saved.keys() | uncopied}
-        self.redefined = frozenset(description.get("redefined", ()))
-        self.selection.before |= {name: id(self.home.made[name]) for name in self.home.made.keys() & live.keys()}
-        self.capture.note_fresh({name: thing for name, thing in live.items() if name not in self.home.made})
-        for name in live.keys() - edited:
-            saved_ways = {*changed.get(name, ()), *unchanged.get(name, ())}
-            definitions.drop_added(live[name], saved_ways)
-        for name, state in changed.items():
-            if name in live and name not in edited:
-                definitions.put_state(live[name], state)
-        for name, state in unchanged.items():
-            if name in live and name not in edited:
-                put = definitions.put_state if name in self.home.made else definitions.put_unchanged
-                put(live[name], state)
-        for name in description["deleted"]:
-            self.namespace.pop(name, None)
-        csv_writers.bind(self.namespace)
-        needed = self.needed(place)
-        at_hand = self.namespace.keys() | place[-1][0].variables(place).keys()
-        lacking = {name: why for name, why in description["left_out"].items() if name in needed and name not in at_hand}
-        if lacking:
-            raise MissingVariableError(
-                f"the rest of the cell needs {listed(lacking)}, which could not be saved. Nothing was lost: make it "
-                "again in a cell before this one, or open it in a `with` block around the loop, and run the cell again",
-                tuple(lacking),
-            )
-        for act in adapters.take_for_arrival():
-            act()
-        for notice in adapters.take_said():
-            self.status.notice(notice)
-        moment = self.root["moment"]
-        if self.settings.rng and moment["random"] is not None:
-            for notice in randomness.restore(moment["random"]):
-                self.status.notice(notice)
-        if unmade := surroundings.put_back(moment["surroundings"]):
-            self.status.notice(unmade)
-        self.result = moment["result"]
-        self.status.kept = self.status.worked = self.worked_before
-        self.status.resumed_age = max(0.0, time.time() - float(description.get("saved_at", time.time())))
-        self.status.saved_at = description.get("saved_at")
-        self.status.resumed_at = self.status.saved_progress = str(description.get("progress", ""))
-        self.saved, self.root = None, {}
-        self.started_at = time.monotonic()
-        if left_out := description["left_out"]:
-            self.status.notice(f"not in the snapshot, and as this kernel has it or missing: {listed(left_out)}")
-        if place[-1][1].where == "end":
-            self.status.state = "restored"
-            self.tell("restored")
-        else:
-            self.recorder.replay_rest()
-            self.tell("resumed")
-
-    @property
-    def loaded(self) -> Loaded:
-        """The snapshot that this run goes on from."""
-        assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
-        return self.saved
 
     @property
     @abstractmethod
@@ -452,10 +281,6 @@ class Run(ABC):
             self.tell("progress")
         if self.verification.pending:
             self.schedule.look()
-
-    def stop_at_boundary(self, why: str) -> None:
-        """Have the run saved at the next boundary, and ended there by a KeyboardInterrupt; from any thread."""
-        self.interrupts.ask(why)
 
     def _end(self, place: Place, *, turn: bool) -> None:
         """Somebody asked the run to end: save it here, if that can be, and end it.
@@ -562,27 +387,6 @@ class Run(ABC):
         self.schedule.ask()
         return True
 
-    def noticed(self, notice: Notice) -> None:
-        """The machine will go: save at the next boundary, more often from then on, and stop there if that is wanted.
-
-        Called by the thread that listens.
-        """
-        stops = notice.certain and self.settings.on_preempt != "continue"
-        self.notice = f"{notice}"
-        if stops:
-            self.status.notice(self.notice)
-            self.requeues = self.settings.on_preempt == "requeue" and JOB in os.environ
-            self.stop_at_boundary("this machine will go")
-        else:
-            self.status.notice(f"{notice}: a snapshot is taken at the next boundary, and more of them from then on")
-            self.news.soon()
-        self.schedule.hurry()
-
-    def unheard(self, why: str) -> None:
-        """Somebody who was named cannot give notice."""
-        self.status.notice(why)
-        self.news.soon()
-
     def left(self, loop: Loop) -> None:
         """Take note that a loop was left."""
         if self.owed is loop:
@@ -651,7 +455,7 @@ class Run(ABC):
             "every": str(self.settings.every),
             **({"pace": self.schedule.pace.to_json()} if self.schedule.pace is not None else {}),
             "metrics": self.metrics,
-            "notice": self.notice,
+            "notice": self.departure.notice,
             "loop": outermost_loop(place),
             **self.origin,
         }
@@ -674,7 +478,7 @@ class Run(ABC):
 
     def _is_redefined(self, name: str) -> bool:
         """Whether a definition was made since the cell began, in this run or those that it goes on from."""
-        return name in self.redefined or self.selection.is_new(name, self.home.namespace.get(name))
+        return name in self.restore.redefined or self.selection.is_new(name, self.home.namespace.get(name))
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Record numbers with the snapshots from now on.
@@ -698,7 +502,7 @@ class Run(ABC):
         """Save the result, unless it was there already."""
         if self.status.state == "restored":
             self.recorder.replay_rest()
-            self._requeue_the_rest()
+            self.departure.outlived()
             self._write_status()
             return
         self.status.worked = self.worked()
@@ -708,7 +512,7 @@ class Run(ABC):
         saved = not self.news.fenced and self.save([(self.outermost, Position("end"))], finished=True)
         if not saved and self.interrupts.patient:
             self.interrupts.asked = ""  # the code that follows may have a use for what is not saved
-        self._requeue_the_rest()
+        self.departure.outlived()
         self.status.state = "finished"
         if saved:
             if left_out := self.capture.left_out(self.namespace, frozenset()):
@@ -718,22 +522,13 @@ class Run(ABC):
             self.tell("unprotected")
         self._write_status()
 
-    def _requeue_the_rest(self) -> None:
-        """The run is done, and the rest of the job is not."""
-        if self.listening is not None:
-            self.listening.stop()  # what is said from now on is for the run after this one
-        if self.requeues and self.interrupts.pending:
-            self.status.notice(requeue(os.environ[JOB]))
-            self.tell("progress")
-
     def stop(self, error: BaseException | None = None) -> None:
         """The run ended early, by an error or an interrupt: the last snapshot stands."""
         self.status.worked = self.worked()
         if isinstance(error, Exception):
             self.status.error = said_of(error)
         self.news.hear(FAREWELL)
-        if self.requeues and self.status.left in ("saved", "unsaved"):
-            self.status.notice(requeue(os.environ[JOB]))
+        self.departure.stopped()
         self.status.state = "stopped"
         self.tell("stopped")
         self._write_status()
@@ -750,8 +545,8 @@ class Run(ABC):
 
     def close(self, *, tried_again: bool = False) -> None:
         """Let go of everything; where it is tried again, the next attempt relieves this one of listening."""
-        if self.listening is not None and not tried_again:
-            self.listening.stop()
+        if not tried_again:
+            self.departure.close()
         self.schedule.stop()
         self.recorder.stop()
         try:
@@ -762,13 +557,3 @@ class Run(ABC):
     def tell(self, event: str) -> None:
         """Show the status."""
         self.news.tell(event)
-
-
-def listed(reasons: Mapping[str, str]) -> str:
-    """Names with their reasons."""
-    return ", ".join(f"{name} ({why})" for name, why in reasons.items())
-
-
-def short(text: str, width: int = 40) -> str:
-    """A value's text, cut where it gets long."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -80,10 +80,10 @@ class Frame:
             return True
         if key in way.entered:
             if way.is_inside(key):
-                self.run.watch()
+                self.run.restore.watch()
             return True
         if self.plan.comes_after(key, way.position.key):
-            raise self.run.refusal or RestoreError(
+            raise self.run.restore.refusal or RestoreError(
                 f"{self.subject} took another way than before and missed line "
                 f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
             )
@@ -112,7 +112,7 @@ class Frame:
         try:
             yield
         except NbckptError as error:
-            self.run.refusal = self.run.refusal or error
+            self.run.restore.refusal = self.run.restore.refusal or error
             if self.is_caught(key):
                 raise Unwound(error) from None
             raise
@@ -123,7 +123,7 @@ class Frame:
 
     def lost(self) -> NbckptError:
         """Why the code did not come to the saved boundary."""
-        return self.run.refusal or RestoreError(
+        return self.run.restore.refusal or RestoreError(
             f"{self.subject} took another way than before and did not come to where it was. Nothing was lost: start "
             "over with --fresh"
         )
@@ -281,7 +281,7 @@ class Frame:
         if not (before := record.get("random")):
             return
         way.held = randomness.capture_held(self.holders())
-        way.digests = self.run.variable_digests()
+        way.digests = self.run.restore.variable_digests()
         randomness.restore(before["global"])
         randomness.restore_held(self.holders(), before["held"])
 
@@ -290,7 +290,7 @@ class Frame:
         if not way.digests:
             return
         randomness.restore_held(self.holders(), way.held)
-        now = self.run.variable_digests()
+        now = self.run.restore.variable_digests()
         if changed := [name for name in now if now[name] != way.digests[name]]:
             self.redo(key, changed)
 
@@ -309,7 +309,7 @@ class Frame:
 
     def saved(self) -> Mapping[str, Any]:
         """What the snapshot has of this frame."""
-        return self.run.root
+        return self.run.restore.root
 
     # -- position --------------------------------------------------------------------------------------------
 

@@ -90,7 +90,11 @@ class Caller(Frame):
         if self.way is None or self.way.position.where != "call" or self.way.position.key != key:
             return False
         if not self.values:
-            kept = {name: value for name, value in self.run.root["locals"].items() if name.startswith(f"{self.label}<")}
+            kept = {
+                name: value
+                for name, value in self.run.restore.root["locals"].items()
+                if name.startswith(f"{self.label}<")
+            }
             self.values = {_number(name): value for name, value in kept.items()}
             self.found = {_number(name) for name in kept if name.endswith("?>")}
         return number in self.values
@@ -201,15 +205,15 @@ class FunctionFrame(Caller):
 
     def had(self, name: str) -> bool:
         """Whether a variable was bound at the saved boundary, and could be saved."""
-        return name in self.contents or self.label + name in self.run.root["locals"]
+        return name in self.contents or self.label + name in self.run.restore.root["locals"]
 
     def taken_up(self, name: str) -> Any:
         """What it was bound to."""
-        return self.contents[name] if name in self.contents else self.run.root["locals"][self.label + name]
+        return self.contents[name] if name in self.contents else self.run.restore.root["locals"][self.label + name]
 
     def lacked(self, name: str) -> bool:
         """Whether it was not bound."""
-        return self.label + name not in self.run.loaded.description["left_out"]
+        return self.label + name not in self.run.restore.loaded.description["left_out"]
 
     @staticmethod
     def seen(names: Any) -> Any:
@@ -223,7 +227,7 @@ class FunctionFrame(Caller):
     # -- where it is -------------------------------------------------------------------------------------------
 
     def saved(self) -> Mapping[str, Any]:
-        record: Mapping[str, Any] = self.run.root["calls"][str(self.depth - 1)]
+        record: Mapping[str, Any] = self.run.restore.root["calls"][str(self.depth - 1)]
         return record
 
     def captured(self) -> dict[str, Any]:
@@ -300,8 +304,8 @@ def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
         CellChangedError: it was edited where it had run.
     """
     run, depth = caller.run, caller.depth
-    record = run.root["calls"][str(depth)]
-    description = run.loaded.description
+    record = run.restore.root["calls"][str(depth)]
+    description = run.restore.loaded.description
     call = description["calls"][depth]
     known = description["functions"][call["function"]]
     function = record["function"]
@@ -357,7 +361,7 @@ def check(run: Run, defined: Collection[str]) -> None:
     Raises:
         CellChangedError: one was edited where it had run.
     """
-    description = run.loaded.description
+    description = run.restore.loaded.description
     for call in description["calls"]:
         known = description["functions"][call["function"]]
         if "qualname" not in known:  # the loops of a function that is not rewritten

@@ -138,7 +138,7 @@ class Inner(Order):
         self.finished: set[str] = set()
         """Loops that have ended and would be run again, without a state."""
         if caller.way is not None:
-            self.way = Position.from_json(self.run.loaded.description["calls"][caller.depth]["position"])
+            self.way = Position.from_json(self.run.restore.loaded.description["calls"][caller.depth]["position"])
 
     def going_over(self, items: Iterable[Any], state: Any, at: FrameType) -> Iterator[Any]:
         key = self.before_next().key
@@ -185,11 +185,11 @@ class Inner(Order):
         return {"states": self.states}
 
     def saved(self) -> Any:
-        return self.run.root["calls"][str(self.depth - 1)]
+        return self.run.restore.root["calls"][str(self.depth - 1)]
 
     def saved_totals(self) -> Any:
-        call = self.run.loaded.description["calls"][self.depth - 1]
-        return self.run.loaded.description["functions"][call["function"]]["totals"]
+        call = self.run.restore.loaded.description["calls"][self.depth - 1]
+        return self.run.restore.loaded.description["functions"][call["function"]]["totals"]
 
     # -- the way back ----------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Inner(Order):
             if key in self.states:
                 put(self.states[key], saved, memo)
         if memo.pairs:
-            replace(memo, [run.root["variables"], run.root["locals"], run.root["attributes"], run.root["loops"]])
+            replace(memo, [run.restore.root[kind] for kind in ("variables", "locals", "attributes", "loops")])
         run.recorder.swallowing = False
         run.status.notice(f"{self.name}() was called again, so what it does before its nbckpt.loop was done again")
         come_back(self.place(self._way()))
@@ -214,10 +214,10 @@ class Inner(Order):
     def _refuse_changes(self) -> None:
         """Variables that the function changes before its loop are what they were only if it changes them alike."""
         run = self.run
-        randomness.restore_held(run.namespace, run.held_before)
-        now = run.variable_digests()
-        changed = {name for name in now if now[name] != run.digests_before.get(name)}
-        for name, value in run.root["variables"].items():
+        randomness.restore_held(run.namespace, run.restore.held_before)
+        now = run.restore.variable_digests()
+        changed = {name for name in now if now[name] != run.restore.digests_before.get(name)}
+        for name, value in run.restore.root["variables"].items():
             live = run.namespace.get(name, value)
             if live is not value and not (isinstance(live, FIXED) and isinstance(value, FIXED)):
                 changed.add(name)

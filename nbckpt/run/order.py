@@ -47,11 +47,11 @@ class Order:
 
     def saved(self) -> Any:
         """What the snapshot has of this code."""
-        return self.run.root
+        return self.run.restore.root
 
     def saved_totals(self) -> Any:
         """How long its loops were."""
-        return self.run.loaded.description.get("totals", {})
+        return self.run.restore.loaded.description.get("totals", {})
 
     def loop(self, items: Iterable[Any], caller: FrameType) -> Iterator[Any]:
         key = self.begin()

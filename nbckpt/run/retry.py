@@ -170,9 +170,9 @@ class Retries:
         run.frame.retries = self
         self._runs.add(str(run.who["run"]))
         self._from = 0
-        if run.saved is not None:
-            self._runs.add(str(run.saved.description.get("run")))
-            self._from = run.saved.seq
+        if run.restore.saved is not None:
+            self._runs.add(str(run.restore.saved.description.get("run")))
+            self._from = run.restore.saved.seq
             self._known = max(self._known, self._from)
 
     def begins(self) -> bool:
@@ -299,7 +299,7 @@ class Retries:
             self._waits = None
             raise self._error from error
         self._waits, self._target, self._error = None, None, None
-        run.relieve(self.run)
+        run.departure.relieve(self.run.departure)
         self._take(run)
         return True
 

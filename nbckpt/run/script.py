@@ -16,6 +16,7 @@ from .in_place import CONTAINERS, Memo, is_plain, refill, replace
 from .loops import Loop
 from .place import Layer, Place
 from .position import Position
+from .restore import Restore
 from .resumable import source_of
 
 _RESULT = "the result of "
@@ -32,7 +33,7 @@ class ScriptRun(Run):
         self.block = Block(self)
         self.ours: tuple[Any, ...] = ()
         """What the script knows this run by."""
-        self._digests: dict[str, str | None] = {}
+        self.restore: ScriptRestore = ScriptRestore(self)
 
     @property
     def outermost(self) -> Layer:
@@ -44,12 +45,12 @@ class ScriptRun(Run):
         Raises:
             CellChangedError: the snapshot is of a cell, or a function in progress was edited where it had run.
         """
-        if self.saved is None:
+        if self.restore.saved is None:
             given = self.selection.only or frozenset()
             self.check(given, given)
             self.capture.inputs = {}  # nobody can tell which variables the code only reads
             return
-        description = self.saved.description
+        description = self.restore.saved.description
         if description.get("kind") != self.kind:
             raise CellChangedError(
                 f"checkpoint {self.name!r} was made by a cell, not by a script. Nothing was run: use another name, "
@@ -58,8 +59,7 @@ class ScriptRun(Run):
         self.callees |= set(description.get("callees", ()))
         check(self, ())
         self.block.way = Position.from_json(description["position"])
-        self.build()
-        self._digests = self.variable_digests()
+        self.restore.begin()
 
     def start(self) -> None:
         super().start()
@@ -80,75 +80,6 @@ class ScriptRun(Run):
     def boundary(self, place: Place, *, turn: bool) -> None:
         with doors.shut():
             super().boundary(place, turn=turn)
-
-    def take_variables(self, loop: Loop | None = None) -> None:
-        """Put the variables in place for good; objects that the code before this changed are built anew."""
-        with doors.shut():
-            now = self.variable_digests()
-            saved = self.root["variables"]
-            again = [
-                name
-                for name, value in saved.items()
-                if (live := self.namespace.get(name, value)) is not value and not (is_plain(live) and is_plain(value))
-            ]
-            changed = [name for name in now if now[name] != self._digests[name]]
-            lost = [] if self.namespace else [name for name in changed if name.startswith(_RESULT)]
-            if lost and not self.trusting:
-                raise RestoreError(
-                    f"the block was run again up to where it was, and changed {', '.join(lost)} a second time. "
-                    "Nothing was lost: keep it on ckpt.state, go on with on_change='resume' if it does not matter, or "
-                    "start over with fresh=True"
-                )
-            if again:
-                self.status.notice(
-                    f"code before the loop made {', '.join(again)} again, and the saved one took its place; {_APART}"
-                )
-            if changed:
-                self.status.notice(
-                    f"code before the loop changed {', '.join(changed)} again, which was put back as saved; {_APART}"
-                )
-                self._put_back(changed, {**self.block.loops, **({loop.key: loop} if loop else {})})
-            self.namespace.update(self.root["variables"])
-            self._put_attributes()
-            self.block.put_back_states()
-            self.block.refuse_lost()
-
-    def _put_back(self, changed: Iterable[str], entered: Mapping[str, Loop]) -> None:
-        """Build the saved objects anew; lists and the like stay the objects that the code at hand may hold."""
-        live = {**self.attributes, **self.namespace}
-        self.build_again(entered)
-        memo = Memo()
-        for name in changed:
-            for kind in ("variables", "attributes"):
-                saved = self.root[kind].get(name)
-                if type(saved) is type(live.get(name)) and type(saved) in CONTAINERS:
-                    memo.note(saved, live[name])
-        try:
-            replace(memo, self.roots())
-        except RestoreError:  # something that cannot be changed holds them
-            self.build_again(entered)
-            return
-        for saved, container in memo.pairs.values():
-            refill(container, saved)
-        self._put_attributes()
-
-    def roots(self) -> list[Any]:
-        """What came back with the snapshot and may refer to one another."""
-        return [self.root[kind] for kind in ("variables", "locals", "attributes", "loops", "calls", "done")]
-
-    def build(self) -> None:
-        super().build()
-        for thing in [*self.root["variables"].values(), *self.root["attributes"].values()]:
-            if source_of(thing) is not None:
-                doors.note(thing)
-
-    def variable_digests(self) -> dict[str, str | None]:
-        results = {
-            f"{_RESULT}{done['name']}()": done["value"] for done in self.root.get("done", {}).values() if done["name"]
-        }
-        states = {f"the state of an nbckpt.loop ({key})": value for key, value in self.root.get("states", {}).items()}
-        found = {name: pickling.digest(value) for name, value in {**results, **states}.items()}
-        return {**super().variable_digests(), **found}
 
     def needed(self, place: Place) -> frozenset[str]:
         """What functions in progress hold, and `vars`: other variables of the module are made again by its code."""
@@ -182,3 +113,89 @@ class ScriptRun(Run):
         self.selection.exclude |= ours  # they lead to everything, and are made again
         with doors.shut():
             return super().save(place, finished=finished, durable=durable)
+
+
+class ScriptRestore(Restore):
+    """The way back into a `with` block: the code before its loop is run again, and may change what was saved."""
+
+    _run: ScriptRun
+
+    def __init__(self, run: ScriptRun) -> None:
+        super().__init__(run)
+        self._digests: dict[str, str | None] = {}
+
+    def begin(self) -> None:
+        """Put the variables in place for the code before the loop."""
+        self.build()
+        self._digests = self.variable_digests()
+
+    def take_variables(self, loop: Loop | None = None) -> None:
+        """Put the variables in place for good; objects that the code before this changed are built anew."""
+        run = self._run
+        with doors.shut():
+            now = self.variable_digests()
+            saved = self.root["variables"]
+            again = [
+                name
+                for name, value in saved.items()
+                if (live := run.namespace.get(name, value)) is not value and not (is_plain(live) and is_plain(value))
+            ]
+            changed = [name for name in now if now[name] != self._digests[name]]
+            lost = [] if run.namespace else [name for name in changed if name.startswith(_RESULT)]
+            if lost and not run.trusting:
+                raise RestoreError(
+                    f"the block was run again up to where it was, and changed {', '.join(lost)} a second time. "
+                    "Nothing was lost: keep it on ckpt.state, go on with on_change='resume' if it does not matter, or "
+                    "start over with fresh=True"
+                )
+            if again:
+                run.status.notice(
+                    f"code before the loop made {', '.join(again)} again, and the saved one took its place; {_APART}"
+                )
+            if changed:
+                run.status.notice(
+                    f"code before the loop changed {', '.join(changed)} again, which was put back as saved; {_APART}"
+                )
+                self._put_back(changed, {**run.block.loops, **({loop.key: loop} if loop else {})})
+            run.namespace.update(self.root["variables"])
+            self.put_attributes()
+            run.block.put_back_states()
+            run.block.refuse_lost()
+
+    def _put_back(self, changed: Iterable[str], entered: Mapping[str, Loop]) -> None:
+        """Build the saved objects anew; lists and the like stay the objects that the code at hand may hold."""
+        run = self._run
+        live = {**run.attributes, **run.namespace}
+        self.build_again(entered)
+        memo = Memo()
+        for name in changed:
+            for kind in ("variables", "attributes"):
+                saved = self.root[kind].get(name)
+                if type(saved) is type(live.get(name)) and type(saved) in CONTAINERS:
+                    memo.note(saved, live[name])
+        try:
+            replace(memo, self.roots())
+        except RestoreError:  # something that cannot be changed holds them
+            self.build_again(entered)
+            return
+        for saved, container in memo.pairs.values():
+            refill(container, saved)
+        self.put_attributes()
+
+    def roots(self) -> list[Any]:
+        """What came back with the snapshot and may refer to one another."""
+        return [self.root[kind] for kind in ("variables", "locals", "attributes", "loops", "calls", "done")]
+
+    def build(self) -> None:
+        super().build()
+        for thing in [*self.root["variables"].values(), *self.root["attributes"].values()]:
+            if source_of(thing) is not None:
+                doors.note(thing)
+
+    def variable_digests(self) -> dict[str, str | None]:
+        results = {
+            f"{_RESULT}{done['name']}()": done["value"] for done in self.root.get("done", {}).values() if done["name"]
+        }
+        states = {f"the state of an nbckpt.loop ({key})": value for key, value in self.root.get("states", {}).items()}
+        found = {name: pickling.digest(value) for name, value in {**results, **states}.items()}
+        return {**super().variable_digests(), **found}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -104,3 +105,13 @@ class Reporter(Protocol):
         One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `finished`,
         `restored`, `ending`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """
+
+
+def listed(reasons: Mapping[str, str]) -> str:
+    """Names with their reasons."""
+    return ", ".join(f"{name} ({why})" for name, why in reasons.items())
+
+
+def short(text: str, width: int = 40) -> str:
+    """A value's text, cut where it gets long."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -77,7 +77,7 @@ def test_a_notice_ends_a_training_at_its_next_step(store: str, monkeypatch: pyte
     monkeypatch.setenv("NBCKPT_ON_PREEMPT", "stop")
     run = session(store)
     assert run.begin() is None
-    run.noticed(Notice("this machine is sold"))
+    run.departure.noticed(Notice("this machine is sold"))
     with pytest.raises(KeyboardInterrupt):
         run.step(lambda: {"done": [0.5]}, "step 1 of 6")
     run.close()

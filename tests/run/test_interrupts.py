@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import nbckpt
-from nbckpt.run import checkpoint
+from nbckpt.run import departure
 from programs.harness import kernel
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +243,7 @@ def test_asked_to_stop_by_somebody_else(workplace: Path) -> None:
     """The same from another thread, with the reason."""
 
     def ask(ckpt: Any) -> None:
-        thread = threading.Thread(target=ckpt._run.stop_at_boundary, args=["the machine is reclaimed"])
+        thread = threading.Thread(target=ckpt._run.interrupts.ask, args=["the machine is reclaimed"])
         thread.start()
         thread.join()
 
@@ -315,7 +315,7 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(workplace: Path, monkeypa
     def refuse(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "Watch", refuse)
+    monkeypatch.setattr(departure, "Watch", refuse)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with kernel() as book:
         result = book.run("%%checkpointed train\nx = 1\n")

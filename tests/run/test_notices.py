@@ -25,7 +25,7 @@ from clouds import Aws, Azure, Gcp, Service, serving
 from nbckpt import OptionError
 from nbckpt.errors import StoreError
 from nbckpt.run import retry, schedule
-from nbckpt.run.checkpoint import Run
+from nbckpt.run.departure import Departure
 from nbckpt.run.interrupts import Interrupts
 from nbckpt.run.notices import azure, gcp, watch as watching
 from nbckpt.run.notices.aws import Aws as AskAws
@@ -36,6 +36,7 @@ from nbckpt.run.notices.own import File, Page
 from nbckpt.run.notices.signs import AZURE_TAG, seen
 from nbckpt.run.notices.slurm import requeue
 from nbckpt.run.notices.watch import Watch
+from nbckpt.run.restore import Restore
 from nbckpt.run.schedule import Schedule
 from nbckpt.settings import Settings
 from nbckpt.storage.repository import Repository
@@ -798,10 +799,10 @@ def test_what_is_only_likely_stops_nothing(workplace: Path) -> None:
 @pytest.fixture
 def usr1(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Give notice by SIGUSR1, which comes once and cannot be asked for again."""
-    heard, noticed, before = threading.Event(), Run.noticed, signal.getsignal(signal.SIGUSR1)
+    heard, noticed, before = threading.Event(), Departure.noticed, signal.getsignal(signal.SIGUSR1)
 
-    def hear(run: Run, notice: Notice) -> None:
-        noticed(run, notice)
+    def hear(departure: Departure, notice: Notice) -> None:
+        noticed(departure, notice)
         heard.set()
 
     def give() -> None:
@@ -809,7 +810,7 @@ def usr1(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         signal.raise_signal(signal.SIGUSR1)
         assert heard.wait(PATIENCE)
 
-    monkeypatch.setattr(Run, "noticed", hear)
+    monkeypatch.setattr(Departure, "noticed", hear)
     yield give
     assert signal.getsignal(signal.SIGUSR1) == before
     signal.signal(signal.SIGUSR1, before)
@@ -944,9 +945,9 @@ def test_a_job_whose_last_cell_is_restored_is_put_back(workplace: Path, monkeypa
     with kernel() as book:
         book.run("%%checkpointed steps\nx = 1\n")
         (workplace / "gone").touch()
-        arrive, ask, asked = Run.arrive, Interrupts.ask, threading.Event()
+        arrive, ask, asked = Restore.arrive, Interrupts.ask, threading.Event()
         monkeypatch.setattr(Interrupts, "ask", lambda self, why: (ask(self, why), asked.set())[0])
-        monkeypatch.setattr(Run, "arrive", lambda run, *args: (arrive(run, *args), asked.wait(PATIENCE))[0])
+        monkeypatch.setattr(Restore, "arrive", lambda way, *args: (arrive(way, *args), asked.wait(PATIENCE))[0])
         done = book.run("%%checkpointed steps --preempt file:gone --on-preempt requeue\nx = 1\n")
         assert type(done.error_in_exec) is KeyboardInterrupt
         assert "job 7 was put back into the queue" in book.notices

@@ -72,7 +72,7 @@ class Session(Run):
             RestoreError: its objects cannot be built here.
         """
         self.open()
-        saved = self.saved
+        saved = self.restore.saved
         if saved is not None and saved.description.get("library") != self.library:
             kind = saved.description.get("library") or f"a {saved.description.get('kind')}"
             raise CellChangedError(
@@ -81,15 +81,15 @@ class Session(Run):
             )
         if saved is not None:
             self.finished = bool(saved.description["finished"])
-            self.build()
+            self.restore.build()
         self.start()
         self.recorder.stop()  # what the library prints is its own
         return None if saved is None else dict(self.attributes)
 
     def go_on(self) -> None:
         """The library has its state back: put back the random state, and say that the training goes on."""
-        position = Position.from_json(self.loaded.description["position"])
-        self.arrive([(self.training, position)])
+        position = Position.from_json(self.restore.loaded.description["position"])
+        self.restore.arrive([(self.training, position)])
         self.attributes.clear()
 
     def step(self, gather: Gather, progress: Callable[[], str] | str) -> bool:

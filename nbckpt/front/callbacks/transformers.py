@@ -83,7 +83,7 @@ class Transformers(TrainerCallback):
                     "Nothing was run: call trainer.train(resume_from_checkpoint=callback.checkpoint()), or give the "
                     "callback fresh=True"
                 )
-        if self._session.saved is not None:
+        if self._session.restore.saved is not None:
             self._session.go_on()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> Any:  # noqa: ARG002
