@@ -201,13 +201,22 @@ def check_name(name: str) -> str:
 
 
 def _check_keep(value: Any) -> int:
+    return _whole(value, 1, f"--keep {value!r} is not a number of snapshots: give a whole number from 1 up")
+
+
+def _check_retry(value: Any) -> int:
+    return _whole(value, 0, f"--retry {value!r} is not a number of tries: give a whole number, 0 for none")
+
+
+def _whole(value: Any, least: int, otherwise: str) -> int:
+    """The whole number that was given."""
     try:
-        keep = int(value)
+        number = int(value)
     except (TypeError, ValueError):
-        keep = 0
-    if keep < 1:
-        raise OptionError(f"--keep {value!r} is not a number of snapshots: give a whole number from 1 up")
-    return keep
+        raise OptionError(otherwise) from None
+    if number < least:
+        raise OptionError(otherwise)
+    return number
 
 
 def _check_grace(value: str | float) -> float:
@@ -218,16 +227,6 @@ def _check_grace(value: str | float) -> float:
     if not 0 < grace < float("inf"):
         raise OptionError(f"--grace {str(value)!r} is not a time: give seconds, as in 25, or 2m")
     return grace
-
-
-def _check_retry(value: Any) -> int:
-    try:
-        retry = int(value)
-    except (TypeError, ValueError):
-        retry = -1
-    if retry < 0:
-        raise OptionError(f"--retry {value!r} is not a number of tries: give a whole number, 0 for none")
-    return retry
 
 
 def _words(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -334,3 +333,15 @@ _CHECK: dict[str, Any] = {
     "on_preempt": _check_on_preempt,
     "quiet": _check_flag,
 }
+
+
+def bytes_from_environment(name: str, hint: str) -> int | None:
+    """Return the number of bytes that an environment variable says, None where it says nothing; `hint` is for errors.
+
+    Raises:
+        OptionError: that is no number.
+    """
+    text = os.environ.get(name)
+    if text and not (text.isascii() and text.isdecimal()):
+        raise OptionError(f"{name}={text} is not a number of bytes: {hint}")
+    return int(text) if text else None

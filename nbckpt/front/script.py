@@ -200,5 +200,11 @@ class Checkpoint:
 class State:
     """Attributes that survive."""
 
+    if TYPE_CHECKING:  # which ones, the user says
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __repr__(self) -> str:
         return f"State({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbckpt.errors import OptionError
+from nbckpt.settings import bytes_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -117,11 +118,11 @@ def asked_room() -> int | None:
 
     Raises `OptionError` if that is no number of bytes.
     """
-    text = os.environ.get("NBCKPT_STAGING")
-    if text and not (text.isdecimal() and int(text)):
-        msg = f"NBCKPT_STAGING={text} is not a number of bytes"
+    asked = bytes_from_environment("NBCKPT_STAGING", "write 1000000000, or leave it out")
+    if asked == 0:
+        msg = "NBCKPT_STAGING=0 leaves no room to copy anything: write 1000000000, or leave it out"
         raise OptionError(msg)
-    return int(text) if text else None
+    return asked
 
 
 def places(sizes: Iterable[int]) -> Iterator[slice]:

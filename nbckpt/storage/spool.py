@@ -8,12 +8,12 @@ when the store is back, or else by the next run on this machine, if nobody has s
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbckpt.errors import CheckpointConflict, NbckptError, OptionError, StoreError
+from nbckpt.errors import CheckpointConflict, NbckptError, StoreError
+from nbckpt.settings import bytes_from_environment
 from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
@@ -188,10 +188,8 @@ def _place(store_id: str) -> Path:
 
 
 def _limit() -> int:
-    text = os.environ.get("NBCKPT_SPOOL") or str(LIMIT)
-    if not (text.isascii() and text.isdecimal()):
-        raise OptionError(f"NBCKPT_SPOOL={text} is not a number of bytes: write 16000000000, or 0 to turn it off")
-    return int(text)
+    asked = bytes_from_environment("NBCKPT_SPOOL", "write 16000000000, or 0 to turn it off")
+    return LIMIT if asked is None else asked
 
 
 def _check_room(place: Path, limit: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""`--every auto`: how often it saves, by what snapshots cost and what may be lost."""
+"""When a snapshot is due: with `--every auto`, by what snapshots cost and may be lost, and when the machine goes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbckpt.front import listing
 from nbckpt.run import pace, schedule
 from nbckpt.run.checkpoint import Run
 from nbckpt.run.pace import Pace
-from nbckpt.run.schedule import Schedule
+from nbckpt.run.schedule import HURRIED_SHARE, SHORTEST, Schedule
 from nbckpt.settings import Every
 from nbckpt.storage.repository import Repository
 from programs.harness import kernel
@@ -174,3 +174,38 @@ def test_shares_that_make_no_sense(every: str) -> None:
     with pytest.raises(OptionError, match="auto:2% for the share of the time"):
         Every.parse(every)
     assert str(Every.parse("auto:2.5%")) == "auto:2.5%"
+
+
+# -- once the machine is known to go ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", ["1h", "1000000it", "auto"])
+@pytest.mark.parametrize("cost", [0.001, 2.0])
+def test_once_the_machine_is_known_to_go(every: str, cost: float, clock: Clock) -> None:
+    """One is due at once, and others as often as they take a tenth of the time, and no more than one a second."""
+    due = Schedule(Every.parse(every))
+    due.saved(100.0)
+    clock.now += 3 * SHORTEST
+    assert not due.wants_snapshot(turn=True)
+    due.hurry()
+    assert due.is_asked
+    for _ in range(3):
+        assert due.wants_snapshot(turn=True)
+        due.saved(cost)
+        pause = max(SHORTEST, cost / HURRIED_SHARE)
+        clock.now += 0.9 * pause
+        assert not due.wants_snapshot(turn=True)
+        clock.now += 0.1 * pause
+
+
+def test_hurry_makes_nothing_rarer(clock: Clock) -> None:
+    """What was asked for more often than that stays as often."""
+    due = Schedule(Every.parse("0.5s"))
+    due.hurry()
+    due.saved(1.0)
+    clock.now += 0.5
+    assert due.wants_snapshot(turn=True)
+    counted = Schedule(Every.parse("2it"))
+    counted.hurry()
+    counted.saved(1.0)
+    assert [counted.wants_snapshot(turn=True) for _ in range(2)] == [False, True]
