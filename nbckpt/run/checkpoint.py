@@ -1,6 +1,7 @@
 """One run of a checkpoint, in the order in which it happens: find, restore, run, snapshot, finish.
 
-Cells (`cell.py`) and scripts (`front/script.py`) differ in how they know their position; all else is here.
+Cells (`cell.py`) and scripts (`script.py`) differ in how they know their position. How a snapshot's state is put in
+place is told in `restore.py`, what happens when the machine goes in `departure.py`; all else is here.
 """
 
 from __future__ import annotations

@@ -92,8 +92,17 @@ def said_of(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - what it says is the user's code, and fails as that likes
         text = ""
     kind, (said, *_) = type(error).__name__, text.strip().splitlines() or [""]
-    said = said if len(said) <= 80 else f"{said[:77]}..."
-    return f"{kind}: {said}" if said else kind
+    return f"{kind}: {short(said, 80)}" if said else kind
+
+
+def listed(reasons: Mapping[str, str]) -> str:
+    """Names with their reasons."""
+    return ", ".join(f"{name} ({why})" for name, why in reasons.items())
+
+
+def short(text: str, width: int = 40) -> str:
+    """A text, cut where it gets long."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 class Reporter(Protocol):
@@ -105,13 +114,3 @@ class Reporter(Protocol):
         One of `waiting`, `started`, `resumed`, `progress`, `saving`, `saved`, `unprotected`, `retrying`, `finished`,
         `restored`, `ending`, `stopped`. Only `progress`, `saving` and `saved` may be passed over to spare the screen.
         """
-
-
-def listed(reasons: Mapping[str, str]) -> str:
-    """Names with their reasons."""
-    return ", ".join(f"{name} ({why})" for name, why in reasons.items())
-
-
-def short(text: str, width: int = 40) -> str:
-    """A value's text, cut where it gets long."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -315,6 +315,7 @@ def test_statements_that_had_completed_may_not_change(lab: Lab) -> None:
     assert not done.names
     assert len(kernel.shell.tracebacks) == 1
     assert "checkpoint.py" not in kernel.shell.tracebacks[0]
+    assert "restore.py" not in kernel.shell.tracebacks[0]
 
 
 @pytest.mark.parametrize(
