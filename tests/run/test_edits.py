@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 import pytest
+
+from programs.harness import Program
 
 if TYPE_CHECKING:
     from programs.harness import Lab
@@ -451,6 +454,48 @@ def test_an_import_or_definition_added_at_the_top_is_no_change(lab: Lab) -> None
     assert not done.error
     assert kernel.status.resumed_at
     assert len(done.names["log"]) == 8
+
+
+DEFINES = """
+first = [1]
+import math
+def double(k):
+    return 2 * k
+class Kind:
+    print("made", double(math.floor(1.5)))
+out = []
+for k in range(3):
+    out.append(double(k) + math.floor(1.5))
+out
+"""
+
+
+def moved(part: str, before: str) -> str:
+    """The cell with some lines of it further up."""
+    return DEFINES.replace(part, "", 1).replace(before, part + before, 1)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        DEFINES.replace("\nout\n", "\nout[:]\n"),
+        DEFINES.replace("import math\n", "import math\nimport json\n"),
+        DEFINES.replace("class Kind", "def other():\n    pass\nclass Kind"),
+        DEFINES.replace("    return 2 * k", "    return k + k"),
+        moved("import math\n", "first = [1]\n"),
+        moved("def double(k):\n    return 2 * k\n", "first = [1]\n"),
+        moved("def double(k):\n    return 2 * k\n", "import math\n"),
+    ],
+)
+def test_what_is_defined_after_the_boundary_is_defined(lab: Lab, edited: str) -> None:
+    """Imports and definitions that the run had not come to are there afterwards, wherever an edit has put them."""
+    program = Program("edited", "", edited)
+    plain = lab.plain(program)
+    _, photos = lab.photographed(Program("saved", "", DEFINES), lab.folder())
+    before = list(itertools.takewhile(lambda photo: photo.progress.startswith("line"), photos))
+    assert len(before) >= 6
+    for photo in before:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
 
 
 def test_an_error_fixed_goes_on_at_the_boundary(lab: Lab) -> None:
