@@ -173,9 +173,13 @@ class Plan:
         return cls({row["key"]: Statement(**row) for row in rows})
 
     def same_as(self, other: Plan) -> bool:
-        """Whether two plans are of the same code."""
-        mine, theirs = ([(one.key, one.kind, one.whole) for one in plan.statements.values()] for plan in (self, other))
-        return mine == theirs
+        """Whether another plan is of the same code, and has all boundaries of this one.
+
+        It has more of them where more resumable functions are known, whose calls were plain statements before.
+        """
+        mine, theirs = ([one.whole for one in plan.siblings("")] for plan in (self, other))
+        kinds = {key: one.kind for key, one in other.statements.items()}
+        return mine == theirs and all(one.kind in (kinds.get(key), "plain") for key, one in self.statements.items())
 
     def begun(self, position: Position) -> list[Statement]:
         """The statements that were begun by then, as they stand in the code."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbckpt.run import resumable
 from programs.harness import Program
 
 if TYPE_CHECKING:
@@ -606,3 +607,18 @@ def test_an_error_in_what_runs_again_is_shown(lab: Lab) -> None:
     done, kernel = lab.again(left, cell, before=before[1:])
     assert done.error == "OSError: no more"
     assert any("no more" in text for text in kernel.shell.tracebacks)
+
+
+@pytest.mark.parametrize("options", ["", "--on-change error"])
+def test_a_resumable_function_of_the_same_name_is_no_edit(lab: Lab, options: str) -> None:
+    """Somebody else's, of which the process has heard since: there are more boundaries then, in the same code."""
+    cell = (
+        "def work(k):\n    return k\nout = []\nif work(1):\n    out.append(work(2))\nfor k in range(3):\n"
+        "    out.append(work(k))\n    out.append(-k)\nwork(out)\n"
+    )
+    program = Program("named", "", cell, options=options)
+    plain = lab.plain(program)
+    _, photos = lab.photographed(program, lab.folder())
+    resumable.NAMES.add("work")
+    for photo in photos:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
