@@ -34,7 +34,9 @@ class Line:
         self.store, self.limit = store, limit
         self.repository = Repository.open(store)
         self.writer = self.repository.writer("train", keep=2)
-        self.comparison = Comparison()
+        self.told: list[str] = []
+        self.comparison = Comparison(self.told.append)
+        weakref.finalize(self, self.comparison.close)
         self.ours = Arena()
         self.theirs = Arena(os.dup(self.ours.fd))
         weakref.finalize(self, _close, self.ours, self.theirs)
