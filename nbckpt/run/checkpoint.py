@@ -414,6 +414,7 @@ class Run(ABC):
                 "progress": description["progress"],
                 "variables": names_in(parts),
                 "locals": names_in(parts, "locals"),
+                "capture": {**self.handover.capture, "stall": stood},
             }
             self.news.handed_over(snapshot, durable=durable)
         self.schedule.saved(stood or time.perf_counter() - began)
@@ -537,7 +538,8 @@ class Run(ABC):
         with self._writing, contextlib.suppress(StoreError):  # for people only: it is never needed to go on
             status = self.status
             told = {"unprotected": status.unprotected, "since": status.unprotected_since} if status.unprotected else {}
-            self.repository.write_status(self.name, {**self.who, "state": status.state, **told})
+            how = {"capture": status.capture} if status.capture else {}
+            self.repository.write_status(self.name, {**self.who, "state": status.state, **told, **how})
 
     def _write_status_meanwhile(self) -> None:
         """Do so beside the loop, which need not wait for a store that may be away."""
