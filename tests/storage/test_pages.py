@@ -26,6 +26,8 @@ from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.writer import Committed
 
 MIB = 1024 * 1024
+HUGE = 2 * MIB
+"""Bytes of a large page."""
 State = dict[str, Any]
 """Arrays, or other buffers, by name."""
 
@@ -83,6 +85,7 @@ def saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Saving]:
     new = Saving(tmp_path / "store")
     yield new
     new.hand.close()
+    assert new.told == [], "the pages were thought to lie"
 
 
 def noise(size: int, seed: int = 0) -> np.ndarray:
@@ -194,32 +197,94 @@ def test_however_it_is_written(write: Callable[[np.ndarray, int, bytes], None], 
 
 def test_memory_that_was_given_back(saving: Saving) -> None:
     """It is zeros again, whether it is touched after that or not."""
-    block = mmap.mmap(-1, 30 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block = mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     block.madvise(mmap.MADV_HUGEPAGE)
-    block[:] = os.urandom(30 * MIB)
+    block[:] = os.urandom(64 * MIB)
     state = {"a": np.frombuffer(block, np.uint8)}
+    huge = -address(memoryview(block)) % HUGE
     settle(saving, state)
-    block.madvise(mmap.MADV_DONTNEED, 4 * MIB, PAGE)
-    saving.save(state)
-    block.madvise(mmap.MADV_DONTNEED, 16 * MIB, 2 * MIB)
-    assert block[17 * MIB] == 0
-    saving.save(state)
-    saving.save(state)
+    for at, size in ((huge + 4 * MIB, HUGE), (huge + 8 * MIB, PAGE), (huge + 16 * MIB, 2 * HUGE)):
+        block.madvise(mmap.MADV_DONTNEED, at, size)
+        assert saving.save(state) == "pages"
+        assert saving.save(state) == "pages"
+    block.madvise(mmap.MADV_DONTNEED, huge + 24 * MIB, HUGE)
+    assert block[huge + 25 * MIB] == 0
+    assert saving.save(state) == "pages"
 
 
 @pytest.mark.parametrize("size", [3 * MIB, 40 * MIB], ids=["heap", "mapping"])
-def test_other_memory_at_the_same_address(size: int, saving: Saving) -> None:
-    """An array that is freed and made anew is another one, wherever it lies."""
+def test_arrays_that_are_made_anew(size: int, saving: Saving) -> None:
+    """An array that is freed and made again is another one, wherever it lies."""
     state = {"a": noise(size)}
     settle(saving, state)
-    before = state["a"].ctypes.data
-    found = set()
     for seed in range(8):
         del state["a"]
         state["a"] = noise(size, seed)
-        found.add(state["a"].ctypes.data)
         saving.save(state)
-    assert before in found or len(found) < 8, "no address was used twice"
+
+
+class Mapped:
+    """Memory at an address that a test chooses, by the calls of the C library."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        for call in (self.libc.mmap, self.libc.mremap):
+            call.restype = ctypes.c_void_p
+
+    def make(self, size: int, at: int = 0) -> np.ndarray:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0x10 if at else 0)  # MAP_FIXED
+        number = mmap.PROT_READ | mmap.PROT_WRITE
+        start = self.libc.mmap(ctypes.c_void_p(at), ctypes.c_size_t(size), number, flags, -1, ctypes.c_long(0))
+        assert start % (1 << 64) != (1 << 64) - 1
+        return np.frombuffer((ctypes.c_char * size).from_address(start), np.uint8)
+
+    def drop(self, array: np.ndarray) -> None:
+        assert self.libc.munmap(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(len(array))) == 0
+
+    def move(self, array: np.ndarray, onto: np.ndarray) -> None:
+        """Put its pages in the place of others; it must not be touched after that."""
+        start, size = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(len(array))
+        assert self.libc.mremap(start, size, size, 3, ctypes.c_void_p(onto.ctypes.data)) == onto.ctypes.data
+
+
+@pytest.mark.parametrize("neighbour", [False, True], ids=["alone", "beside another"])
+def test_other_memory_at_the_same_address(saving: Saving, *, neighbour: bool) -> None:
+    """What is mapped there anew is not what was watched there; nor is it if what is beside it begins to be watched."""
+    memory, size = Mapped(), 20 * MIB
+    around = memory.make(2 * size)
+    memory.drop(around)
+    state = {"a": memory.make(size, around.ctypes.data), "b": noise(size, 1)}
+    state["a"][:] = noise(size, 2)
+    settle(saving, state)
+    for seed in range(4):
+        memory.drop(state["a"])
+        whole = memory.make(2 * size if neighbour else size, around.ctypes.data)
+        assert whole.ctypes.data == around.ctypes.data
+        state["a"] = whole[:size]
+        state["a"][:] = noise(size, seed)
+        if neighbour:
+            state["b"] = whole[size:]
+            state["b"][:] = noise(size, seed)
+        for _ in range(4):
+            saving.save(state)
+
+
+def test_memory_that_is_moved_onto_other(saving: Saving) -> None:
+    """The pages come with the protection that they had elsewhere, which says nothing of what was here before."""
+    memory, size = Mapped(), 20 * MIB
+    state = {"a": memory.make(size), "b": memory.make(size)}
+    for number in range(4):
+        state["a"][:], state["b"][:] = noise(size, number), noise(size, number + 100)
+        for _ in range(20):  # the more often it is written as a whole, the longer it has to be quiet
+            saving.save(state)
+            if all(map(protected, state.values())):
+                break
+        assert all(map(protected, state.values()))
+        memory.move(state["b"], onto=state["a"])
+        saving.save({"a": state["a"]})
+        state["a"][7 * MIB] ^= 1
+        state["b"] = memory.make(size)
+        saving.save(state)
 
 
 def test_memory_that_is_moved(saving: Saving) -> None:
@@ -246,7 +311,7 @@ def test_other_names_and_views(saving: Saving) -> None:
     b[5 * MIB] ^= 1
     saving.save({"a": b, "c": a})
     for state in ({"a": a[100:], "b": a}, {"a": a, "b": a[: 6 * MIB]}, {"b": a[3 * MIB :]}, {"a": a}):
-        for _ in range(4):
+        for _ in range(6):
             a[5 * MIB] ^= 1
             saving.save(state)
 
@@ -540,11 +605,13 @@ def test_a_kernel_that_does_not_tell_the_truth(saving: Saving, monkeypatch: pyte
     for array in state.values():
         array[5 * MIB] ^= 1
     assert saving.save(state, final=True) == "hash"
-    assert "may hold older bytes" in saving.told[0]
+    (told,) = saving.told
+    assert "may hold older bytes" in told
     state["a"][5 * MIB] ^= 1
     assert [saving.save(state) for _ in range(4)] == ["hash"] * 4
-    assert len(saving.told) == 1
     assert not protected(state["a"])
+    assert saving.told == [told]
+    saving.told.clear()
 
 
 def test_every_so_often_the_bytes_are_compared(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
