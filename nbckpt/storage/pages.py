@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import mmap
 import os
 import platform
@@ -54,15 +55,15 @@ PAGE = mmap.PAGESIZE
 class Pages:
     """The memory of this process that is watched. Raises `OSError` if that cannot be done here.
 
-    There is one at a time, as a look hides from all others what was written before it. A forked child has none.
+    There is one at a time (the error's number is `EBUSY`), as a look hides from all others what was written before it.
+    A forked child has none.
     """
 
     def __init__(self) -> None:
         self._uffd = self._map = -1
         self._registered: set[tuple[int, int]] = set()
         if _open:
-            msg = "somebody else watches memory of this process"
-            raise OSError(msg)
+            raise OSError(errno.EBUSY, "somebody else watches memory of this process")
         if sys.platform != "linux" or PAGE != 4096 or platform.machine() not in _CALLS or sys.maxsize < 1 << 32:
             msg = "written pages are known on Linux only"
             raise OSError(msg)

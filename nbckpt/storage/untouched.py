@@ -10,6 +10,7 @@ little of it changes, and not again too soon after much of it did.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -190,8 +191,8 @@ class Untouched:
         if self._pages is None:
             try:
                 self._pages = Pages()
-            except OSError:
-                self._off = True
+            except OSError as error:
+                self._off = error.errno != errno.EBUSY  # another run watches memory, until it ends
                 return None
         area = self._areas[key] = Area(start, size, block, first, last)
         self._pages.watch(first, last, mappings)

@@ -560,7 +560,7 @@ def test_a_forked_child(saving: Saving) -> None:
 
 
 def test_two_runs_at_once(saving: Saving, tmp_path: Path) -> None:
-    """A look by one would hide from the other what was written: the second compares all bytes."""
+    """A look by one would hide from the other what was written: the second compares all bytes until the first ends."""
     state = {"a": noise(20 * MIB)}
     settle(saving, state)
     other = Saving(tmp_path / "other")
@@ -569,6 +569,8 @@ def test_two_runs_at_once(saving: Saving, tmp_path: Path) -> None:
             state["a"][3 * MIB] ^= 1
             assert other.save(state) == "hash"
             assert saving.save(state) == "pages"
+        saving.hand.close()
+        assert [other.save(state) for _ in range(4)][-1] == "pages"
     finally:
         other.hand.close()
 
