@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+import threading
 import zlib
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,8 +111,8 @@ def decode(chunk: Chunk, stored: Buffer) -> bytes | memoryview:
         import zstandard
 
         try:
-            intact = zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(bytes(stored)) == chunk.plain
-            plain = zstandard.ZstdDecompressor().decompress(bytes(stored)) if intact else b""
+            intact = zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(stored) == chunk.plain
+            plain = _decompressor().decompress(stored) if intact else b""
         except zstandard.ZstdError:
             plain = b""
     if len(plain) != chunk.plain or chunk_id(plain) != chunk.id:
@@ -176,6 +177,18 @@ def _promises(stretch: memoryview) -> bool:
     last = max(0, len(stretch) - _SAMPLE)
     sample = b"".join(stretch[at : at + _SAMPLE] for at in sorted({0, last // 2, last}))
     return len(sample) >= _PAYS * len(_compressor().compress(sample))
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return the one of this thread: to make one takes as long as a chunk."""
+    import zstandard
+
+    if (known := getattr(_of_thread, "decompressor", None)) is None:
+        known = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    return known
+
+
+_of_thread = threading.local()
 
 
 @cache

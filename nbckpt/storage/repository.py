@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.fetch import Allocate
 
 _CONFIG = "nbckpt.json"
 
@@ -168,8 +169,8 @@ class Repository:
         """
         return self._newest(name, None, lambda _head, kept, manifest, _damaged: _describe(kept, manifest))
 
-    def load(self, name: str, *, seq: int | None = None) -> Loaded | None:
-        """Return the newest snapshot of which every byte verifies, or number `seq`.
+    def load(self, name: str, *, seq: int | None = None, allocate: Allocate | None = None) -> Loaded | None:
+        """Return the newest snapshot of which every byte verifies, or number `seq`; `allocate` says where it is read to.
 
         None only if the checkpoint has no snapshot. Raises `DamagedSnapshot` if every one is damaged,
         `UntrustedSnapshot` if the newest is not signed by a key of ours, `UnknownCheckpoint` if there is no
@@ -177,7 +178,7 @@ class Repository:
         """
 
         def read(head: Head, kept: Kept, manifest: Manifest, damaged: list[str]) -> Loaded:
-            parts, chunks = read_parts(self._store, name, manifest)
+            parts, chunks = read_parts(self._store, name, manifest, allocate)
             return Loaded(kept.seq, manifest, parts, damaged, head, chunks)
 
         return self._newest(name, seq, read)

@@ -171,10 +171,11 @@ def decode_segment(raw: Buffer, packs: dict[str, int]) -> list[Chunk]:
         count, pack_count = _HEAD.unpack_from(raw)
         rows = _HEAD.size + 16 * pack_count
         ids = [bytes(raw[at : at + 16]).hex() for at in range(_HEAD.size, min(rows, len(raw)), 16)]
-        chunks = [
-            _placed(Chunk(row[0], ids[row[1]], *row[2:]), packs[ids[row[1]]])
-            for row in _ROW.iter_unpack(memoryview(raw)[rows:])
-        ]
+        places = [(pack, packs[pack]) for pack in ids]
+        chunks = []
+        for id_, number, *rest in _ROW.iter_unpack(memoryview(raw)[rows:]):
+            pack, size = places[number]
+            chunks.append(_placed(Chunk(id_, pack, *rest), size))
     except (LookupError, ValueError, struct.error) as error:
         msg = "a table of its chunks makes no sense"
         raise DamagedSnapshot(msg) from error

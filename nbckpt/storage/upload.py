@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbckpt.errors import DamagedSnapshot, StoreError
 from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, chunk_id, chunk_size, cut, flat
-from nbckpt.storage.fetch import Piece as Target, fetch
+from nbckpt.storage.fetch import Stretch, fetch
 from nbckpt.storage.parcel import BlocksGoneError, Piece
 from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
 
@@ -103,11 +103,7 @@ class Upload:
         gone = [chunk for chunk in block if self._found(chunk.id) is None]
         targets = [memoryview(bytearray(chunk.plain)) for chunk in gone]
         try:
-            fetch(
-                self._store,
-                self._folder,
-                [Target(chunk, target, 0) for chunk, target in zip(gone, targets, strict=True)],
-            )
+            fetch(self._store, self._folder, [Stretch([c], t) for c, t in zip(gone, targets, strict=True)])
         except DamagedSnapshot as error:
             raise BlocksGoneError(f"The snapshot before cannot be read any more: {error}.") from error
         for chunk, plain in zip(gone, targets, strict=True):
