@@ -142,13 +142,16 @@ def fetch(store: Store, folder: str, stretches: Iterable[Stretch]) -> None:
             at = end
     found.sort()
     runs = _runs(found)
-    if len(runs) + len(copies) <= 1:
+    batches = [copies[at : at + _BATCH] for at in range(0, len(copies), _BATCH)]
+    readers = min(_readers(store, sum(run.end - run.start for run in runs)), max(len(runs), len(batches)))
+    if readers <= 1:
         for run in runs:
             _read_run(store, folder, run)
+        for batch in batches:
+            _copy(batch, first)
         return
-    with ThreadPoolExecutor(min(_readers(store), max(len(runs), 1))) as pool:
+    with ThreadPoolExecutor(readers) as pool:
         _all([pool.submit(_read_run, store, folder, run) for run in runs], pool)
-        batches = [copies[at : at + _BATCH] for at in range(0, len(copies), _BATCH)]
         _all([pool.submit(_copy, batch, first) for batch in batches], pool)
 
 
@@ -165,10 +168,12 @@ def _all(tasks: Sequence[Future[None]], pool: ThreadPoolExecutor) -> None:
         raise
 
 
-def _readers(store: Store) -> int:
-    """How many threads read: as many as can work at once, and where they have to wait for a network, more."""
+def _readers(store: Store, size: int) -> int:
+    """How many threads read so many bytes: as many as can work at once; where they wait for a network, more."""
     processors = os.cpu_count() or 1
-    return min(_MOST_READERS, 2 * processors if "://" in store.url else processors)
+    if "://" in store.url:
+        return min(_MOST_READERS, 2 * processors)
+    return 1 if size < _RUN else min(_MOST_READERS, processors)
 
 
 def _copy(copies: Sequence[tuple[memoryview, bytes]], first: dict[bytes, memoryview]) -> None:

@@ -170,11 +170,11 @@ class Repository:
         return self._newest(name, None, lambda _head, kept, manifest, _damaged: _describe(kept, manifest))
 
     def load(self, name: str, *, seq: int | None = None, allocate: Allocate | None = None) -> Loaded | None:
-        """Return the newest snapshot of which every byte verifies, or number `seq`; `allocate` says where it is read to.
+        """Return the newest snapshot of which every byte verifies, or number `seq`.
 
-        None only if the checkpoint has no snapshot. Raises `DamagedSnapshot` if every one is damaged,
-        `UntrustedSnapshot` if the newest is not signed by a key of ours, `UnknownCheckpoint` if there is no
-        number `seq`, `StoreError`.
+        `allocate` has the memory that it is read to. None only if the checkpoint has no snapshot. Raises
+        `DamagedSnapshot` if every one is damaged, `UntrustedSnapshot` if the newest is not signed by a key of ours,
+        `UnknownCheckpoint` if there is no number `seq`, `StoreError`.
         """
 
         def read(head: Head, kept: Kept, manifest: Manifest, damaged: list[str]) -> Loaded:

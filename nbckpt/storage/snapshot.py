@@ -161,7 +161,8 @@ def check_format(found: object, what: str) -> None:
 def encode_segment(chunks: Sequence[Chunk]) -> bytes:
     """Return a piece of a table in binary, with its own list of packs: independent of the manifest around it."""
     numbers: dict[str, int] = {}
-    rows = b"".join(_ROW.pack(c.id, numbers.setdefault(c.pack, len(numbers)), *c[2:]) for c in chunks)
+    row, number = _ROW.pack, numbers.setdefault
+    rows = b"".join([row(id_, number(pack, len(numbers)), *rest) for id_, pack, *rest in chunks])
     return _HEAD.pack(len(chunks), len(numbers)) + b"".join(map(bytes.fromhex, numbers)) + rows
 
 

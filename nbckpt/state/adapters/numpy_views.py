@@ -152,7 +152,7 @@ def own(
 
 def room(size: int) -> memoryview:
     """Memory of an array, which `own` makes into the array to be."""
-    return memoryview(np.empty(size, np.uint8))
+    return np.empty(size, np.uint8).data
 
 
 def _taken_over(raw: Any, dtype: Any, lengths: tuple[int, ...]) -> Any:
