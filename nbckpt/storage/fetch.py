@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbckpt.errors import DamagedSnapshot, NotFound, RestoreError
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
@@ -25,6 +25,9 @@ _MAPPED = 1024 * 1024  # bytes from which a buffer is mapped
 _MOST_READERS = 8
 _BATCH = 64  # chunks copied at once
 
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 Allocate = Callable[["Mapping[str, Any]", Sequence[int]], "Sequence[memoryview | None]"]
 """Gives, for a part's info and the sizes of its buffers, the memory to read each to; None where any will do."""
@@ -77,6 +80,15 @@ def read_parts(
     chunks = {chunk.id: chunk for stretch in stretches for chunk in stretch.chunks}
     chunks.update((chunk.id, chunk) for blob in tables for chunk in blob.chunks)
     return parts, chunks
+
+
+def each(store: Store, read: Callable[[_T], _R], things: Sequence[_T]) -> list[_R]:
+    """Apply `read`, which waits for the store, to many things: to several at once where the store is far away."""
+    if not _is_far(store) or len(things) <= 1:
+        return [read(thing) for thing in things]
+    with ThreadPoolExecutor(min(_MOST_READERS, len(things))) as pool:
+        tasks = [pool.submit(read, thing) for thing in things]
+        return _all(tasks, pool)
 
 
 def _check_room(manifest: Manifest) -> None:
@@ -159,10 +171,9 @@ _Found = tuple[str, int, int, Chunk, memoryview, int]
 """A chunk by its place in its pack, and where its plain bytes go; the third is another number for each."""
 
 
-def _all(tasks: Sequence[Future[None]], pool: ThreadPoolExecutor) -> None:
+def _all(tasks: Sequence[Future[_R]], pool: ThreadPoolExecutor) -> list[_R]:
     try:
-        for task in tasks:
-            task.result()
+        return [task.result() for task in tasks]
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
@@ -171,9 +182,13 @@ def _all(tasks: Sequence[Future[None]], pool: ThreadPoolExecutor) -> None:
 def _readers(store: Store, size: int) -> int:
     """How many threads read so many bytes: as many as can work at once; where they wait for a network, more."""
     processors = os.cpu_count() or 1
-    if "://" in store.url:
+    if _is_far(store):
         return min(_MOST_READERS, 2 * processors)
     return 1 if size < _RUN else min(_MOST_READERS, processors)
+
+
+def _is_far(store: Store) -> bool:
+    return "://" in store.url and not store.url.startswith("memory:")
 
 
 def _copy(copies: Sequence[tuple[memoryview, bytes]], first: dict[bytes, memoryview]) -> None:
