@@ -33,7 +33,7 @@ from ..storage.repository import Repository
 from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
-from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .capture import Capture, info_of, names_in, packages_of, type_name
 from .departure import Departure
 from .interrupts import Interrupts
 from .news import News
@@ -137,7 +137,7 @@ class Run(ABC):
         self._wait_for_writer()
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
-        found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
+        found = None if self.settings.fresh else self.restore.read(self.wanted)
         if found is None and self.wanted is not None:
             raise UnknownCheckpoint(f"checkpoint {self.name!r} is gone from the store {self.repository.url}")
         if found is not None:
@@ -430,7 +430,7 @@ class Run(ABC):
         types = {name: type_name(value) for name, value in contents.data.items()}
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
         data = [
-            *(PartData(p.name, p.stream, p.buffers, variables_in(p, types)) for p in captured.parts),
+            *(PartData(p.name, p.stream, p.buffers, info_of(p, types)) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]

@@ -188,6 +188,11 @@ class Piece:
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def stays(self) -> bool:
+        """Whether what `blocks` yields now is there until all of the snapshot is durable: nothing follows it."""
+        return self._incoming.is_last
+
     def blocks(self) -> Blocks:
         """Yield its blocks, in order.
 
@@ -274,6 +279,7 @@ class Incoming:
 
     def _take(self, batch: Batch) -> None:
         self._view, said = batch
+        self.is_last = not said["more"]
         sizes = self._sizes[self._begun : self._begun + said["items"]]
         self._places = list(places(sizes))
 
