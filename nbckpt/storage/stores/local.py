@@ -16,12 +16,9 @@ from nbckpt.storage.stores import Buffer, Entry, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from io import FileIO
 
 _TEMPORARY = ".tmp-"  # a leading dot: no key can look like it, no listing shows it
 _STALE = 24 * 3600  # seconds after which a temporary file belongs to a writer that was killed
-
-_AT_ONCE = 256  # pieces written with one call, fewer than any system refuses
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -166,8 +163,10 @@ class LocalStore:
         self._sweep(folder)
         temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
-            with temporary.open("xb", buffering=0) as file:
-                _write(file, bufs)
+            with temporary.open("xb") as file:
+                for buf in bufs:
+                    file.write(buf)
+                file.flush()
                 os.fsync(file.fileno())
         except BaseException:
             with contextlib.suppress(OSError):
@@ -211,17 +210,6 @@ class LocalStore:
         )
         explained.errno = error.errno
         return explained
-
-
-def _write(file: FileIO, bufs: Sequence[Buffer]) -> None:
-    """Write pieces one after another, many with one call: between two calls other threads would have their turn."""
-    left = [memoryview(buf) for buf in bufs if len(buf)]
-    while left:
-        count = os.writev(file.fileno(), left[:_AT_ONCE]) if hasattr(os, "writev") else file.write(left[0])
-        while left and count >= len(left[0]):
-            count -= len(left.pop(0))
-        if count:
-            left[0] = left[0][count:]
 
 
 def exposed(folder: str) -> str:
