@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbckpt.run import resumable
 from nbckpt.state import adapters, randomness
 
 pytest.register_assert_rewrite("programs.harness", "fuzz.lane")
@@ -58,10 +59,18 @@ def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test, or an example in a docstring, registers does not outlive it."""
+def own_registrations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test, or an example in a docstring, registers does not outlive it.
+
+    Nor do the names of its resumable functions: where later cells call functions of such a name, there would be
+    boundaries around the calls, and which tests a process ran before is chance.
+    """
     monkeypatch.setattr(adapters, "_registered", {})
     monkeypatch.setattr(randomness, "_registered", {})
+    known = set(resumable.NAMES)
+    yield
+    resumable.NAMES.intersection_update(known)
+    resumable._cached_source.cache_clear()  # a source that is found there is not named again
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ class CellRun(Run):
         found = match(saved, self.plan, position, self.settings.on_change, (description["source"], self.source))
         for notice in found.notices:
             self.status.notice(notice)
-        return Resume(found, saved)
+        return Resume(found, saved, position)
 
     def plan_json(self) -> dict[str, Any]:
         """What a later run compares its own cell with."""
@@ -201,7 +201,7 @@ class CellFrame(Caller):
             if statement.whole not in way.known
             for name in statement.binds
         }
-        self.run.restore.arrive(place, frozenset(way.rebound), frozenset(edited))
+        self.run.restore.arrive(place, frozenset(way.rebound), frozenset(edited), frozenset(way.made))
         run = self.run
         answers = {"_", "__", "___"} & run.selection.names - run.selection.binds & run.namespace.keys()
         run.recorder.take_for_shown({name: run.namespace[name] for name in answers})

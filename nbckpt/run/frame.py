@@ -90,8 +90,9 @@ class Frame:
         if statement.kind != "always" or not self.runs_again(way, statement):
             return False
         way.rebound |= set(statement.binds)
+        way.made |= {*statement.binds, *statement.imports} - way.bound
         # what it shows was shown by the statement as it was, and is in what was replayed
-        self.run.recorder.swallowing = self.run.settings.replay and statement.whole in way.known
+        self.run.recorder.swallowing = self.run.settings.replay and statement.whole in way.begun
         return True
 
     def runs_again(self, way: Resume, statement: Statement) -> bool:
@@ -385,16 +386,23 @@ class Frame:
 class Resume:
     """The way back to a saved boundary."""
 
-    def __init__(self, found: Match, saved: Plan) -> None:
+    def __init__(self, found: Match, saved: Plan, position: Position) -> None:
         self.match = found
         self.known = {statement.whole for statement in saved.statements.values()}
         """Fingerprints of the saved code's statements."""
+        begun = saved.begun(position)
+        self.begun = {statement.whole for statement in begun}
+        """Fingerprints of those that were begun."""
+        self.bound = {name for statement in begun for name in (*statement.binds, *statement.imports)}
+        """The names of what was imported and defined by then."""
         self.position = found.position
         self.entered = found.position.entered
         self.built = False
         """Whether the saved objects are in place."""
         self.rebound: set[str] = set()
         """Names of definitions that ran again."""
+        self.made: set[str] = set()
+        """Names that are bound on the way by imports and definitions which were not come to before."""
         self.held: dict[tuple[str, ...], Any] = {}
         self.digests: dict[str, str | None] = {}
         self._saved_keys = {now: saved for saved, now in found.renamed.items()}

@@ -323,7 +323,7 @@ def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
     for notice in found.notices:
         run.status.notice(notice)
     frame = FunctionFrame(caller, key, site, function, code, again=True)
-    frame.way = Resume(found, saved)
+    frame.way = Resume(found, saved, position)
     frame.way.built = True
     frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
     shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}

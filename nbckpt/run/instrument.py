@@ -229,6 +229,8 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     over = fingerprint(node.iter) if kind in ("for", "async for") else ""
     reads = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
+    aliases = node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ()
+    imported = {(alias.asname or alias.name).split(".")[0] for alias in aliases}
     return Statement(
         key,
         kind,
@@ -246,6 +248,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
         over=over,
         reads=tuple(sorted(reads)),
+        imports=tuple(sorted(imported)),
     )
 
 

@@ -18,6 +18,7 @@ Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "tr
 Where = Literal["before", "top", "call", "end"]
 
 LOOPS = ("for", "async for", "while")
+_TUPLES = ("binds", "eager", "reads", "imports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Statement:
     """For a `for`: the fingerprint of what it goes over."""
     reads: tuple[str, ...] = ()
     """The names that it reads, anywhere in it."""
+    imports: tuple[str, ...] = ()
+    """For an import: the names that it binds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +169,27 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Plan:
-        rows = [{**row, **{name: tuple(row.get(name, ())) for name in ("binds", "eager", "reads")}} for row in data]
+        rows = [{**row, **{name: tuple(row.get(name, ())) for name in _TUPLES}} for row in data]
         return cls({row["key"]: Statement(**row) for row in rows})
 
     def same_as(self, other: Plan) -> bool:
-        """Whether two plans are of the same code."""
-        mine, theirs = ([(one.key, one.kind, one.whole) for one in plan.statements.values()] for plan in (self, other))
-        return mine == theirs
+        """Whether another plan is of the same code, and has all boundaries of this one.
+
+        It has more of them where more resumable functions are known, whose calls were plain statements before.
+        """
+        mine, theirs = ([one.whole for one in plan.siblings("")] for plan in (self, other))
+        kinds = {key: one.kind for key, one in other.statements.items()}
+        return mine == theirs and all(one.kind in (kinds.get(key), "plain") for key, one in self.statements.items())
+
+    def begun(self, position: Position) -> list[Statement]:
+        """The statements that were begun by then, as they stand in the code."""
+        order = list(self.statements)
+        at = order.index(position.key) + (position.where != "before") if position.key else len(order)
+        return [self[key] for key in order[:at]]
 
     def read_by(self, position: Position) -> set[str]:
         """What was read by then: by statements that were begun, and by definitions here that these use."""
-        order = list(self.statements)
-        at = order.index(position.key) + (position.where != "before") if position.key else len(order)
-        begun = [self[key] for key in order[:at]]
+        begun = self.begun(position)
         reads: dict[str, set[str]] = {}
         for one in self.statements.values():
             for name in one.binds:
@@ -284,7 +295,7 @@ class _Finder:
         if self.position.where == "before":
             prefix = self._before(self.saved, key)
             self.check_prefix(prefix, self.now.siblings(block), in_loop=in_loop)
-            following = self._next_after(prefix, block)
+            following = self._next_after(prefix, block, definitions=self.saved[key].kind == "always")
             if following is None and block:
                 raise self.changed(f"the rest of the block at line {self.saved[key].line} is gone")
             place = Position("before", following) if following else Position("end")
@@ -350,14 +361,22 @@ class _Finder:
         row = plan.siblings(block_of(key))
         return row[: [statement.key for statement in row].index(key)]
 
-    def _next_after(self, done: Sequence[Statement], block: str) -> str | None:
-        """The first of today's statements of a block that was not completed."""
-        left = len(_steps(done))
+    def _next_after(self, done: Sequence[Statement], block: str, *, definitions: bool = False) -> str | None:
+        """The first of today's statements of a block that was not completed.
+
+        Imports and definitions run again anyway, and only count as such where `definitions` says that the run stood
+        before one: then it stands behind the last of those that it had come to.
+        """
+        left, found = len(_steps(done)), None
+        wholes, names = {one.whole for one in done}, {name for one in done for name in one.binds}
         for statement in self.now.siblings(block):
             if left == 0 and statement.kind != "always":
-                return statement.key
+                return found or statement.key
+            if left == 0 and definitions:
+                had_run = statement.whole in wholes or not names.isdisjoint(statement.binds)
+                found = None if had_run else found or statement.key
             left -= statement.kind != "always"
-        return None
+        return found
 
     def changed(self, what: str) -> CellChangedError:
         return _changed(what, self.sources, self.subject)

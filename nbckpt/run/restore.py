@@ -143,11 +143,18 @@ class Restore:
         run.attributes.clear()
         run.attributes.update(self.root["attributes"])
 
-    def arrive(self, place: Place, rebound: frozenset[str] = frozenset(), edited: frozenset[str] = frozenset()) -> None:
+    def arrive(
+        self,
+        place: Place,
+        rebound: frozenset[str] = frozenset(),
+        edited: frozenset[str] = frozenset(),
+        made: frozenset[str] = frozenset(),
+    ) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
-        definitions in `rebound`, which ran again, and of these the `edited` ones are as they are now.
+        definitions in `rebound`, which ran again, and of these the `edited` ones are as they are now. What was not
+        bound there is not bound now, unless it was `made` on the way by code that had not been come to.
 
         Raises:
             MissingVariableError: something that could not be saved is needed, and nothing made it again.
@@ -175,7 +182,7 @@ class Restore:
             if name in live and name not in edited:
                 put = definitions.put_state if name in run.home.made else definitions.put_unchanged
                 put(live[name], state)
-        for name in description["deleted"]:
+        for name in set(description["deleted"]) - made:
             run.namespace.pop(name, None)
         csv_writers.bind(run.namespace)
         needed = run.needed(place)

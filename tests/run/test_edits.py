@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 import pytest
+
+from nbckpt.run import resumable
+from programs.harness import Program
 
 if TYPE_CHECKING:
     from programs.harness import Lab
@@ -453,6 +457,48 @@ def test_an_import_or_definition_added_at_the_top_is_no_change(lab: Lab) -> None
     assert len(done.names["log"]) == 8
 
 
+DEFINES = """
+first = [1]
+import math
+def double(k):
+    return 2 * k
+class Kind:
+    print("made", double(math.floor(1.5)))
+out = []
+for k in range(3):
+    out.append(double(k) + math.floor(1.5))
+out
+"""
+
+
+def moved(part: str, before: str) -> str:
+    """The cell with some lines of it further up."""
+    return DEFINES.replace(part, "", 1).replace(before, part + before, 1)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        DEFINES.replace("\nout\n", "\nout[:]\n"),
+        DEFINES.replace("import math\n", "import math\nimport json\n"),
+        DEFINES.replace("class Kind", "def other():\n    pass\nclass Kind"),
+        DEFINES.replace("    return 2 * k", "    return k + k"),
+        moved("import math\n", "first = [1]\n"),
+        moved("def double(k):\n    return 2 * k\n", "first = [1]\n"),
+        moved("def double(k):\n    return 2 * k\n", "import math\n"),
+    ],
+)
+def test_what_is_defined_after_the_boundary_is_defined(lab: Lab, edited: str) -> None:
+    """Imports and definitions that the run had not come to are there afterwards, wherever an edit has put them."""
+    program = Program("edited", "", edited)
+    plain = lab.plain(program)
+    _, photos = lab.photographed(Program("saved", "", DEFINES), lab.folder())
+    before = list(itertools.takewhile(lambda photo: photo.progress.startswith("line"), photos))
+    assert len(before) >= 6
+    for photo in before:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
+
+
 def test_an_error_fixed_goes_on_at_the_boundary(lab: Lab) -> None:
     """The statement that failed runs again, with the state it had, and the fixed code."""
     cell = (
@@ -561,3 +607,18 @@ def test_an_error_in_what_runs_again_is_shown(lab: Lab) -> None:
     done, kernel = lab.again(left, cell, before=before[1:])
     assert done.error == "OSError: no more"
     assert any("no more" in text for text in kernel.shell.tracebacks)
+
+
+@pytest.mark.parametrize("options", ["", "--on-change error"])
+def test_a_resumable_function_of_the_same_name_is_no_edit(lab: Lab, options: str) -> None:
+    """Somebody else's, of which the process has heard since: there are more boundaries then, in the same code."""
+    cell = (
+        "def work(k):\n    return k\nout = []\nif work(1):\n    out.append(work(2))\nfor k in range(3):\n"
+        "    out.append(work(k))\n    out.append(-k)\nwork(out)\n"
+    )
+    program = Program("named", "", cell, options=options)
+    plain = lab.plain(program)
+    _, photos = lab.photographed(program, lab.folder())
+    resumable.NAMES.add("work")
+    for photo in photos:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))

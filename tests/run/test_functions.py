@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import nbckpt
-from nbckpt.run import resumable
 from programs.harness import Lab, Program
 
 TRAIN = """
@@ -241,7 +240,6 @@ def test_a_function_that_the_cell_itself_imports_first_is_saved_inside(
     (package / "inner" / "__init__.py").write_text("from ..steps import Trainer, train_unheard_of\n")
     (package / "steps.py").write_text(STEPS)
     monkeypatch.syspath_prepend(str(lab.place))
-    monkeypatch.setattr(resumable, "NAMES", set(resumable.NAMES) - {"train_unheard_of", "fit_unheard_of"})
     program = Program("imports", "", cell.replace("PACKAGE", package.name))
     outcome, photos = lab.photographed(program, lab.folder())
     assert not outcome.error

@@ -102,9 +102,8 @@ def test_what_is_shown(lab: Lab) -> None:
 
 def test_an_error_that_comes_again_is_raised_as_it_is(lab: Lab, pauses: list[float]) -> None:
     """After so many tries, each after a longer pause; the traceback is that of the user's own lines."""
-    # no resumable function of any test is called that: around a call of such a name there would be more boundaries
-    cell = "import ledger\ndef fail_at_two(k):\n    ledger.note(k)\n    if k == 2:\n        raise ValueError('bad')\n"
-    cell += "for k in range(4):\n    fail_at_two(k)\n"
+    cell = "import ledger\ndef work(k):\n    ledger.note(k)\n    if k == 2:\n        raise ValueError('bad')\n"
+    cell += "for k in range(4):\n    work(k)\n"
     plain = lab.plain(Program("plain", "", cell, fails="ValueError"))
     done, book = attempts(lab, cell, "--retry 3")
     assert done.error == plain.error == "ValueError: bad"
