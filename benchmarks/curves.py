@@ -1,20 +1,25 @@
 """How the cost of a save grows: with the state, its variables, its chunks, the snapshots in the store, and the loop.
 
-`python -m benchmarks.curves snapshots|loop FOLDER SECONDS` measures, in one process, the two that are no sessions, and
-prints a line of JSON for each point.
+`python -m benchmarks.curves snapshots|history|loop FOLDER SECONDS` measures, in one process, those that are no
+sessions, and prints a line of JSON for each point.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from . import machine
+from .floors import timed
 from .peers import OURS
 from .rounds import Plan, Row, is_record, run, take_turn
 from .workloads import W1, Workload, many_chunks, many_variables
@@ -28,25 +33,33 @@ TITLES = {
     "variables": "variables",
     "chunks": "chunks",
     "snapshots": "snapshots in the store",
+    "history": "snapshots on an S3 server",
     "loop": "iterations of a script's ckpt.loop",
 }
 _CURVES: dict[str, tuple[list[int], Callable[[int], Workload]]] = {
     "variables": ([10, 100, 1_000, 10_000], many_variables),
     "chunks": ([10, 100, 1_000, 10_000, 100_000], many_chunks),
 }
-_SIZES = [1, 4, 16, 64, 256, 1024, 4096]
+_SIZES = [1, 4, 16, 64, 256, 1024, 4096, 12288]
+_ROOM = 0.7
+"""The share of the machine's memory that a state may take."""
+_ALONE = ("snapshots", "history", "loop")
 
 
 def measure(seconds: float, scratch: Path, say: Callable[[str], None]) -> dict[str, Curve]:
     """Each curve as far as it gets in so many seconds."""
     found: dict[str, Curve] = {}
     plan = Plan(saves=3, limit=seconds)
+    sizes = [size for size in _SIZES if size << 20 < _ROOM * machine.room()]
     found["size"] = _sessions(
-        seconds, [(size, W1, replace(plan, scale=size / 1024)) for size in _SIZES], scratch / "size", say
+        seconds, [(size, W1, replace(plan, scale=size / 1024)) for size in sizes], scratch / "size", say
     )
     for name, (points, make) in _CURVES.items():
         found[name] = _sessions(seconds, [(at, make(at), plan) for at in points], scratch / name, say)
-    for name in ("snapshots", "loop"):
+    for name in _ALONE:
+        if name == "history" and find_spec("moto") is None:
+            say(f"curve: {TITLES[name]}: moto is missing")
+            continue
         say(f"curve: {TITLES[name]}")
         place = scratch / name
         place.mkdir(parents=True)
@@ -110,6 +123,44 @@ def snapshots(folder: Path, seconds: float, most: int = 10_000) -> Iterator[Poin
             ended = time.perf_counter()
 
 
+def history(_: Path, seconds: float, most: int = 10_000) -> Iterator[Point]:
+    """The same on a server of S3: what do the last save, a restore, and to begin to save there again cost?"""
+    from moto.server import ThreadedMotoServer
+
+    os.environ |= {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it tells of each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield from _history(f"http://{host}:{port}", seconds, [10**power for power in range(len(str(most)))])
+    finally:
+        server.stop()
+
+
+def _history(endpoint: str, seconds: float, marks: list[int]) -> Iterator[Point]:
+    import boto3
+
+    from nbckpt.storage.repository import Repository
+    from nbckpt.storage.snapshot import PartData
+
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="bench")
+    end = time.monotonic() + seconds
+    repository = Repository.open(f"s3://bench/store?region=us-east-1&endpoint_url={endpoint}")
+    writer = repository.writer("bench", keep=10**6)
+    for number in range(1, marks[-1] + 1):
+        saved = timed(lambda: writer.commit({}, [PartData("total", b"%d" % number, [], {})]))  # noqa: B023
+        if number in marks:
+            restored = timed(lambda: repository.load("bench"))
+            found = repository.load("bench")
+            assert found is not None, "nothing is there"
+            assert bytes(found.parts["total"].stream) == b"%d" % number, "restores something else than was saved"
+            begun = timed(lambda: repository.writer("bench", keep=10**6))
+            yield {"at": number, "durable": saved, "restore": restored, "begin": begun}
+        if time.monotonic() > end:
+            break
+
+
 def loop(folder: Path, seconds: float, most: int = 10**8) -> Iterator[Point]:
     """Go through ever longer loops that do nothing, plain and tracked."""
     import nbckpt
@@ -135,5 +186,5 @@ def loop(folder: Path, seconds: float, most: int = 10**8) -> Iterator[Point]:
 
 if __name__ == "__main__":
     which, place, given = sys.argv[1:]
-    for point in {"snapshots": snapshots, "loop": loop}[which](Path(place), float(given)):
+    for point in {"snapshots": snapshots, "history": history, "loop": loop}[which](Path(place), float(given)):
         print(json.dumps(point), flush=True)

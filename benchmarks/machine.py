@@ -60,6 +60,11 @@ def memory() -> int:
     return _field("self", "VmRSS")
 
 
+def room() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def peak(others: list[int]) -> int:
     """The most bytes that were in memory: this process's, and what `others` did not share with it."""
     return _field("self", "VmHWM") + sum(_field(pid, "VmHWM") - _field(pid, "RssShmem") for pid in others)
@@ -73,10 +78,9 @@ def described() -> dict[str, str]:
     if (place := Path("/proc/cpuinfo")).exists():
         lines = [line for line in place.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else ""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processors": f"{os.cpu_count()} x {model or platform.machine()}",
-        "memory": f"{pages / 2**30:.0f} GiB",
+        "memory": f"{room() / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }

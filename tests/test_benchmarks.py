@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import command, curves, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
+from benchmarks import command, curves, large, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
 from benchmarks.floors import measure as floors_of  # noqa: E402
 from benchmarks.peers.pickles import Pickle  # noqa: E402
 
@@ -55,6 +55,16 @@ def test_a_turn(peer: str, tmp_path: Path) -> None:
     assert (row.median("stall") or 0) > 0
     assert (row.median("durable") or 0) > 0
     assert (row.median("written") or 0) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells how much memory there was")
+def test_a_state_needs_no_room_for_a_second_one(tmp_path: Path) -> None:
+    """Beside a state there is what may wait to be written while it is saved, and next to nothing on the way back."""
+    size, staging = 700_000_000, 64_000_000
+    found = large.measure(size, tmp_path, str(staging))
+    assert found["saving beside it"] < staging + 0.2 * size
+    assert found["restoring"] < 1.1 * size
 
 
 def test_what_is_restored_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,11 +172,14 @@ def test_many_variables_and_chunks_are_saved(tmp_path: Path) -> None:
         assert row.problem == ""
 
 
-@pytest.mark.parametrize("which", ["snapshots", "loop"])
+@pytest.mark.parametrize("which", ["snapshots", "history", "loop"])
 def test_curves_in_one_process(which: str, tmp_path: Path) -> None:
     """Each gives its points in ascending order."""
     if which == "snapshots":
         assert [point["at"] for point in curves.snapshots(tmp_path, 600, most=10)] == [1, 10]
+    elif which == "history":
+        pytest.importorskip("moto.server")
+        assert [point["at"] for point in curves.history(tmp_path, 600, most=10)] == [1, 10]
     else:
         assert [point["at"] for point in curves.loop(tmp_path, 600, most=10_000)] == [1_000, 10_000]
 

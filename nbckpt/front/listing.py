@@ -63,6 +63,7 @@ def description(repository: Repository, name: str) -> dict[str, Any]:
         "every": _text(told.get("every")),
         "notice": _text(told.get("notice")),
         "pace": {key: value for key, value in _mapping(told.get("pace")).items() if _number(value) is not None},
+        "capture": _mapping((repository.status(name) or {}).get("capture")),
         "kind": _text(told.get("kind")),
         "notebook": _text(told.get("notebook")),
         "python": _text(told.get("python")),
@@ -111,6 +112,8 @@ def details(repository: Repository, name: str) -> View:
         parts["notice before the newest snapshot"] = says(known["notice"])
     if rhythm := _rhythm(known["every"], known["pace"]):
         parts["when"] = says(rhythm)
+    if how := _how(known["capture"]):
+        parts["how"] = says(how)
     if known["history"]:
         rows = [
             [str(one["seq"]), one["progress"], _when(one["saved_at"], now), _size(one), _metrics(one)]
@@ -329,6 +332,19 @@ def _rhythm(every: str, pace: Mapping[str, float]) -> str:
     return (
         f"saved automatically, every {brief(wait)}: the loop stands still for {brief(stall)}{beside}, and {why}{long}"
     )
+
+
+def _how(capture: Mapping[str, Any]) -> str:
+    """How the newest snapshot was taken, as far as its run has said."""
+    copied, whole, stall = (_number(capture.get(key)) for key in ("copied", "of", "stall"))
+    if copied is None or whole is None or stall is None:
+        return ""
+    if capture.get("way") == "sync":
+        return f"written while the loop stood still, for {brief(stall)}"
+    found = {"pages": ", found by the pages that were written", "hash": ", found by hashes"}.get(
+        _text(capture.get("found")), ""
+    )
+    return f"copied {size(copied)} of {size(whole)}{found}: the loop stood still for {brief(stall)}"
 
 
 def _when(moment: float | None, now: float) -> str:

@@ -17,7 +17,7 @@ from ..run import doors
 from ..run.script import ScriptRun
 from ..run.tracebacks import without_ours
 from ..settings import DEFAULT_STORE, Settings
-from ..state import parts
+from ..state import memory, parts
 from ..state.home import Home
 from ..state.namespace import Selection
 from ..storage.repository import Repository
@@ -108,7 +108,7 @@ def load(name: str, *, store: str | None = None, seq: int | None = None) -> dict
         RestoreError: its objects cannot be built here.
     """
     place = store or os.environ.get("NBCKPT_STORE") or DEFAULT_STORE
-    saved = Repository.open(place, create=False).load(name, seq=seq)
+    saved = Repository.open(place, create=False).load(name, seq=seq, allocate=memory.allocate)
     if saved is None:
         raise UnknownCheckpoint(f"the store {place!r} has no checkpoint {name!r}: `nbckpt list` shows those it has")
     home = Home(dict(sys.modules["__main__"].__dict__))

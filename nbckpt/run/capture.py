@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnpicklableError
-from ..state import adapters, definitions, fingerprints, namespace as names, parts, pickling
+from ..state import adapters, definitions, fingerprints, memory, namespace as names, parts, pickling
 from ..state.adapters import csv_writers
 from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
@@ -288,11 +288,11 @@ def _installed_version(package: str) -> str:
         return ""
 
 
-def variables_in(part: parts.Part, types: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
-    """The variables in a part, for people, and the names of those of functions in progress."""
+def info_of(part: parts.Part, types: Mapping[str, str]) -> dict[str, Any]:
+    """The variables in a part, for people, the names of those of functions in progress, and whose its buffers are."""
     rows = [{"name": name, "type": types[name]} for kind, name in part.keys if kind == "variables"]
     held = [{"name": name} for kind, name in part.keys if kind == "locals"]
-    return {"variables": rows, "locals": held} if held else {"variables": rows}
+    return {"variables": rows, **({"locals": held} if held else {}), **memory.owners(part.buffers)}
 
 
 def names_in(data: Sequence[PartData], kind: str = "variables") -> list[str]:

@@ -34,7 +34,7 @@ from ..storage.repository import Repository
 from ..storage.retention import Retention
 from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
-from .capture import Capture, names_in, packages_of, type_name, variables_in
+from .capture import Capture, info_of, names_in, packages_of, type_name
 from .departure import Departure
 from .interrupts import Interrupts
 from .news import News
@@ -138,7 +138,7 @@ class Run(ABC):
         self._wait_for_writer()
         if not self.settings.fresh:
             upload_waiting(self.repository, self.name, keep=self._retention(), tell=self.status.notice)
-        found = None if self.settings.fresh else self.repository.load(self.name, seq=self.wanted)
+        found = None if self.settings.fresh else self.restore.read(self.wanted)
         if found is None and self.wanted is not None:
             raise UnknownCheckpoint(f"checkpoint {self.name!r} is gone from the store {self.repository.url}")
         if found is not None:
@@ -415,6 +415,7 @@ class Run(ABC):
                 "progress": description["progress"],
                 "variables": names_in(parts),
                 "locals": names_in(parts, "locals"),
+                "capture": {**self.handover.capture, "stall": stood},
             }
             self.news.handed_over(snapshot, durable=durable)
         self.schedule.saved(stood or time.perf_counter() - began)
@@ -430,7 +431,7 @@ class Run(ABC):
         types = {name: type_name(value) for name, value in contents.data.items()}
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
         data = [
-            *(PartData(p.name, p.stream, p.buffers, variables_in(p, types)) for p in captured.parts),
+            *(PartData(p.name, p.stream, p.buffers, info_of(p, types)) for p in captured.parts),
             PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
             PartData("output", shown, [], {}),
         ]
@@ -538,7 +539,8 @@ class Run(ABC):
         with self._writing, contextlib.suppress(StoreError):  # for people only: it is never needed to go on
             status = self.status
             told = {"unprotected": status.unprotected, "since": status.unprotected_since} if status.unprotected else {}
-            self.repository.write_status(self.name, {**self.who, "state": status.state, **told})
+            how = {"capture": status.capture} if status.capture else {}
+            self.repository.write_status(self.name, {**self.who, "state": status.state, **told, **how})
 
     def _write_status_meanwhile(self) -> None:
         """Do so beside the loop, which need not wait for a store that may be away."""

@@ -86,7 +86,7 @@ class News:
                 self.status.protect()
                 self.status.saved_at, self.status.saved_progress = self.handed["at"], self.handed["progress"]
                 self.status.snapshots += 1
-                self.status.size = outcome.total_bytes
+                self.status.size, self.status.capture = outcome.total_bytes, self.handed["capture"]
                 self._schedule.wrote(outcome.processor)
                 self.committed = outcome.seq
                 if failed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import MissingVariableError, NbckptError
-from ..state import adapters, definitions, parts, pickling, randomness, surroundings
+from ..state import adapters, definitions, memory, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
 from ..state.home import DEFINITIONS, Home, find
 from .status import Status, listed, short
@@ -15,7 +15,7 @@ from .status import Status, listed, short
 if TYPE_CHECKING:
     from ..settings import Settings
     from ..state.namespace import Selection
-    from ..storage.repository import Loaded
+    from ..storage.repository import Loaded, Repository
     from .capture import Capture
     from .loops import Loop
     from .outputs import Recorder
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Restored(Protocol):
     """The run, as far as it matters here."""
 
+    name: str
+    repository: Repository
     settings: Settings
     status: Status
     namespace: dict[str, Any]
@@ -69,6 +71,10 @@ class Restore:
         assert self.saved is not None  # noqa: S101 - only a run that goes on from a snapshot restores
         return self.saved
 
+    def read(self, seq: int | None) -> Loaded | None:
+        """Read a snapshot, the newest or number `seq`, into the memory of what is to be built of it."""
+        return self._run.repository.load(self._run.name, seq=seq, allocate=memory.allocate)
+
     def build(self) -> None:
         """Build the saved objects and bind them, all or nothing.
 
@@ -107,7 +113,12 @@ class Restore:
         return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
 
     def build_again(self, entered: Mapping[str, Loop]) -> None:
-        """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones."""
+        """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones.
+
+        What was read is the memory of the objects that were built first, so it is read once more.
+        """
+        if any(part.buffers for part in self.loaded.manifest.parts):
+            self.saved = self.read(self.loaded.seq)
         self.build()
         for key, loop in entered.items():
             record = self.root["loops"].get(key)

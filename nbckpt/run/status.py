@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 State = Literal["running", "finished", "restored", "stopped"]
 
@@ -43,6 +43,8 @@ class Status:
     """Saved by this run."""
     size: int = 0
     """Bytes that the newest snapshot is made of."""
+    capture: dict[str, Any] = field(default_factory=dict)
+    """How the newest snapshot was taken: see `Handover.capture`, and `stall`, the seconds that the loop stood still."""
     verified: bool = False
     """Whether a snapshot was loaded back in a clean process, and was what had been saved."""
     unprotected: str = ""

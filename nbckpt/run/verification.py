@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NbckptError, RestoreError, VerificationError
-from ..state import adapters, parts, pickling
+from ..state import adapters, memory, parts, pickling
 from ..state.comparison import Description, Line, differences
 from ..state.home import Home, load
 from ..storage.repository import Repository
@@ -151,7 +151,9 @@ def _load(given: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]
         for kind, (save, make) in kinds.items():
             adapters.register(kind, save, make)
         namespace.update(home.made)
-    saved = Repository.open(given["store"], create=False).load(given["name"], seq=given["seq"])
+    saved = Repository.open(given["store"], create=False).load(
+        given["name"], seq=given["seq"], allocate=memory.allocate
+    )
     if saved is None:
         raise RestoreError("it is not in the store any more")
     root = parts.build(saved.parts, saved.parts["definitions"], home, saved.description["modules"])

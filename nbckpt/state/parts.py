@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters, pickling, pieces
+from . import adapters, memory, pickling, pieces
 from .home import Home, Stored, load
 
 KINDS = (
@@ -142,6 +142,8 @@ def _bundled(done: Mapping[tuple[Key, ...], pickling.Pickled]) -> list[Part]:
 def build(parts: Mapping[str, Stored], code: Stored, home: Home, modules: Mapping[str, str]) -> Root:
     """Build saved units, and the saved definitions that `home` lacks; `modules` by their aliases are imported.
 
+    Their buffers are spent: they are the memory of what is built, or gone.
+
     Raises:
         RestoreError: they cannot be built here.
     """
@@ -150,7 +152,7 @@ def build(parts: Mapping[str, Stored], code: Stored, home: Home, modules: Mappin
     with home.furnished(modules):
         for name, part in parts.items():
             if name.startswith(STATE):
-                for units in load(part.stream, part.buffers, home):
+                for units in load(part.stream, memory.spent(part.buffers), home):
                     for (kind, unit), value in units.items():
                         root[kind][unit] = value
     if home.reordered:

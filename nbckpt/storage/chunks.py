@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+import threading
 import zlib
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +37,9 @@ _STRETCH = 4 * 1024 * 1024  # one probe decides for so many bytes
 _SAMPLE = 8 * 1024
 _PAYS = 1.5  # plain to packed: below it, a local disk is faster than the compressor
 
-_RECORD = struct.Struct("<32sBIII")  # id, codec, plain length, stored length, CRC-32 of what is stored
+# id, codec, plain length, stored length, and where there is something to decompress the CRC-32 of what is stored: what
+# is stored as it is has its id, and to compute both takes twice as long
+_RECORD = struct.Struct("<32sBIII")
 _TRAILER = struct.Struct("<II8s")  # length and CRC-32 of the index, magic
 _MAGIC = b"NBCKPTP1"
 
@@ -69,19 +72,32 @@ def flat(buffer: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def cut(view: memoryview, size: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield each chunk of `size` bytes of a flat `view`, as its own copy, and whether compressing it promises to pay.
+class Probe:
+    """Guesses whether compression pays, from what it sees of a buffer first, and again every few megabytes."""
 
-    A copy, because what is hashed must be what is stored, even if another thread writes to the buffer
-    meanwhile.
+    def __init__(self) -> None:
+        self._pays, self._left = False, 0
+
+    def pays(self, view: memoryview) -> bool:
+        """Tell it of the next bytes, few enough to be decided on at once."""
+        if self._left <= 0:
+            self._pays, self._left = _promises(view), _STRETCH
+        self._left -= len(view)
+        return self._pays
+
+
+def cut(view: memoryview, size: int, probe: Probe, *, stays: bool = False) -> Iterator[tuple[Buffer, bool]]:
+    """Yield each chunk of `size` bytes of a flat `view`, and whether compressing it promises to pay.
+
+    As a copy, because what is hashed must be what is stored, even if another thread writes to the buffer
+    meanwhile; unless it `stays` as it is until it is stored.
     """
     for start in range(0, len(view), _STRETCH):
         stretch = view[start : start + _STRETCH]
-        pays: bool | None = None
+        pays = probe.pays(stretch)
         for at in range(0, len(stretch), size):
-            if pays is None:
-                pays = _promises(stretch)
-            yield bytes(stretch[at : at + size]), pays
+            chunk = stretch[at : at + size]
+            yield chunk if stays else bytes(chunk), pays
 
 
 def chunk_id(plain: Buffer) -> bytes:
@@ -90,7 +106,7 @@ def chunk_id(plain: Buffer) -> bytes:
     return hashed
 
 
-def encode(plain: bytes, *, compress: bool) -> tuple[int, bytes]:
+def encode(plain: Buffer, *, compress: bool) -> tuple[int, Buffer]:
     """Return the codec and the bytes to store for a chunk; compressed only if that is smaller."""
     if compress:
         packed = _compressor().compress(plain)
@@ -110,8 +126,8 @@ def decode(chunk: Chunk, stored: Buffer) -> bytes | memoryview:
         import zstandard
 
         try:
-            intact = zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(bytes(stored)) == chunk.plain
-            plain = zstandard.ZstdDecompressor().decompress(bytes(stored)) if intact else b""
+            intact = zlib.crc32(stored) == chunk.crc and zstandard.frame_content_size(stored) == chunk.plain
+            plain = _decompressor().decompress(stored) if intact else b""
         except zstandard.ZstdError:
             plain = b""
     if len(plain) != chunk.plain or chunk_id(plain) != chunk.id:
@@ -133,19 +149,20 @@ class PackBuilder:
     def __init__(self) -> None:
         self.id = secrets.token_hex(16)
         self.size = 0
-        self._stored: list[bytes] = []
+        self._stored: list[Buffer] = []
         self._index: list[bytes] = []
 
-    def add(self, id: bytes, plain: bytes, *, compress: bool) -> Chunk:  # noqa: A002 - as in Chunk
+    def add(self, id: bytes, plain: Buffer, *, compress: bool) -> Chunk:  # noqa: A002 - as in Chunk
         """Append one chunk and return where it is."""
         codec, stored = encode(plain, compress=compress)
-        chunk = Chunk(id, self.id, self.size, len(stored), len(plain), codec, zlib.crc32(stored))
+        crc = zlib.crc32(stored) if codec == ZSTD else 0
+        chunk = Chunk(id, self.id, self.size, len(stored), len(plain), codec, crc)
         self._stored.append(stored)
         self._index.append(_RECORD.pack(id, codec, chunk.plain, chunk.length, chunk.crc))
         self.size += len(stored)
         return chunk
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[Buffer]:
         """Return the whole pack, as pieces to be written one after another."""
         index = b"".join(self._index)
         pieces = [*self._stored, index, _TRAILER.pack(len(index), zlib.crc32(index), _MAGIC)]
@@ -176,6 +193,18 @@ def _promises(stretch: memoryview) -> bool:
     last = max(0, len(stretch) - _SAMPLE)
     sample = b"".join(stretch[at : at + _SAMPLE] for at in sorted({0, last // 2, last}))
     return len(sample) >= _PAYS * len(_compressor().compress(sample))
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return the one of this thread: to make one takes as long as a chunk."""
+    import zstandard
+
+    if (known := getattr(_of_thread, "decompressor", None)) is None:
+        known = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    return known
+
+
+_of_thread = threading.local()
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import mmap
 import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbckpt.errors import DamagedSnapshot, NotFound, RestoreError
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
@@ -15,27 +15,29 @@ from nbckpt.storage.records import digest
 from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_manifest, decode_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from nbckpt.storage.log import Kept
     from nbckpt.storage.stores import Store
 
 _RUN = 4 * 1024 * 1024  # bytes read at once: long enough for any store, short enough to share among threads
 _MAPPED = 1024 * 1024  # bytes from which a buffer is mapped
-_THREADS = min(8, 2 * (os.cpu_count() or 1))
+_MOST_READERS = 8
+_BATCH = 64  # chunks copied at once
 
 
-class Piece(NamedTuple):
-    """A chunk and where its plain bytes go."""
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
-    chunk: Chunk
+Allocate = Callable[["Mapping[str, Any]", Sequence[int]], "Sequence[memoryview | None]"]
+"""Gives, for a part's info and the sizes of its buffers, the memory to read each to; None where any will do."""
+
+
+class Stretch(NamedTuple):
+    """Chunks, and the memory that their plain bytes fill one after another."""
+
+    chunks: Sequence[Chunk]
     target: memoryview
-    at: int
-
-    @property
-    def place(self) -> memoryview:
-        """The bytes of the target that this chunk fills."""
-        return self.target[self.at : self.at + self.chunk.plain]
 
 
 def read_manifest(store: Store, name: str, kept: Kept) -> Manifest:
@@ -51,29 +53,42 @@ def read_manifest(store: Store, name: str, kept: Kept) -> Manifest:
     return decode_manifest(raw)
 
 
-def read_parts(store: Store, folder: str, manifest: Manifest) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:
+def read_parts(
+    store: Store, folder: str, manifest: Manifest, allocate: Allocate | None = None
+) -> tuple[dict[str, PartData], dict[bytes, Chunk]]:
     """Return the parts of a snapshot and all its chunks by id, every one of them verified.
 
-    `folder` is the checkpoint's. Buffers are writable, each in memory of its own. Raises `DamagedSnapshot`.
+    `folder` is the checkpoint's. Buffers are writable, each in memory of its own: what `allocate` has for it.
+    Raises `DamagedSnapshot`.
     """
     _check_room(manifest)
     tables = [blob for part in manifest.parts for blob in part.blobs if blob.table]
     listed = dict(zip(map(id, tables), _read_tables(store, folder, tables, manifest.packs), strict=True))
-    pieces: list[Piece] = []
+    stretches: list[Stretch] = []
 
-    def place(blob: Blob) -> memoryview:
-        target = _memory(blob.size)
-        at = 0
-        for chunk in listed[id(blob)] if blob.table else blob.chunks:
-            pieces.append(Piece(chunk, target, at))
-            at += chunk.plain
+    def place(blob: Blob, target: memoryview | None = None) -> memoryview:
+        target = _memory(blob.size) if target is None else target
+        stretches.append(Stretch(listed[id(blob)] if blob.table else blob.chunks, target))
         return target
 
-    parts = {p.name: PartData(p.name, place(p.stream), [place(b) for b in p.buffers], p.info) for p in manifest.parts}
-    fetch(store, folder, pieces)
-    chunks = {piece.chunk.id: piece.chunk for piece in pieces}
+    parts = {}
+    for part in manifest.parts:
+        sizes = [blob.size for blob in part.buffers]
+        targets = [None] * len(sizes) if allocate is None else allocate(part.info, sizes)
+        parts[part.name] = PartData(part.name, place(part.stream), [*map(place, part.buffers, targets)], part.info)
+    fetch(store, folder, stretches)
+    chunks = {chunk.id: chunk for stretch in stretches for chunk in stretch.chunks}
     chunks.update((chunk.id, chunk) for blob in tables for chunk in blob.chunks)
     return parts, chunks
+
+
+def each(store: Store, read: Callable[[_T], _R], things: Sequence[_T]) -> list[_R]:
+    """Apply `read`, which waits for the store, to many things: to several at once where the store is far away."""
+    if not _is_far(store) or len(things) <= 1:
+        return [read(thing) for thing in things]
+    with ThreadPoolExecutor(min(_MOST_READERS, len(things))) as pool:
+        tasks = [pool.submit(read, thing) for thing in things]
+        return _all(tasks, pool)
 
 
 def _check_room(manifest: Manifest) -> None:
@@ -122,76 +137,129 @@ def _memory(size: int) -> memoryview:
     return memoryview(mapped)
 
 
-def fetch(store: Store, folder: str, pieces: Iterable[Piece]) -> None:
-    """Read and verify every piece; raises `DamagedSnapshot` if one is missing or not what was saved."""
-    first: dict[Chunk, Piece] = {}
-    copies = [piece for piece in pieces if first.setdefault(piece.chunk, piece) is not piece]
-    runs = _runs(sorted(first.values(), key=lambda piece: (piece.chunk.pack, piece.chunk.offset)))
-    if len(runs) == 1:
-        _read_run(store, folder, runs[0])
-    elif runs:
-        with ThreadPoolExecutor(min(_THREADS, len(runs))) as pool:
-            tasks = [pool.submit(_read_run, store, folder, run) for run in runs]
-            try:
-                for task in tasks:
-                    task.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
-    for copy in copies:
-        copy.place[:] = first[copy.chunk].place
+def fetch(store: Store, folder: str, stretches: Iterable[Stretch]) -> None:
+    """Read and verify every chunk, once each; raises `DamagedSnapshot` if one is missing or not what was saved."""
+    first: dict[bytes, memoryview] = {}
+    copies: list[tuple[memoryview, bytes]] = []
+    found: list[_Found] = []
+    for chunks, target in stretches:
+        at = 0
+        for chunk in chunks:
+            end = at + chunk.plain
+            if chunk.id in first:
+                copies.append((target[at:end], chunk.id))
+            else:
+                first[chunk.id] = target[at:end]
+                found.append((chunk.pack, chunk.offset, len(found), chunk, target, at))
+            at = end
+    found.sort()
+    runs = _runs(found)
+    batches = [copies[at : at + _BATCH] for at in range(0, len(copies), _BATCH)]
+    readers = min(_readers(store, sum(run.end - run.start for run in runs)), max(len(runs), len(batches)))
+    if readers <= 1:
+        for run in runs:
+            _read_run(store, folder, run)
+        for batch in batches:
+            _copy(batch, first)
+        return
+    with ThreadPoolExecutor(readers) as pool:
+        _all([pool.submit(_read_run, store, folder, run) for run in runs], pool)
+        _all([pool.submit(_copy, batch, first) for batch in batches], pool)
+
+
+_Found = tuple[str, int, int, Chunk, memoryview, int]
+"""A chunk by its place in its pack, and where its plain bytes go; the third is another number for each."""
+
+
+def _all(tasks: Sequence[Future[_R]], pool: ThreadPoolExecutor) -> list[_R]:
+    try:
+        return [task.result() for task in tasks]
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
+def _readers(store: Store, size: int) -> int:
+    """How many threads read so many bytes: as many as can work at once; where they wait for a network, more."""
+    processors = os.cpu_count() or 1
+    if _is_far(store):
+        return min(_MOST_READERS, 2 * processors)
+    return 1 if size < _RUN else min(_MOST_READERS, processors)
+
+
+def _is_far(store: Store) -> bool:
+    return "://" in store.url and not store.url.startswith("memory:")
+
+
+def _copy(copies: Sequence[tuple[memoryview, bytes]], first: dict[bytes, memoryview]) -> None:
+    for place, id_ in copies:
+        place[:] = first[id_]
 
 
 def _read_tables(store: Store, folder: str, tables: Sequence[Blob], packs: dict[str, int]) -> list[list[Chunk]]:
-    targets = [[memoryview(bytearray(chunk.plain)) for chunk in blob.chunks] for blob in tables]
-    fetch(
-        store,
-        folder,
-        [
-            Piece(c, t, 0)
-            for blob, row in zip(tables, targets, strict=True)
-            for c, t in zip(blob.chunks, row, strict=True)
-        ],
-    )
-    lists = [[chunk for target in row for chunk in decode_segment(target, packs)] for row in targets]
-    for blob, chunks in zip(tables, lists, strict=True):
+    raws = [memoryview(bytearray(sum(chunk.plain for chunk in blob.chunks))) for blob in tables]
+    fetch(store, folder, [Stretch(blob.chunks, raw) for blob, raw in zip(tables, raws, strict=True)])
+    lists = []
+    for blob, raw in zip(tables, raws, strict=True):
+        chunks: list[Chunk] = []
+        at = 0
+        for segment in blob.chunks:
+            chunks += decode_segment(raw[at : at + segment.plain], packs)
+            at += segment.plain
         if sum(chunk.plain for chunk in chunks) != blob.size:
             msg = "the chunks of a blob are not as long as the blob"
             raise DamagedSnapshot(msg)
+        lists.append(chunks)
     return lists
 
 
-def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Group sorted pieces that follow each other in a pack."""
-    runs: list[list[Piece]] = []
-    end, length = ("", 0), 0
-    for piece in pieces:
-        chunk = piece.chunk
-        if (chunk.pack, chunk.offset) != end or length + chunk.length > _RUN:
-            runs.append([])
-            length = 0
-        runs[-1].append(piece)
-        end, length = (chunk.pack, chunk.offset + chunk.length), length + chunk.length
+class _Run:
+    """Chunks that follow each other in a pack, and where each goes.
+
+    It is direct while all are stored as they are and lie in memory as they lie in the pack: then they are read to where
+    they belong, and verified there.
+    """
+
+    def __init__(self, found: _Found) -> None:
+        self.pack, self.start, _, chunk, self.target, self.at = found
+        self.end = self.start + chunk.length
+        self.places = [(chunk, self.target, self.at)]
+        self.is_direct = chunk.codec == RAW
+
+    def takes(self, found: _Found) -> bool:
+        """Append a chunk, if it is the next one and the run is not too long already."""
+        pack, offset, _, chunk, target, at = found
+        if offset != self.end or pack != self.pack or self.end + chunk.length - self.start > _RUN:
+            return False
+        if self.is_direct and (chunk.codec != RAW or target is not self.target or at - self.at != offset - self.start):
+            self.is_direct = False
+        self.places.append((chunk, target, at))
+        self.end += chunk.length
+        return True
+
+
+def _runs(found: Iterable[_Found]) -> list[_Run]:
+    runs: list[_Run] = []
+    for one in found:
+        if not runs or not runs[-1].takes(one):
+            runs.append(_Run(one))
     return runs
 
 
-def _read_run(store: Store, folder: str, run: Sequence[Piece]) -> None:
-    start = run[0].chunk.offset
-    length = run[-1].chunk.offset + run[-1].chunk.length - start
-    # Plain chunks that lie in memory as they lie in the pack are read to where they belong and verified there.
-    direct = all(piece.chunk.codec == RAW for piece in run) and all(
-        a.target is b.target and a.at + a.chunk.plain == b.at for a, b in itertools.pairwise(run)
-    )
-    stored = run[0].target[run[0].at : run[0].at + length] if direct else memoryview(bytearray(length))
-    pack = run[0].chunk.pack
+def _read_run(store: Store, folder: str, run: _Run) -> None:
+    length = run.end - run.start
+    stored = run.target[run.at : run.at + length] if run.is_direct else memoryview(bytearray(length))
     try:
-        count = store.get_into(f"{folder}/packs/{pack}", start, stored)
+        count = store.get_into(f"{folder}/packs/{run.pack}", run.start, stored)
     except NotFound as error:
-        msg = f"pack {pack} is missing"
+        msg = f"pack {run.pack} is missing"
         raise DamagedSnapshot(msg) from error
-    for piece in run:
-        at = piece.chunk.offset - start
-        if at + piece.chunk.length > count:
-            raise damaged(piece.chunk)
-        plain = decode(piece.chunk, stored[at : at + piece.chunk.length])
-        if not direct:
-            piece.place[:] = plain
+    start = 0
+    for chunk, target, at in run.places:
+        end = start + chunk.length
+        if end > count:
+            raise damaged(chunk)
+        plain = decode(chunk, stored[start:end])
+        if not run.is_direct:
+            target[at : at + chunk.plain] = plain
+        start = end

@@ -20,6 +20,7 @@ from nbckpt.storage.lease import Lease
 from nbckpt.storage.process import Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.spool import Spool
+from nbckpt.storage.untouched import are_wanted
 from nbckpt.storage.writer import Committed, Writer
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ Outcome: TypeAlias = "Committed | Exception"
 
 class Hand(Protocol):
     """One way to have snapshots written."""
+
+    way: str
+    """What it is called by those who want to know how a snapshot was taken."""
+
+    @property
+    def copied(self) -> int | None:
+        """Bytes of the newest snapshot that were copied; None for all of them."""
+
+    @property
+    def found(self) -> str:
+        """How those that need not be copied were found: `pages`, `hash` or not at all."""
 
     @property
     def is_busy(self) -> bool:
@@ -72,6 +84,10 @@ class Handover:
         self._repository, self._name, self._info, self._tell = repository, name, writer_info, tell
         self._way = _way(repository.url)
         asked_room()
+        are_wanted()
+        self.capture: dict[str, Any] = {}
+        """Of the newest snapshot that was handed over: by which `way`, how what changed was `found`, and how many bytes
+        were `copied`, `of` how many."""
         writer = repository.writer(name, keep=keep, writer_info=writer_info, based_on=based_on)
         self._keep = writer.retention
         self._standing = writer.standing
@@ -98,7 +114,14 @@ class Handover:
                 f"This process was forked from the kernel that saves checkpoint {self._name!r}, and saves nothing "
                 "itself: what the kernel saves is not touched by it."
             )
-        hand = self._chosen(sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts))
+        size = sum(len(part.stream) + sum(map(len, part.buffers)) for part in parts)
+        self._hand_over(self._chosen(size), description, parts, final=final)
+        hand = self._hand
+        if hand is not None:
+            copied = size if hand.copied is None else hand.copied
+            self.capture = {"way": hand.way, "found": hand.found, "copied": copied, "of": size}
+
+    def _hand_over(self, hand: Hand, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
         try:
             hand.hand_over(description, parts, final=final)
         except MemoryError as error:
@@ -155,7 +178,7 @@ class Handover:
             return Threaded(writer)
         self._lease = self._lease or Lease.open(self._repository.store_id, self._name)
         try:
-            return Process(writer, self._lease)
+            return Process(writer, self._lease, self._tell)
         except OSError as error:
             self._tell(
                 f"no process can be started to write the snapshots ({error.strerror or error}): a thread does it, and "
@@ -189,6 +212,7 @@ class Handover:
 class Here:
     """Writes at once, while the loop stands still."""
 
+    way, copied, found = "sync", None, ""
     is_busy = False
 
     def __init__(self, writer: Writer) -> None:
@@ -219,6 +243,8 @@ class Here:
 
 class Threaded:
     """Writes in a thread of this process."""
+
+    way, copied, found = "thread", None, ""
 
     def __init__(self, writer: Writer) -> None:
         self._writer, self._spool = writer, Spool(writer)

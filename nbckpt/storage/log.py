@@ -25,8 +25,8 @@ _FILE = re.compile(r"([0-9]{8,18})\.json")
 _HEX = re.compile(r"[0-9a-f]{64}")
 ALTERED = "it was altered after it was signed"
 
-LARGEST = 1024 * 1024
-"""Bytes of an entry that a reader accepts."""
+LARGEST = 64 * 1024 * 1024
+"""Bytes of an entry that a reader accepts: it grows by some 80 for each snapshot that is kept."""
 
 # Entries that stay in the log. A writer that wakes up further behind than this finds a gap, and so that it is late.
 KEEPS = 16

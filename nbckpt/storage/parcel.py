@@ -3,7 +3,8 @@
 Large streams and buffers go in blocks. A block that is as it was in the newest snapshot is not copied: its *mark*, a
 hash with a seed that only the two know, stands for it. The writer makes the marks, of the very bytes that it has
 saved, so that the loop waits for no hash of what has changed; and a block that changed last time is copied
-without a look. What does not fit into the memory that both share goes in several batches.
+without a look. Of memory that is watched (`untouched`) the loop waits for no hash of what has not changed either.
+What does not fit into the memory that both share goes in several batches.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nbckpt.errors import StoreError
 from nbckpt.storage.arena import places
 from nbckpt.storage.chunks import Chunk, flat
 from nbckpt.storage.snapshot import PartData
+from nbckpt.storage.untouched import MUCH, Area, Untouched
 
 if TYPE_CHECKING:
     from nbckpt.storage.stores import Buffer
@@ -30,6 +32,10 @@ _COPIED = bytes(_MARK)
 
 Blocks = Iterator["memoryview | tuple[Chunk, ...]"]
 """The bytes of a stream or buffer, one block after another; of one that is known, the chunks that have them."""
+
+
+Place = tuple[str, int, int]
+"""Where a block is: part, stream or buffer, and offset."""
 
 
 class BlocksGoneError(StoreError):
@@ -45,38 +51,69 @@ class BatchGoneError(StoreError):
 
 
 class Comparison:
-    """Knows the blocks of the newest snapshot by their marks, and which of them changed last time."""
+    """Knows the blocks of the newest snapshot by their marks, and which of them changed last time.
 
-    def __init__(self) -> None:
+    `tell` takes what a person should know.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
         self.seed = secrets.randbits(64)
+        self.found: Literal["pages", "hash"] = "hash"
+        """How the blocks that need not be copied were found last: by the pages that were written, or all by hashes."""
         self._known: frozenset[bytes] = frozenset()
-        self._seen: frozenset[tuple[str, int, int]] = frozenset()
-        """Where there were blocks: part, stream or buffer, and offset."""
-        self._restless: frozenset[tuple[str, int, int]] = frozenset()
+        self._seen: frozenset[Place] = frozenset()
+        """Where there were blocks."""
+        self._restless: frozenset[Place] = frozenset()
         """Where they changed last time."""
-        self._asked: list[tuple[str, int, int]] = []
+        self._asked: list[Place] = []
+        self._untouched = Untouched(tell)
+        self._looked: list[tuple[Area, int, int]] = []
+        """The watched buffers of what was asked, with where their blocks begin and end there."""
 
-    def marks(self, parts: Sequence[PartData]) -> list[bytes]:
-        """The mark of each block that need not be copied, zeros for the others."""
-        self._asked = [
-            (part.name, index, at)
+    def marks(self, parts: Sequence[PartData], *, final: bool = False) -> list[bytes]:
+        """The mark of each block that need not be copied, zeros for the others; copy them after this."""
+        pieces = [
+            (part.name, index, flat(piece))
             for part in parts
             for index, piece in enumerate((part.stream, *part.buffers))
             if len(piece) >= BLOCK
-            for at in range(0, len(piece), BLOCK)
         ]
+        self._asked = [(name, index, at) for name, index, view in pieces for at in range(0, len(view), BLOCK)]
+        self.found, self._looked = "hash", []
         if not self._known:
             return [_COPIED] * len(self._asked)
+        self._untouched.begin([view for _, index, view in pieces if index], final=final)
+        while (found := self._compared(pieces)) is None:
+            pass  # from now on by hashes alone
+        return found
+
+    def _compared(self, pieces: Sequence[tuple[str, int, memoryview]]) -> list[bytes] | None:
+        """The marks of what is as it was; None if the kernel was just found not to tell of all that is written."""
         from xxhash import xxh3_128_digest
 
-        pieces = {(p.name, n): flat(piece) for p in parts for n, piece in enumerate((p.stream, *p.buffers))}
-        found = []
-        for place in self._asked:
-            name, index, at = place
-            mark = _COPIED
-            if place not in self._restless:
-                mark = xxh3_128_digest(pieces[name, index][at : at + BLOCK], self.seed)
-            found.append(mark if mark in self._known else _COPIED)
+        self.found, self._looked = "hash", []
+        found: list[bytes] = []
+        for name, index, view in pieces:
+            places = [(name, index, at) for at in range(0, len(view), BLOCK)]
+            quiet = sum(place in self._seen and place not in self._restless for place in places)
+            is_quiet = len(places) - quiet <= MUCH * len(places)
+            area = self._untouched.look(view, BLOCK, is_quiet=is_quiet) if index else None
+            if area is not None:
+                self._looked.append((area, len(found), len(found) + len(places)))
+            begun = len(found)
+            for number, place in enumerate(places):
+                stands = None if area is None else area.mark(number)
+                if area is not None and stands is not None and not self._untouched.needs_check(area):
+                    mark, self.found = stands, "pages"
+                elif stands is None and (place in self._restless or (area is not None and number in area.written)):
+                    mark = _COPIED
+                else:
+                    mark = xxh3_128_digest(view[place[2] : place[2] + BLOCK], self.seed)
+                    if area is not None and stands not in (None, mark) and not self._untouched.question(area, number):
+                        return None
+                found.append(mark if mark in self._known else _COPIED)
+            if area is not None:
+                self._untouched.judge(area, found[begun:].count(_COPIED), len(places))
         return found
 
     def learn(self, raw: bytes) -> None:
@@ -85,6 +122,12 @@ class Comparison:
         changed = (place for place, mark in zip(self._asked, found, strict=True) if mark not in self._known)
         self._restless = frozenset(place for place in changed if place in self._seen)
         self._seen, self._known = frozenset(self._asked), frozenset(found)
+        for area, first, last in self._looked:
+            area.learn(found[first:last])
+
+    def close(self) -> None:
+        """Leave the memory that was compared as it would be without us."""
+        self._untouched.close()
 
     def forget(self) -> None:
         """Have everything copied next time."""
@@ -144,6 +187,11 @@ class Piece:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def stays(self) -> bool:
+        """Whether what `blocks` yields now is there until all of the snapshot is durable: nothing follows it."""
+        return self._incoming.is_last
 
     def blocks(self) -> Blocks:
         """Yield its blocks, in order.
@@ -231,6 +279,7 @@ class Incoming:
 
     def _take(self, batch: Batch) -> None:
         self._view, said = batch
+        self.is_last = not said["more"]
         sizes = self._sizes[self._begun : self._begun + said["items"]]
         self._places = list(places(sizes))
 

@@ -19,7 +19,7 @@ from nbckpt.storage.parcel import BlocksGoneError, Comparison, Outgoing
 from nbckpt.storage.writer import Committed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nbckpt.storage.lease import Lease
     from nbckpt.storage.snapshot import PartData
@@ -43,9 +43,14 @@ class WriterLostError(errors.StoreError):
 
 
 class Process:
-    """A writer process, and the memory it shares with us. Raises `OSError` if there can be none."""
+    """A writer process, and the memory it shares with us. Raises `OSError` if there can be none.
 
-    def __init__(self, writer: Writer, lease: Lease | None) -> None:
+    `tell` takes what a person should know.
+    """
+
+    way = "copy"
+
+    def __init__(self, writer: Writer, lease: Lease | None, tell: Callable[[str], None]) -> None:
         self.pid: int | None = None
         self._lease = lease
         self._handed = self._heard = 0
@@ -53,7 +58,8 @@ class Process:
         """Whether the newest snapshot waits on this machine for the store to be back."""
         record, chunks = writer.dismantled()
         self._arena = Arena()
-        self._comparison, self._marks = Comparison(), 0
+        self._comparison, self._marks = Comparison(tell), 0
+        self.copied = 0
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
@@ -83,14 +89,19 @@ class Process:
         """Whether a snapshot is on its way."""
         return self._heard < self._handed
 
+    @property
+    def found(self) -> str:
+        """How what need not be copied was found: see `Comparison.found`."""
+        return self._comparison.found
+
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
         """Copy of a snapshot what the writer does not have, for it to save; the one before must be done.
 
         What is too large for the memory that both share is handed over in batches, and the loop waits for all but the
         last to be written. Raises `MemoryError` if there is no room for the copy, `WriterLostError`.
         """
-        outgoing = Outgoing(description, parts, self._comparison.marks(parts), final=final)
-        self._marks = len(outgoing.marks)
+        outgoing = Outgoing(description, parts, self._comparison.marks(parts, final=final), final=final)
+        self._marks, self.copied = len(outgoing.marks), outgoing.size
         begun = False
         try:
             for batch, said in outgoing.batches(self._arena.room(outgoing.size)):
@@ -162,6 +173,7 @@ class Process:
         self._starter.wait()
 
     def _let_go(self) -> None:
+        self._comparison.close()
         self._channel.close()
         self._arena.close()
         self._said.close()

@@ -20,7 +20,7 @@ from nbckpt.errors import (
     UntrustedSnapshot,
 )
 from nbckpt.settings import NAME, check_name
-from nbckpt.storage.fetch import read_manifest, read_parts
+from nbckpt.storage.fetch import each, read_manifest, read_parts
 from nbckpt.storage.log import Head, Kept, LogEntry, encode_entry, log_key, log_seqs, read_head
 from nbckpt.storage.probe import CREATES_ONCE, probe
 from nbckpt.storage.prune import GRACE, Pruned, prune
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbckpt.storage.chunks import Chunk
+    from nbckpt.storage.fetch import Allocate
 
 _CONFIG = "nbckpt.json"
 
@@ -159,7 +160,7 @@ class Repository:
         except (UntrustedSnapshot, DamagedSnapshot) as error:
             return [SnapshotInfo(max(log_seqs(self._store, name), default=0), damage=str(error))]
         broken = [SnapshotInfo(seq, damage=_sentence(name, seq, why)) for seq, why in head.damage.items()]
-        return broken + [self._info(name, kept) for kept in _kept(head)]
+        return broken + each(self._store, lambda kept: self._info(name, kept), _kept(head))
 
     def peek(self, name: str) -> SnapshotInfo | None:
         """Return the newest snapshot whose signature and manifest hold, without reading its bytes.
@@ -168,16 +169,16 @@ class Repository:
         """
         return self._newest(name, None, lambda _head, kept, manifest, _damaged: _describe(kept, manifest))
 
-    def load(self, name: str, *, seq: int | None = None) -> Loaded | None:
+    def load(self, name: str, *, seq: int | None = None, allocate: Allocate | None = None) -> Loaded | None:
         """Return the newest snapshot of which every byte verifies, or number `seq`.
 
-        None only if the checkpoint has no snapshot. Raises `DamagedSnapshot` if every one is damaged,
-        `UntrustedSnapshot` if the newest is not signed by a key of ours, `UnknownCheckpoint` if there is no
-        number `seq`, `StoreError`.
+        `allocate` has the memory that it is read to. None only if the checkpoint has no snapshot. Raises
+        `DamagedSnapshot` if every one is damaged, `UntrustedSnapshot` if the newest is not signed by a key of ours,
+        `UnknownCheckpoint` if there is no number `seq`, `StoreError`.
         """
 
         def read(head: Head, kept: Kept, manifest: Manifest, damaged: list[str]) -> Loaded:
-            parts, chunks = read_parts(self._store, name, manifest)
+            parts, chunks = read_parts(self._store, name, manifest, allocate)
             return Loaded(kept.seq, manifest, parts, damaged, head, chunks)
 
         return self._newest(name, seq, read)
@@ -361,16 +362,21 @@ class Repository:
         Snapshots newer than `based_on` are known to be damaged, or are left alone by a run that goes on from an
         older one on purpose: these stay until retention drops them.
         """
-        kept, packs, marks = [], {}, {}
-        for candidate in _kept(head):
-            if based_on is not None and candidate.seq > based_on.seq and based_on.damaged:
-                continue
+
+        def look(candidate: Kept) -> tuple[frozenset[str], Mark] | None:
             try:
                 manifest = read_manifest(self._store, name, candidate)
             except DamagedSnapshot:
-                continue  # listed no longer; without its manifest nobody can say which packs were its own
-            packs[candidate.seq], marks[candidate.seq] = frozenset(manifest.packs), Mark.of(manifest.description)
-            kept.append(candidate)
+                return None  # listed no longer; without its manifest nobody can say which packs were its own
+            return frozenset(manifest.packs), Mark.of(manifest.description)
+
+        kept, packs, marks = [], {}, {}
+        newest = based_on.seq if based_on is not None and based_on.damaged else head.seq
+        candidates = [candidate for candidate in _kept(head) if candidate.seq <= newest]
+        for candidate, seen in zip(candidates, each(self._store, look, candidates), strict=True):
+            if seen is not None:
+                packs[candidate.seq], marks[candidate.seq] = seen
+                kept.append(candidate)
         chunks = based_on.chunks if based_on is not None else {}
         sizes = based_on.manifest.packs if based_on is not None else {}
         return Base(head.seq, head.digest, tuple(kept), packs, marks, chunks, sizes)

@@ -161,7 +161,8 @@ def check_format(found: object, what: str) -> None:
 def encode_segment(chunks: Sequence[Chunk]) -> bytes:
     """Return a piece of a table in binary, with its own list of packs: independent of the manifest around it."""
     numbers: dict[str, int] = {}
-    rows = b"".join(_ROW.pack(c.id, numbers.setdefault(c.pack, len(numbers)), *c[2:]) for c in chunks)
+    row, number = _ROW.pack, numbers.setdefault
+    rows = b"".join([row(id_, number(pack, len(numbers)), *rest) for id_, pack, *rest in chunks])
     return _HEAD.pack(len(chunks), len(numbers)) + b"".join(map(bytes.fromhex, numbers)) + rows
 
 
@@ -171,10 +172,11 @@ def decode_segment(raw: Buffer, packs: dict[str, int]) -> list[Chunk]:
         count, pack_count = _HEAD.unpack_from(raw)
         rows = _HEAD.size + 16 * pack_count
         ids = [bytes(raw[at : at + 16]).hex() for at in range(_HEAD.size, min(rows, len(raw)), 16)]
-        chunks = [
-            _placed(Chunk(row[0], ids[row[1]], *row[2:]), packs[ids[row[1]]])
-            for row in _ROW.iter_unpack(memoryview(raw)[rows:])
-        ]
+        places = [(pack, packs[pack]) for pack in ids]
+        chunks = []
+        for id_, number, *rest in _ROW.iter_unpack(memoryview(raw)[rows:]):
+            pack, size = places[number]
+            chunks.append(_placed(Chunk(id_, pack, *rest), size))
     except (LookupError, ValueError, struct.error) as error:
         msg = "a table of its chunks makes no sense"
         raise DamagedSnapshot(msg) from error

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from nbckpt.errors import DamagedSnapshot, StoreError
-from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, chunk_id, chunk_size, cut, flat
-from nbckpt.storage.fetch import Piece as Target, fetch
+from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, Probe, chunk_id, chunk_size, cut, flat
+from nbckpt.storage.fetch import Stretch, fetch
 from nbckpt.storage.parcel import BlocksGoneError, Piece
 from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
 
@@ -72,13 +72,15 @@ class Upload:
     def _blob(self, buffer: Buffer | Piece) -> Blob:
         whole = buffer if isinstance(buffer, Piece) else flat(buffer)
         blocks = whole.blocks() if isinstance(whole, Piece) else [whole]
-        size = chunk_size(len(whole))
-        stored = [
-            tuple(self._chunk(plain, compress=compress) for plain, compress in cut(block, size))
-            if isinstance(block, memoryview)
-            else self._again(block)
-            for block in blocks
-        ]
+        size, probe = chunk_size(len(whole)), Probe()
+        stored = []
+        for block in blocks:
+            if isinstance(block, memoryview):
+                stays = isinstance(whole, Piece) and whole.stays
+                pieces = cut(block, size, probe, stays=stays)
+                stored.append(tuple(self._chunk(plain, compress=pays) for plain, pays in pieces))
+            else:
+                stored.append(self._again(block))
         if isinstance(whole, Piece):
             whole.stored = stored
         chunks = [chunk for block in stored for chunk in block]
@@ -87,7 +89,7 @@ class Upload:
         segments = (encode_segment(chunks[at : at + SEGMENT]) for at in range(0, len(chunks), SEGMENT))
         return Blob(len(whole), tuple(self._chunk(raw, compress=False) for raw in segments), table=True)
 
-    def _chunk(self, plain: bytes, *, compress: bool) -> Chunk:
+    def _chunk(self, plain: Buffer, *, compress: bool) -> Chunk:
         id_ = chunk_id(plain)
         chunk = self._found(id_)
         if chunk is None:
@@ -100,21 +102,20 @@ class Upload:
 
     def _again(self, block: Sequence[Chunk]) -> tuple[Chunk, ...]:
         """Store a block that the newest snapshot has; what of it is to be written anew is read there."""
-        gone = [chunk for chunk in block if self._found(chunk.id) is None]
+        found = [self._found(chunk.id) for chunk in block]
+        if None not in found:
+            stored = tuple(chunk for chunk in found if chunk is not None)
+            self.chunks.update((chunk.id, chunk) for chunk in stored)
+            return stored
+        gone = [chunk for chunk, known in zip(block, found, strict=True) if known is None]
         targets = [memoryview(bytearray(chunk.plain)) for chunk in gone]
         try:
-            fetch(
-                self._store,
-                self._folder,
-                [Target(chunk, target, 0) for chunk, target in zip(gone, targets, strict=True)],
-            )
+            fetch(self._store, self._folder, [Stretch([c], t) for c, t in zip(gone, targets, strict=True)])
         except DamagedSnapshot as error:
             raise BlocksGoneError(f"The snapshot before cannot be read any more: {error}.") from error
         for chunk, plain in zip(gone, targets, strict=True):
             self._chunk(bytes(plain), compress=chunk.codec == ZSTD)
-        stored = {chunk.id: self._found(chunk.id) or chunk for chunk in block}
-        self.chunks.update(stored)
-        return tuple(stored[chunk.id] for chunk in block)
+        return self._again(block)
 
     def _found(self, id_: bytes) -> Chunk | None:
         return self.chunks.get(id_) or self._reusable.get(id_)

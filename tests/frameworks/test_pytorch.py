@@ -14,7 +14,7 @@ from kernels.notebook import notebook
 from nbckpt.errors import RestoreError, UnpicklableError
 from nbckpt.run import loaders
 from nbckpt.run.replays import Trail
-from nbckpt.state import adapters, home, pickling, randomness
+from nbckpt.state import adapters, home, memory, pickling, randomness
 from nbckpt.state.adapters import live
 from nbckpt.state.culprit import culprit
 from programs.harness import Lab
@@ -89,6 +89,23 @@ def test_restored_storages_are_torchs_own(torch: Any) -> None:
     made = there_and_back(torch.arange(9000.0))
     assert made.data_ptr() % 64 == 0
     assert made.resize_(20_000).shape == (20_000,)
+
+
+def test_a_storage_takes_over_the_memory_that_its_bytes_were_read_to(torch: Any) -> None:
+    """Nothing is copied, and it is torch's own all the same."""
+    saved = torch.arange(90_000.0)
+    pickled = pickling.dump({"whole": saved, "part": saved[3:]})
+    (room,) = memory.allocate(memory.owners(pickled.buffers), [saved.nbytes])
+    assert room is not None
+    room[:] = pickled.buffers[0].cast("B")
+    (found,) = home.load(pickled.stream, memory.spent([room]), home.Home({}))
+    assert torch.equal(found["whole"], saved)
+    found["part"][0] = -1
+    assert found["whole"][3] == -1
+    assert memoryview(room.obj).nbytes == saved.nbytes
+    assert found["whole"].untyped_storage().data_ptr() == room.obj.storage.data_ptr()
+    assert found["whole"].data_ptr() % 64 == 0
+    assert found["whole"].resize_(100_000).shape == (100_000,)
 
 
 def test_a_result_that_autograd_follows_is_refused(torch: Any) -> None:

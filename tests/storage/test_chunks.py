@@ -17,6 +17,7 @@ from nbckpt.storage.chunks import (
     ZSTD,
     Chunk,
     PackBuilder,
+    Probe,
     chunk_id,
     chunk_size,
     cut,
@@ -58,7 +59,7 @@ def cook(recipe: tuple[int, int, int]) -> bytes:
 def test_cutting(recipe: tuple[int, int, int]) -> None:
     """The chunks of a buffer are the buffer, none empty, all but the last equally long."""
     data = cook(recipe)
-    found = [chunk for chunk, _ in cut(flat(data), chunk_size(len(data)))]
+    found = [chunk for chunk, _ in cut(flat(data), chunk_size(len(data)), Probe())]
     assert b"".join(found) == data
     assert all(len(chunk) == SMALL_CHUNK for chunk in found[:-1])
     assert all(found)
@@ -67,15 +68,15 @@ def test_cutting(recipe: tuple[int, int, int]) -> None:
 def test_large_buffers_have_large_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks grow with the buffer, and readers do not mind."""
     monkeypatch.setattr(chunks_module, "_LARGE_BUFFER", 1_000_000)
-    found = [chunk for chunk, _ in cut(flat(bytes(1_000_001)), chunk_size(1_000_001))]
+    found = [chunk for chunk, _ in cut(flat(bytes(1_000_001)), chunk_size(1_000_001), Probe())]
     assert [len(chunk) for chunk in found] == [262_144, 262_144, 262_144, 213_569]
 
 
 def test_compression_where_it_pays() -> None:
     """Text is compressed, noise is stored as it is."""
     text, noise = b"the same line again\n" * 3000, random.Random(0).randbytes(60_000)
-    assert [pays for _, pays in cut(flat(text), SMALL_CHUNK)] == [True]
-    assert [pays for _, pays in cut(flat(noise), SMALL_CHUNK)] == [False]
+    assert [pays for _, pays in cut(flat(text), SMALL_CHUNK, Probe())] == [True]
+    assert [pays for _, pays in cut(flat(noise), SMALL_CHUNK, Probe())] == [False]
     pack = PackBuilder()
     assert pack.add(chunk_id(text), text, compress=True).codec == ZSTD
     assert pack.add(chunk_id(noise), noise, compress=True).codec == RAW

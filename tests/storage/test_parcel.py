@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nbckpt.errors import StoreError
-from nbckpt.storage import parcel
+from nbckpt.storage import parcel, untouched
 from nbckpt.storage.arena import Arena
 from nbckpt.storage.parcel import BatchGoneError, BlocksGoneError, Comparison, Incoming, Outgoing
 from nbckpt.storage.repository import Repository
@@ -23,8 +23,9 @@ CHUNK = 64 * 1024
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of two chunks, so that small states have many."""
+    """Blocks of two chunks, so that small states have many, and none so small that its pages are not watched."""
     monkeypatch.setattr(parcel, "BLOCK", 2 * CHUNK)
+    monkeypatch.setattr(untouched, "LEAST", 2 * CHUNK)
 
 
 class Line:
@@ -34,7 +35,9 @@ class Line:
         self.store, self.limit = store, limit
         self.repository = Repository.open(store)
         self.writer = self.repository.writer("train", keep=2)
-        self.comparison = Comparison()
+        self.told: list[str] = []
+        self.comparison = Comparison(self.told.append)
+        weakref.finalize(self, self.comparison.close)
         self.ours = Arena()
         self.theirs = Arena(os.dup(self.ours.fd))
         weakref.finalize(self, _close, self.ours, self.theirs)

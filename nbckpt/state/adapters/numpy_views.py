@@ -136,8 +136,10 @@ def own(
     kind: Any = np.ndarray,
 ) -> Any:
     """An array with memory of its own, whose axes lie in memory in that order, outermost first."""
-    laid_out = np.empty([shape[axis] for axis in order], dtype)
-    laid_out.reshape(-1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
+    lengths = tuple(shape[axis] for axis in order)
+    if (laid_out := _taken_over(raw, dtype, lengths)) is None:
+        laid_out = np.empty(lengths, dtype)
+        laid_out.reshape(-1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
     if list(order) == sorted(order) and kind is np.ndarray:
         made = laid_out
     else:
@@ -145,6 +147,21 @@ def own(
         made = np.empty_like(turned.view(kind))
         _plain(made)[...] = turned
     made.flags.writeable = writeable
+    return made
+
+
+def room(size: int) -> memoryview:
+    """Memory of an array, which `own` makes into the array to be."""
+    return np.empty(size, np.uint8).data
+
+
+def _taken_over(raw: Any, dtype: Any, lengths: tuple[int, ...]) -> Any:
+    """The array that has some memory, made into another; None where the memory is not an array's own."""
+    made = raw.obj if type(raw) is memoryview else None
+    if type(made) is not np.ndarray or not made.flags.owndata or made.dtype != np.uint8 or not lengths:
+        return None
+    made.dtype = dtype
+    made.resize(lengths, refcheck=False)  # as many bytes as before: nothing moves
     return made
 
 

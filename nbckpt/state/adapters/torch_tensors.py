@@ -168,13 +168,21 @@ def _as(kind: Any, made: Any, requires_grad: bool) -> Any:  # noqa: FBT001
 def _storage(raw: Any, device: str, shared: bool) -> Any:  # noqa: FBT001
     # into memory of torch's own: it can be resized, and is aligned as it was, on which the last bit of a result
     # may depend
-    made = torch.UntypedStorage(memoryview(raw).nbytes)
-    if made.nbytes():
-        memoryview(_bytes(made)).cast("B")[:] = memoryview(raw).cast("B")
+    view = memoryview(raw)
+    made = getattr(view.obj, "storage", None)
+    if made is None:
+        made = torch.UntypedStorage(view.nbytes)
+        if made.nbytes():
+            memoryview(_bytes(made)).cast("B")[:] = view.cast("B")
     if shared:
         made.share_memory_()
     here = device_here(device)
     return made if here.type == "cpu" else made.to(device=here)
+
+
+def room(size: int) -> memoryview:
+    """Memory of a storage, which becomes the one that is built of what is read there."""
+    return memoryview(_bytes(torch.UntypedStorage(size))).cast("B")
 
 
 def _without_memory(size: int) -> Any:
