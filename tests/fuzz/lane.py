@@ -30,6 +30,8 @@ from nbckpt.errors import NbckptError
 from nbckpt.front import display
 from nbckpt.front.magics import Extension
 from nbckpt.run import RUN, checkpoint
+from nbckpt.state import memory
+from nbckpt.storage.fetch import Allocate
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.writer import Committed
 from programs.canonical import _Walk, canonical
@@ -96,21 +98,24 @@ class Memory:
     def cautions(self, name: str) -> list[str]:
         return []
 
-    def load(self, name: str, *, seq: int | None = None) -> Any:
+    def load(self, name: str, *, seq: int | None = None, allocate: Allocate) -> Any:
         if self.photo is None:
             return None
-        parts = {
-            part: PartData(
-                part, memoryview(bytearray(stream)), [memoryview(bytearray(b)) for b in buffers], json.loads(info)
-            )
-            for part, stream, buffers, info in self.photo.parts
-        }
-        return SimpleNamespace(description=json.loads(self.photo.description), parts=parts, damaged=[], seq=1)
+        parts = {}
+        for part, stream, buffers, text in self.photo.parts:
+            info = json.loads(text)
+            rooms = allocate(info, [len(buffer) for buffer in buffers])
+            put = [_put(room, buffer) for room, buffer in zip(rooms, buffers, strict=True)]
+            parts[part] = PartData(part, memoryview(bytearray(stream)), put, info)
+        manifest = SimpleNamespace(parts=[SimpleNamespace(buffers=[*map(len, p.buffers)]) for p in parts.values()])
+        description = json.loads(self.photo.description)
+        return SimpleNamespace(description=description, manifest=manifest, parts=parts, damaged=[], seq=1)
 
     def handover(self, *_: Any, **__: Any) -> Memory:
         return self
 
     is_busy = False
+    capture: dict[str, Any] = field(default_factory=dict)
 
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool = False) -> None:
         kept = tuple((p.name, bytes(p.stream), tuple(map(bytes, p.buffers)), json.dumps(p.info)) for p in parts)
@@ -125,6 +130,14 @@ class Memory:
 
     def close(self) -> None:
         pass
+
+
+def _put(room: memoryview | None, content: bytes) -> memoryview:
+    """What a buffer is read to: the memory that is kept for it, if there is any."""
+    if room is None:
+        return memoryview(bytearray(content))
+    room[:] = content
+    return room
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -299,8 +312,8 @@ class Killing:
         self, photo: Photo | None, *, before: bool = True, over: Outcome | None = None
     ) -> tuple[Outcome, list[Photo]]:
         """The checkpointed cell, from a photo, in a new namespace or `over` one in which it has run."""
-        memory = Memory(photo)
-        with _namespace(1 if photo is None else 17, over and over.module) as module, _store(memory):
+        kept = Memory(photo)
+        with _namespace(1 if photo is None else 17, over and over.module) as module, _store(kept):
             given = over.before if over else self._given(vars(module), before=before)
             front = _Front(vars(module))
             if self.rewritten is None:
@@ -311,7 +324,7 @@ class Killing:
             front.prepared.append(beginning)
             with _builtin(front):
                 outcome = self._outcome(code, module, given, front)
-        return outcome, memory.taken
+        return outcome, kept.taken
 
     def _given(self, names: dict[str, Any], *, before: bool) -> dict[str, Any]:
         for code in self.before if before else ():
@@ -459,4 +472,5 @@ def open_lane(patch: Any) -> Iterator[Lane]:
     """A lane in which snapshots are taken only where it says so."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        patch.setattr(memory, "LEAST", 1)  # small arrays, too, are read to where they stay
         yield Lane(take_over_the_clock(patch))
