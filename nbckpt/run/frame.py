@@ -101,9 +101,9 @@ class Frame:
         self.run.recorder.swallowing = self.run.settings.replay and not new
         return True
 
-    def runs_again(self, way: Resume, statement: Statement, *, new: bool) -> bool:  # noqa: ARG002
+    def runs_again(self, way: Resume, statement: Statement, *, new: bool) -> bool:
         """Whether to run a definition again, or to leave what came back with the snapshot, which may refer to it."""
-        return new and bool(statement.binds)
+        raise NotImplementedError
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """See to it that the saved objects are in place before a statement that may need them."""

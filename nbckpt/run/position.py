@@ -190,6 +190,13 @@ class Plan:
         at = order.index(position.key) + (position.where != "before") if position.key else len(order)
         return [self[key] for key in order[:at]]
 
+    def between(self, key: str, position: Position) -> list[Statement]:
+        """The statements behind one that had completed at a position, or are loops of which iterations had."""
+        begun = self.begun(position)
+        behind = begun[begun.index(self[key]) + 1 :]
+        open_still = {name for name in position.entered if self[name].kind not in LOOPS or not position.completed(name)}
+        return [one for one in behind if one.kind != "always" and one.key not in open_still]
+
     def read_by(self, position: Position) -> set[str]:
         """What was read by then: by statements that were begun, and by definitions here that these use."""
         begun = self.begun(position)
