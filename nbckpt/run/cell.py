@@ -172,7 +172,7 @@ class CellFrame(Caller):
     def _build(self, way: Resume) -> None:
         """Build what was saved. What the cell had defined by then and has not again is another than is live."""
         self.run.home.outdated = self._redefined_before() - way.rebound
-        self.run.restore.build()
+        self.run.restore.build(way.made)
         way.built = True
 
     def _redefined_before(self) -> frozenset[str]:
@@ -182,9 +182,8 @@ class CellFrame(Caller):
         """The names that a definition needs when it is made, also through the decorators that it calls."""
         return names_read_by_calling(statement.eager, self.run.namespace)
 
-    def runs_again(self, way: Resume, statement: Statement) -> bool:
-        known = bool(statement.binds) and statement.whole in way.known
-        return not (known and self._comes_back(way, statement))
+    def runs_again(self, way: Resume, statement: Statement, *, new: bool) -> bool:
+        return new or not statement.binds or not self._comes_back(way, statement)
 
     def _comes_back(self, way: Resume, statement: Statement) -> bool:
         """Whether a definition is in the snapshot, and is to be had from there: what comes with it refers to it."""
@@ -195,13 +194,7 @@ class CellFrame(Caller):
 
     def arrived(self, place: Place, way: Resume) -> None:
         """Put everything back."""
-        edited = {
-            name
-            for statement in self.plan.statements.values()
-            if statement.whole not in way.known
-            for name in statement.binds
-        }
-        self.run.restore.arrive(place, frozenset(way.rebound), frozenset(edited), frozenset(way.made))
+        self.run.restore.arrive(place, frozenset(way.rebound), frozenset(way.made))
         run = self.run
         answers = {"_", "__", "___"} & run.selection.names - run.selection.binds & run.namespace.keys()
         run.recorder.take_for_shown({name: run.namespace[name] for name in answers})
@@ -218,7 +211,8 @@ class CellFrame(Caller):
         self.run.status.notice(
             f"drawing its finished items again also changed {', '.join(changed)}, which was put back"
         )
-        self.run.restore.build_again({way.saved_key(name): self.loops[name] for name in around if name in self.loops})
+        entered = {way.saved_key(name): self.loops[name] for name in around if name in self.loops}
+        self.run.restore.build_again(entered, way.made)
 
     def needed(self, position: Position) -> frozenset[str]:
         """The names that the rest of the cell may read, itself and through the functions it calls."""

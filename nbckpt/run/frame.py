@@ -7,7 +7,8 @@ run *arrives*, and from there on it is an ordinary run.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,23 +82,28 @@ class Frame:
         if key in way.entered:
             if way.is_inside(key):
                 self.run.restore.watch()
+            if statement.kind in LOOPS and way.position.completed(key):
+                way.take_back(statement.rebinds)
             return True
         if self.plan.comes_after(key, way.position.key):
             raise self.run.restore.refusal or RestoreError(
                 f"{self.subject} took another way than before and missed line "
                 f"{self.plan[way.position.key].line}, where it was. Nothing was lost: start over with --fresh"
             )
-        if statement.kind != "always" or not self.runs_again(way, statement):
+        way.take_back(statement.rebinds)
+        new = statement.kind == "always" and way.is_new(statement)
+        if statement.kind != "always" or not self.runs_again(way, statement, new=new):
             return False
         way.rebound |= set(statement.binds)
-        way.made |= {*statement.binds, *statement.imports} - way.bound
+        if new:
+            way.made |= {*statement.binds, *statement.imports}
         # what it shows was shown by the statement as it was, and is in what was replayed
-        self.run.recorder.swallowing = self.run.settings.replay and statement.whole in way.begun
+        self.run.recorder.swallowing = self.run.settings.replay and not new
         return True
 
-    def runs_again(self, way: Resume, statement: Statement) -> bool:
+    def runs_again(self, way: Resume, statement: Statement, *, new: bool) -> bool:
         """Whether to run a definition again, or to leave what came back with the snapshot, which may refer to it."""
-        return bool(statement.binds) and statement.whole not in way.known
+        raise NotImplementedError
 
     def make_ready(self, way: Resume, statement: Statement, *, needed: bool) -> None:
         """See to it that the saved objects are in place before a statement that may need them."""
@@ -388,13 +394,8 @@ class Resume:
 
     def __init__(self, found: Match, saved: Plan, position: Position) -> None:
         self.match = found
-        self.known = {statement.whole for statement in saved.statements.values()}
-        """Fingerprints of the saved code's statements."""
-        begun = saved.begun(position)
-        self.begun = {statement.whole for statement in begun}
-        """Fingerprints of those that were begun."""
-        self.bound = {name for statement in begun for name in (*statement.binds, *statement.imports)}
-        """The names of what was imported and defined by then."""
+        self._begun = Counter(statement.whole for statement in saved.begun(position))
+        """Fingerprints of the saved code's statements that were begun."""
         self.position = found.position
         self.entered = found.position.entered
         self.built = False
@@ -402,10 +403,20 @@ class Resume:
         self.rebound: set[str] = set()
         """Names of definitions that ran again."""
         self.made: set[str] = set()
-        """Names that are bound on the way by imports and definitions which were not come to before."""
+        """Names that stand for what today's imports and definitions have bound on the way, and no saved one had."""
         self.held: dict[tuple[str, ...], Any] = {}
         self.digests: dict[str, str | None] = {}
         self._saved_keys = {now: saved for saved, now in found.renamed.items()}
+
+    def is_new(self, statement: Statement) -> bool:
+        """Whether a statement that is come to on the way had not been come to before, as it is now."""
+        self._begun[statement.whole] -= 1
+        return self._begun[statement.whole] < 0
+
+    def take_back(self, names: Collection[str]) -> None:
+        """Let names that were bound on the way be what was saved: a statement that had completed bound them since."""
+        self.rebound.difference_update(names)
+        self.made.difference_update(names)
 
     def is_before(self, key: str) -> bool:
         return self.position.where == "before" and self.position.key == key

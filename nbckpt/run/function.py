@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import CellChangedError, RestoreError
 from ..state.namespace import names_of_definitions
 from .frame import Frame, Resume, Unwound
-from .position import Match, Plan, Position, Where, match
+from .position import Match, Plan, Position, Statement, Where, match
 from .resumable import FRAME, NAMES, Rewritten, names_among, rewritten, source_of
 from .tracebacks import without_ours
 
@@ -211,6 +211,11 @@ class FunctionFrame(Caller):
         """What it was bound to."""
         return self.contents[name] if name in self.contents else self.run.restore.root["locals"][self.label + name]
 
+    def cell_of_its_own(self, name: str) -> types.CellType:
+        """A cell for a variable that no function inside had shared, before an edit made one do so."""
+        own = self.run.restore.root["locals"]
+        return types.CellType(own[self.label + name]) if self.label + name in own else types.CellType()
+
     def lacked(self, name: str) -> bool:
         """Whether it was not bound."""
         return self.label + name not in self.run.restore.loaded.description["left_out"]
@@ -263,6 +268,20 @@ class FunctionFrame(Caller):
     def holders(self) -> dict[str, Any]:
         (own,) = locals_of([self])
         return {**super().holders(), **{self.label + name: value for name, value in own.items()}}
+
+    def runs_again(self, way: Resume, statement: Statement, *, new: bool) -> bool:
+        """Local variables are back before that: only what was edited is bound again."""
+        names = {*statement.binds, *statement.imports}
+        if not (new and names):
+            return False
+        for later in self.plan.between(statement.key, way.position):
+            if again := sorted(names.intersection(later.rebinds)):
+                if self.run.trusting:
+                    return False
+                raise way.match.changed(
+                    f"line {statement.line} was edited and would bind {again[0]}, which line {later.line} has bound"
+                )
+        return True
 
     def redo(self, key: str, changed: Sequence[str]) -> None:
         raise RestoreError(
@@ -325,8 +344,9 @@ def reenter(caller: Calling, key: str, site: int) -> types.FunctionType:
     frame = FunctionFrame(caller, key, site, function, code, again=True)
     frame.way = Resume(found, saved, position)
     frame.way.built = True
-    frame.cells = {name: record["cells"].get(name) or types.CellType() for name in code.cells}
-    shared = {**dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)), **frame.cells}
+    frame.cells = {name: record["cells"].get(name) or frame.cell_of_its_own(name) for name in code.cells}
+    outer = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    shared = {**outer, **record["cells"], **frame.cells}  # also those that an edit has made the function's alone
     frame.contents = {name: inside[0] for name, cell in shared.items() if (inside := _inside(cell))}
     for name, value in _given_since(found, function).items():
         if not frame.had(name):

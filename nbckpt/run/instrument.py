@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..state.liveness import names_bound
 from . import RUN, comprehensions
 from .position import LOOPS, Kind, Plan, Statement
 from .sites import has_site, rewrite_calls, tell_of_the_others
@@ -249,6 +250,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         over=over,
         reads=tuple(sorted(reads)),
         imports=tuple(sorted(imported)),
+        rebinds=tuple(sorted(names_bound([node]))),
     )
 
 

@@ -7,6 +7,7 @@ body. Only statements at which a boundary can be are in the plan.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -18,7 +19,7 @@ Kind = Literal["plain", "always", "for", "async for", "while", "if", "with", "tr
 Where = Literal["before", "top", "call", "end"]
 
 LOOPS = ("for", "async for", "while")
-_TUPLES = ("binds", "eager", "reads", "imports")
+_TUPLES = ("binds", "eager", "reads", "imports", "rebinds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Statement:
     """The names that it reads, anywhere in it."""
     imports: tuple[str, ...] = ()
     """For an import: the names that it binds."""
+    rebinds: tuple[str, ...] = ()
+    """The names that it binds or deletes, anywhere in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,13 @@ class Plan:
         at = order.index(position.key) + (position.where != "before") if position.key else len(order)
         return [self[key] for key in order[:at]]
 
+    def between(self, key: str, position: Position) -> list[Statement]:
+        """The statements behind one that had completed at a position, or are loops of which iterations had."""
+        begun = self.begun(position)
+        behind = begun[begun.index(self[key]) + 1 :]
+        open_still = {name for name in position.entered if self[name].kind not in LOOPS or not position.completed(name)}
+        return [one for one in behind if one.kind != "always" and one.key not in open_still]
+
     def read_by(self, position: Position) -> set[str]:
         """What was read by then: by statements that were begun, and by definitions here that these use."""
         begun = self.begun(position)
@@ -295,7 +305,8 @@ class _Finder:
         if self.position.where == "before":
             prefix = self._before(self.saved, key)
             self.check_prefix(prefix, self.now.siblings(block), in_loop=in_loop)
-            following = self._next_after(prefix, block, definitions=self.saved[key].kind == "always")
+            ahead = self.saved.siblings(block_of(key))[len(prefix) :] if self.saved[key].kind == "always" else ()
+            following = self._next_after(prefix, block, ahead)
             if following is None and block:
                 raise self.changed(f"the rest of the block at line {self.saved[key].line} is gone")
             place = Position("before", following) if following else Position("end")
@@ -361,19 +372,21 @@ class _Finder:
         row = plan.siblings(block_of(key))
         return row[: [statement.key for statement in row].index(key)]
 
-    def _next_after(self, done: Sequence[Statement], block: str, *, definitions: bool = False) -> str | None:
+    def _next_after(self, done: Sequence[Statement], block: str, ahead: Sequence[Statement] = ()) -> str | None:
         """The first of today's statements of a block that was not completed.
 
-        Imports and definitions run again anyway, and only count as such where `definitions` says that the run stood
-        before one: then it stands behind the last of those that it had come to.
+        Imports and definitions run again anyway, and only count as such where the run stood before one, the first of
+        those `ahead`: then it stands behind the last of those that it had come to, be they edited since.
         """
         left, found = len(_steps(done)), None
-        wholes, names = {one.whole for one in done}, {name for one in done for name in one.binds}
+        ran, coming = Counter(one.whole for one in done), Counter(one.whole for one in ahead)
+        names = {name for one in done for name in one.binds}
         for statement in self.now.siblings(block):
             if left == 0 and statement.kind != "always":
                 return found or statement.key
-            if left == 0 and definitions:
-                had_run = statement.whole in wholes or not names.isdisjoint(statement.binds)
+            had_run = ran[statement.whole] > 0 or not (coming[statement.whole] or names.isdisjoint(statement.binds))
+            ran[statement.whole] -= 1
+            if left == 0 and ahead:
                 found = None if had_run else found or statement.key
             left -= statement.kind != "always"
         return found

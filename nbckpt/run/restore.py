@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import MissingVariableError, NbckptError
@@ -75,8 +75,8 @@ class Restore:
         """Read a snapshot, the newest or number `seq`, into the memory of what is to be built of it."""
         return self._run.repository.load(self._run.name, seq=seq, allocate=memory.allocate)
 
-    def build(self) -> None:
-        """Build the saved objects and bind them, all or nothing.
+    def build(self, made: Collection[str] = ()) -> None:
+        """Build the saved objects and bind them, all or nothing, but for names that today's code has `made`.
 
         Raises:
             RestoreError: they cannot be built here.
@@ -85,6 +85,7 @@ class Restore:
         saved = self.loaded
         modules = saved.description["modules"]
         adapters.take_for_arrival()  # of what somebody looked at before
+        kept = {name: run.namespace[name] for name in run.namespace.keys() & set(made)}
         with run.recorder.swallowed():
             root = parts.build(saved.parts, saved.parts["definitions"], run.home, modules)
             found = {alias: find(module) for alias, module in modules.items() if alias not in run.namespace}
@@ -103,7 +104,7 @@ class Restore:
                 "--fresh starts over with it as it is"
             )
         self.differing = {}
-        run.namespace.update(found | root["variables"])
+        run.namespace.update(found | root["variables"] | kept)
         self.put_attributes()
         run.metrics = dict(saved.description.get("metrics", {}))
 
@@ -112,14 +113,14 @@ class Restore:
         saved = self.loaded.parts.values()
         return frozenset(row["name"] for part in saved for row in part.info.get("variables", ()))
 
-    def build_again(self, entered: Mapping[str, Loop]) -> None:
+    def build_again(self, entered: Mapping[str, Loop], made: Collection[str] = ()) -> None:
         """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones.
 
         What was read is the memory of the objects that were built first, so it is read once more.
         """
         if any(part.buffers for part in self.loaded.manifest.parts):
             self.saved = self.read(self.loaded.seq)
-        self.build()
+        self.build(made)
         for key, loop in entered.items():
             record = self.root["loops"].get(key)
             if record and loop.cursor and loop.cursor.kind == record["kind"] == "iterator":
@@ -147,14 +148,13 @@ class Restore:
         self,
         place: Place,
         rebound: frozenset[str] = frozenset(),
-        edited: frozenset[str] = frozenset(),
         made: frozenset[str] = frozenset(),
     ) -> None:
         """Stand at the saved boundary: every variable is what it was there, and so is the random state.
 
         On the way here loop variables and contexts were bound again; what was saved wins, except for the
-        definitions in `rebound`, which ran again, and of these the `edited` ones are as they are now. What was not
-        bound there is not bound now, unless it was `made` on the way by code that had not been come to.
+        definitions in `rebound`, which ran again, and for what was `made` on the way by imports and definitions that
+        were edited or had not been come to: that is as it is now. What else was not bound there is not bound now.
 
         Raises:
             MissingVariableError: something that could not be saved is needed, and nothing made it again.
@@ -162,7 +162,7 @@ class Restore:
         run = self._run
         saved = self.loaded
         description = saved.description
-        run.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound})
+        run.namespace.update({k: v for k, v in self.root["variables"].items() if k not in rebound | made})
         self.put_attributes()
         changed, unchanged = self.root["definitions"], self.root.get("unchanged", {})
         # those whose code could not be copied have state all the same, and are here if their own cells were run
@@ -172,14 +172,14 @@ class Restore:
         self.redefined = frozenset(description.get("redefined", ()))
         run.selection.before |= {name: id(run.home.made[name]) for name in run.home.made.keys() & live.keys()}
         run.capture.note_fresh({name: thing for name, thing in live.items() if name not in run.home.made})
-        for name in live.keys() - edited:
+        for name in live.keys() - made:
             saved_ways = {*changed.get(name, ()), *unchanged.get(name, ())}
             definitions.drop_added(live[name], saved_ways)
         for name, state in changed.items():
-            if name in live and name not in edited:
+            if name in live and name not in made:
                 definitions.put_state(live[name], state)
         for name, state in unchanged.items():
-            if name in live and name not in edited:
+            if name in live and name not in made:
                 put = definitions.put_state if name in run.home.made else definitions.put_unchanged
                 put(live[name], state)
         for name in set(description["deleted"]) - made:

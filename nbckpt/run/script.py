@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import CellChangedError, RestoreError
@@ -186,8 +186,8 @@ class ScriptRestore(Restore):
         """What came back with the snapshot and may refer to one another."""
         return [self.root[kind] for kind in ("variables", "locals", "attributes", "loops", "calls", "done")]
 
-    def build(self) -> None:
-        super().build()
+    def build(self, made: Collection[str] = ()) -> None:
+        super().build(made)
         for thing in [*self.root["variables"].values(), *self.root["attributes"].values()]:
             if source_of(thing) is not None:
                 doors.note(thing)

@@ -223,7 +223,7 @@ def _reads(node: ast.AST) -> frozenset[str]:
             known = {part.arg for part in ast.walk(arguments) if isinstance(part, ast.arg)}
             body = node.body if isinstance(node.body, list) else [node.body]
             first = [part for part in ast.iter_child_nodes(node) if part not in body]
-            own = frozenset(known | _own(body)) if isinstance(node.body, list) else frozenset(known)
+            own = frozenset(known | names_bound(body)) if isinstance(node.body, list) else frozenset(known)
             return frozenset().union(*map(_reads, first), *(_reads(part) - own for part in body))
         case _ if isinstance(node, (*_COMPREHENSIONS, ast.GeneratorExp)):
             return _reads(node.generators[0].iter) | _reads_of_elements(node)
@@ -234,8 +234,8 @@ def _children(node: ast.AST) -> frozenset[str]:
     return frozenset().union(*map(_reads, ast.iter_child_nodes(node)))
 
 
-def _own(body: Sequence[ast.AST]) -> set[str]:
-    """The names that a function's body binds for itself."""
+def names_bound(body: Sequence[ast.AST]) -> set[str]:
+    """The names that some code binds or deletes itself, as opposed to what it defines or calls."""
     found: set[str] = set()
     shared: set[str] = set()
     waiting = list(body)
@@ -249,7 +249,7 @@ def _own(body: Sequence[ast.AST]) -> set[str]:
             found |= _stores(node)
         elif isinstance(node, ast.ExceptHandler) and node.name:
             found.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
             found.add(node.id)
         if not isinstance(
             node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS, ast.GeneratorExp)

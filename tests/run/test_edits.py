@@ -500,6 +500,101 @@ def test_what_is_defined_after_the_boundary_is_defined(lab: Lab, edited: str) ->
         lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
 
 
+LOOPED = "out = []\nfor k in range(2):\n    out.append(k)\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "edited"),
+    [
+        ("def f():\n    return 1\nx = f()\ndef f():\n    return 2\ny = f()\n", "{}z = f()\n"),
+        ("class A:\n    n = 1\na = A()\nclass A:\n    n = 2\nb = A()\n", "{}z = a.n, b.n, type(a) is A\n"),
+        ("def f():\n    return 1\nx = f()\ndel f\ndef f():\n    return 2\ny = f()\n", "{}z = f()\n"),
+        ("def f():\n    return 1\nf = 3\nx = f\ndef f():\n    return 1\ny = f()\n", "{}z = f()\n"),
+        ("import math\nx = math.pi\ndel math\n" + LOOPED, "{}import math\nz = math.floor(x)\n"),
+        ("import math\nmath = math.pi\n" + LOOPED, "{}import math\nz = math.floor(3.5)\n"),
+        ("def f():\n    return 1\nx = f()\ndel f\n" + LOOPED, "{}def f():\n    return 2\nz = f()\n"),
+        ("from math import floor as f\n" + LOOPED, "from math import ceil as f\n" + LOOPED + "z = f(1.5)\n"),
+        ("from math import floor\n" + LOOPED, "def floor(x):\n    return -x\n" + LOOPED + "z = floor(1.5)\n"),
+        ("def floor(x):\n    return -x\n" + LOOPED, "from math import floor\n" + LOOPED + "z = floor(1.5)\n"),
+        ("import math\nmath = math.pi\n" + LOOPED, "import math, json\nmath = math.pi\n" + LOOPED),
+        ("import math\nx = math.pi\ndel math\n" + LOOPED, "import math, json\nx = math.pi\ndel math\n" + LOOPED),
+    ],
+)
+def test_a_name_that_is_bound_again_is_what_it_would_be(lab: Lab, cell: str, edited: str) -> None:
+    """By imports, definitions and statements, of which the edited cell has others or more than were run."""
+    program = Program("edited", "", edited.format(cell))
+    plain = lab.plain(program)
+    _, photos = lab.photographed(Program("saved", "", cell), lab.folder())
+    for photo in photos:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
+
+
+def test_what_a_statement_made_of_an_edited_definition_stands(lab: Lab) -> None:
+    """It is not replaced by the bare definition, though it goes by the same name."""
+    cell = (
+        "import functools\ndef doubled(f):\n    @functools.wraps(f)\n    def inner(x):\n        return 2 * f(x)\n"
+        "    return inner\ndef f(x):\n    return x\nf = doubled(f)\nout = []\n"
+        "for k in range(3):\n    out.append(f(k))\n"
+    )
+    left = lab.killed(cell, "len(out) == 1")
+    done, kernel = lab.again(left, cell.replace("return x\n", "return x + 0\n"))
+    assert done.names["out"] == [0, 2, 4]
+    assert "f was edited: what had come of it by then stands" in kernel.notices
+
+
+WORK = """
+import nbckpt
+@nbckpt.resumable
+def work(n):
+    scale = 2
+    from math import floor
+    def half(k):
+        return k / scale
+    out = []
+    for k in range(n):
+        out.append(k)
+    out.append(half(floor(3)))
+    return out
+res = work(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "result"),
+    [
+        ("    return out", "    import json\n    return out", "json.loads('1')"),
+        ("floor\n", "floor, ceil\n", "ceil(0.5)"),
+        ("floor\n", "ceil as floor\n", "half(floor(0.5))"),
+        ("    scale = 2", "    import math\n    scale = 2", "(lambda: math.pi)()"),
+        ("    for k", "    def other():\n        return floor(0)\n    for k", "other()"),
+        ("k / scale", "k / 2", "scale"),
+        ("    return out", "    def other():\n        return len(out) + n\n    return out", "other()"),
+    ],
+)
+def test_what_an_edited_function_imports_and_defines_is_there(lab: Lab, old: str, new: str, result: str) -> None:
+    """So is what inner functions share that did not, or share no more."""
+    program = Program("edited", "", WORK.replace(old, new, 1).replace("return out", f"return out, {result}"))
+    plain = lab.plain(program)
+    _, photos = lab.photographed(Program("saved", "", WORK), lab.folder())
+    inside = [photo for photo in photos[:-1] if "work()" in photo.progress]
+    assert len(inside) >= 8
+    for photo in inside:
+        lab.compare(program, plain, lab.resumed(program, lab.copy(photo), before=True))
+
+
+def test_what_a_function_made_of_an_edited_import_is_not_undone(lab: Lab) -> None:
+    """That is refused, since the import would bind the name anew."""
+    cell = WORK.replace("    def half", "    floor = floor(2.5)\n    def half")
+    _, photos = lab.photographed(Program("saved", "", cell), lab.folder())
+    photo = next(photo for photo in photos if "k 1 of 3" in photo.progress)
+    edited = cell.replace("floor\n", "floor, ceil\n", 1).replace("half(floor(3))", "floor")
+    refused, _ = lab.again(lab.copy(photo).store, edited)
+    assert refused.error.startswith("CellChangedError: work() is not the one that was saved: line 7 was edited")
+    assert "floor" in refused.error.splitlines()[0]
+    forced, _ = lab.again(lab.copy(photo).store, edited, "--on-change resume")
+    assert forced.names["res"] == [0, 1, 2, 2]
+
+
 def test_an_error_fixed_goes_on_at_the_boundary(lab: Lab) -> None:
     """The statement that failed runs again, with the state it had, and the fixed code."""
     cell = (
