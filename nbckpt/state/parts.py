@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnpicklableError
-from . import adapters, memory, pickling, pieces
+from . import adapters, flat, memory, pickling, pieces
 from .home import Home, Stored, load
 
 KINDS = (
@@ -69,6 +69,8 @@ class Sharing:
         self._pieces = pieces.Pieces()
         self._with_constants: set[tuple[Key, ...]] = set()
         """The groups that had such constants in them last time as `pickling.dump` wants to know of."""
+        self._held_inside: set[Key] = set()
+        """The lists and dicts that nothing can stand for, as others of their group refer to them, too."""
 
     def dump(self, root: Root) -> Dumped:
         """Pickle units, each group by itself.
@@ -90,13 +92,39 @@ class Sharing:
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
 
     def _dump(self, units: Mapping[Key, Any], keys: tuple[Key, ...]) -> pickling.Pickled:
-        if len(keys) == 1:
-            (key,), value = keys, units[keys[0]]
-            if (plain := pickling.dump_plain(key, value)) is not None:
-                return plain
-            if (flat := pieces.flat(value)) is not None:
-                return pickling.dump({key: flat}, stood_for=frozenset({id(value)}))
-        pickled = pickling.dump({key: units[key] for key in keys}, constants=keys in self._with_constants)
+        if len(keys) == 1 and (plain := pickling.dump_plain(keys[0], units[keys[0]])) is not None:
+            return plain
+        while True:
+            flats = self._flats(units[key] for key in keys if key not in self._held_inside)
+            pickled = self._pickle(keys, {key: flats.get(id(units[key]), units[key]) for key in keys}, flats)
+            if not self._learn_who_is_held_inside(units, keys, flats, pickled):
+                return pickled
+            del pickled  # it refers to what it has met, and references are counted
+
+    def _learn_who_is_held_inside(
+        self, units: Mapping[Key, Any], keys: Iterable[Key], flats: Mapping[int, Any], pickled: pickling.Pickled
+    ) -> bool:
+        """Whether something that was stood for is referred to from within, so that it comes back twice."""
+        held = self._held_inside.intersection(keys)
+        if pickled.pickler is None or not (flats or held):
+            return False
+        met = list(map(id, pickled.pickler.things))
+        if twice := flats.keys() & set(met):
+            self._held_inside |= {key for key in keys if id(units[key]) in twice}
+            return True
+        self._held_inside -= {key for key in held if met.count(id(units[key])) == 1}
+        return False
+
+    def _flats(self, values: Iterable[Any]) -> dict[int, flat.Flat]:
+        """What stands for some of these values, by their identities."""
+        made = {id(value): flat.flat(value) for value in {id(value): value for value in values}.values()}
+        return {key: one for key, one in made.items() if one is not None}
+
+    def _pickle(
+        self, keys: tuple[Key, ...], root: Mapping[Key, Any], stood_for: Iterable[int] = ()
+    ) -> pickling.Pickled:
+        constants = keys in self._with_constants
+        pickled = pickling.dump(root, constants=constants, stood_for=frozenset(stood_for))
         (self._with_constants.add if pickled.has_constants else self._with_constants.discard)(keys)
         return pickled
 

@@ -23,11 +23,14 @@ from . import stand_ins
 from .picklers import PLAIN
 
 MOST = 1 << 28
-"""Bytes of pieces that are kept from one save to the next."""
+"""Bytes that are kept from one save to the next: pieces, and eight for each value in them.
+
+The values themselves are held as well; what the state has lost of them goes at the next save."""
 LEAST = 1 << 12
 """Values from which on this pays."""
-STRETCH = 1 << 16
+STRETCH = 1 << 14
 """Values of a piece."""
+_WIDTH = ctypes.sizeof(ctypes.c_void_p)
 
 
 class Pieces:
@@ -59,8 +62,9 @@ class Pieces:
 
     def keep(self, key: bytes, held: Any, piece: bytes) -> None:
         """Know a pickle at the next save; `held` holds its values."""
-        if key not in self._coming and len(piece) <= self._room:
-            self._room -= len(piece)
+        size = len(piece) + _WIDTH * len(held)
+        if key not in self._coming and size <= self._room:
+            self._room -= size
             self._coming[key] = held, piece
 
 
@@ -76,45 +80,19 @@ def in_use() -> Pieces | None:
 # plain values
 
 
-class Flat:
-    """What stands for a list or dict of plain values: it comes back as that."""
-
-    def __init__(self, make: Callable[..., Any], *columns: Any) -> None:
-        self.made = make, columns
-
-    def __reduce__(self) -> Any:
-        return self.made
-
-
-def flat(thing: Any) -> Flat | None:
-    """What is to be pickled for a list or dict if there are plain values in it, and only such.
-
-    Its identity is not kept, nor are those of texts and tuples but within a stretch.
-    """
-    known = in_use()
-    if known is None or type(thing) not in (list, dict) or len(thing) < LEAST or not is_known():
-        return None
-    if type(thing) is list:
-        column = _column(known, list(thing))
-        return None if column is None else Flat(make_list, column)
-    held = thing.copy()  # at once: another thread may go on to change it
-    values = _column(known, list(held.values()))
-    keys = None if values is None else _column(known, list(held))
-    return None if keys is None else Flat(make_dict, keys, values)
-
-
-def _column(known: Pieces, values: list[Any]) -> list[pickle.PickleBuffer] | None:
+def column(known: Pieces, values: list[Any]) -> list[pickle.PickleBuffer] | None:
+    """The pieces of a list that nobody changes; None if its values are not all plain."""
     return stretches(known, _items(values), len(values), lambda at: values[at : at + STRETCH])
 
 
-def make_list(column: list[Any]) -> list[Any]:
+def make_list(found: list[Any]) -> list[Any]:
     """The values in pieces."""
-    return [value for piece in column for value in _Unpickler(io.BytesIO(piece)).load()]
+    return [value for piece in found for value in loaded(piece)]
 
 
-def make_dict(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
-    """The keys and values in pieces."""
-    return dict(zip(make_list(keys), make_list(values), strict=True))
+def loaded(piece: Any) -> Any:
+    """What was pickled as a piece."""
+    return _Unpickler(io.BytesIO(piece)).load()
 
 
 def stretches(known: Pieces, start: int, count: int, held: Callable[[int], Any]) -> list[pickle.PickleBuffer] | None:
@@ -124,47 +102,49 @@ def stretches(known: Pieces, start: int, count: int, held: Callable[[int], Any])
     """
     from xxhash import xxh3_128_digest
 
-    width = ctypes.sizeof(ctypes.c_void_p)
     found = []
     for at in range(0, count, STRETCH):
-        size = width * min(STRETCH, count - at)
-        piece = known.find(xxh3_128_digest((ctypes.c_char * size).from_address(start + width * at)))
+        size = _WIDTH * min(STRETCH, count - at)
+        piece = known.find(xxh3_128_digest((ctypes.c_char * size).from_address(start + _WIDTH * at)))
         if piece is None:
             copied = held(at)
             values, place = (copied, _items(copied)) if type(copied) is list else (copied.tolist(), copied.ctypes.data)
-            if (piece := _pickled(values)) is None:
+            if (piece := pickled(values, values)) is None:
                 return None
             known.keep(xxh3_128_digest((ctypes.c_char * size).from_address(place)), copied, piece)
         found.append(pickle.PickleBuffer(piece))
     return found
 
 
-def _pickled(values: list[Any]) -> bytes | None:
-    """The pickle of some values, if they are plain and none of them is told from an equal one by its identity."""
+def pickled(thing: Any, values: list[Any]) -> bytes | None:
+    """The pickle of what some values are in, if they are plain and none is told from an equal one by its identity."""
     kinds = set(map(type, values))
-    leaves = values
     if tuple in kinds:
         inner = list(chain.from_iterable(one for one in values if type(one) is tuple))
-        leaves, kinds = values + inner, (kinds - {tuple}) | set(map(type, inner))
+        values, kinds = values + inner, (kinds - {tuple}) | set(map(type, inner))
     if not kinds <= PLAIN:
         return None
-    floats = [one for one in leaves if type(one) is float] if float in kinds else []
-    unequal = set(map(id, compress(floats, map(operator.ne, floats, floats))))
+    unequal = set(map(id, compress(values, map(operator.ne, values, values)))) if float in kinds else set()
     if not unequal:
-        return pickle.dumps(values, 5)
+        return pickle.dumps(thing, 5)
     constants = stand_ins.constants()
     if not constants.keys() >= unequal:
         return None
     stream = io.BytesIO()
     pickler: Any = pickle.Pickler(stream, 5)
-    pickler.persistent_id = lambda thing: constants.get(id(thing))
-    pickler.dump(values)
+    pickler.persistent_id = lambda one: constants.get(id(one))
+    pickler.dump(thing)
     return stream.getvalue()
 
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, word: Any) -> Any:
         return stand_ins.find(word, {}, {})
+
+
+def addresses(values: list[Any]) -> Any:
+    """The addresses of the values of a list, as bytes in its own memory."""
+    return (ctypes.c_char * (len(values) * _WIDTH)).from_address(_items(values)) if values else b""
 
 
 def _items(values: list[Any]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import copy
 import math
 import sys
 from typing import Any
@@ -18,26 +16,6 @@ from tests.state.test_parts import described, restored
 
 OWN = float("nan")
 ONE_TEXT = "one text"
-
-
-class Text(str):  # noqa: SLOT000 - it has attributes
-    """A text that is not plain."""
-
-
-class Texts(list[Any]):
-    """A list with attributes."""
-
-    def __init__(self, given: Any = ()) -> None:
-        super().__init__(given)
-        self.name = "its name"
-
-
-class Table(dict[Any, Any]):
-    """A dict of a class of its own."""
-
-    def __init__(self, given: Any = ()) -> None:
-        super().__init__((one, one) for one in given)
-        self.name = "its name"
 
 
 VALUES = st.one_of(
@@ -189,124 +167,6 @@ def test_tables_come_back(dtype: Any) -> None:
         table.loc[number, "a"] = f"new {number}"
         if number == 2:
             table = pd.concat([table, table.iloc[:3]], ignore_index=True)
-
-
-KEYS = st.one_of(
-    st.integers(0, 30), st.text(max_size=3), st.sampled_from([True, 0.0, -0.0, 1.0, np.nan, OWN, (1, "a")])
-)
-ROWS = st.one_of(VALUES, st.tuples(VALUES, VALUES), st.just(()))
-ODD_ROWS = st.one_of(ROWS, st.just([1]).map(list), st.just({"a": 1}).map(dict), st.just((1, [2])), st.builds(Text))
-DOINGS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), KEYS, ROWS),
-        st.tuples(st.just("put odd"), KEYS, ODD_ROWS),
-        st.tuples(st.just("take out"), KEYS, st.none()),
-        st.tuples(st.just("add"), KEYS, ROWS),
-        st.tuples(st.just("empty"), st.none(), st.none()),
-        st.tuples(st.just("share"), st.none(), st.none()),
-        st.tuples(st.just("nest"), st.none(), st.none()),
-        st.tuples(st.just("go over"), st.none(), st.none()),
-        st.tuples(st.just("hold itself"), st.none(), st.none()),
-        st.tuples(st.just("turn"), st.none(), st.none()),
-        st.tuples(st.just("nothing"), st.none(), st.none()),
-    ),
-    max_size=7,
-)
-
-
-def do(variables: dict[str, Any], what: str, key: Any, value: Any) -> None:
-    """Change the list and the dict, and what refers to them."""
-    one, table = variables["one"], variables["table"]
-    if what.startswith("put"):
-        table[key] = value
-        if one:
-            one[hash(key) % len(one)] = value
-    elif what == "take out":
-        table.pop(key, None)
-        del one[:1]
-    elif what == "add":
-        one.append(value)
-        table.setdefault(key, value)
-    elif what == "empty":
-        one.clear()
-        table.clear()
-    elif what == "share":
-        variables["again"] = one
-        variables["holder"] = {"table": table}
-    elif what == "nest":
-        variables["deep"] = {"in": [one, (table, "b")]}
-    elif what == "go over":
-        variables["iterator"] = iter(one)
-    elif what == "hold itself":
-        one.append(one)
-    elif what == "turn":
-        variables["one"], variables["table"] = one[::-1], dict(reversed(table.items()))
-
-
-def shape(thing: Any, seen: dict[int, int]) -> Any:
-    """What a graph is: types, bits, order, and which of the things that can change are one."""
-    if thing is np.nan or thing is math.nan:  # noqa: PLW0177
-        return "constant", thing is np.nan  # noqa: PLW0177
-    if isinstance(thing, float) and thing == thing:  # noqa: PLR0124
-        return float, thing.hex()
-    if isinstance(thing, tuple):
-        return tuple, [shape(part, seen) for part in thing]
-    if type(thing) in (type(None), bool, int, str, bytes):
-        return type(thing), thing
-    if id(thing) in seen:
-        return "known", seen[id(thing)]
-    seen[id(thing)] = len(seen)
-    if isinstance(thing, float):
-        return float, "no number", seen[id(thing)]
-    if isinstance(thing, dict):
-        return type(thing), [(shape(key, seen), shape(value, seen)) for key, value in thing.items()]
-    if isinstance(thing, list):
-        return type(thing), [shape(part, seen) for part in thing]
-    if isinstance(thing, Text):
-        return Text, f"{thing}", vars(thing)
-    return "iterator", [shape(part, seen) for part in copy.copy(thing)]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(ROWS, max_size=20), st.dictionaries(KEYS, ROWS, max_size=20), DOINGS)
-def test_lists_and_dicts_come_back_as_they_are_at_each_save(one: Any, table: Any, doings: list[Any]) -> None:
-    """Their order, their values' types and signs, what is no number, and whoever refers to them."""
-    variables, sharing = {"one": one, "table": table, "own": OWN}, Sharing()
-    for what in [("nothing", None, None), *doings, ("nothing", None, None)]:
-        do(variables, *what)
-        back = restored(sharing.dump({"variables": variables}))
-        back = {name: back[name] for name in variables}
-        assert shape(back, {}) == shape(variables, {})
-
-
-@pytest.mark.parametrize("kind", [Texts, Table, collections.Counter, collections.OrderedDict])
-def test_what_is_derived_from_them_is_what_it_was(kind: Any) -> None:
-    """With its class and attributes."""
-    thing = kind(f"key {number}" for number in range(9)) if kind is not collections.OrderedDict else kind(a=1, b=2)
-    sharing = Sharing()
-    for _ in range(2):
-        back = restored(sharing.dump({"variables": {"thing": thing}}))["thing"]
-        assert type(back) is kind
-        assert (back, vars(back) if hasattr(back, "__dict__") else None) == (
-            thing,
-            vars(thing) if hasattr(thing, "__dict__") else None,
-        )
-
-
-@pytest.mark.parametrize("thing", [[f"text {n}" for n in range(40)], {f"key {n}": (n, n / 2) for n in range(40)}])
-def test_what_is_only_added_to_keeps_its_pieces(thing: Any) -> None:
-    """A later save pickles the stretch that was added to, and finds it shared when somebody else refers to it."""
-    sharing = Sharing()
-    sharing.dump({"variables": {"thing": thing}})
-    before = known(sharing)
-    add = thing.append if isinstance(thing, list) else lambda value: thing.setdefault(value, 1)
-    add("more")
-    done = sharing.dump({"variables": {"thing": thing}})
-    assert before < known(sharing)
-    assert id(thing) in done.met
-    back = restored(sharing.dump({"variables": {"thing": thing, "other": [thing]}}))
-    assert back["other"][0] is back["thing"]
-    assert back["thing"] == thing
 
 
 def test_lists_are_read_as_they_are() -> None:
