@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 import pickle
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from itertools import chain, compress, cycle, islice, repeat
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, compress, islice, repeat
 from operator import is_
 from typing import Any
 
@@ -21,9 +21,9 @@ from . import pieces
 from .home import uncollected
 from .pieces import Pieces
 
-Level = tuple[bytes, list[Any], list[int], list[Any], list[int]]
-"""Which of the values are dicts and lists, if not all are of one kind; the others; the lengths of the dicts and their
-keys, those of the first one only where all have the same; the lengths of the lists."""
+Level = tuple[bytes, list[Any], list[int] | int, list[Any], list[int]]
+"""Which of the values are dicts and lists, if not all are of one kind; the others; the lengths of the dicts, and their
+keys, or how many dicts there are that all have these; the lengths of the lists."""
 
 _KINDS: dict[type, int] = {list: 1, dict: 2}
 _FEW = 1 << 8
@@ -52,9 +52,7 @@ def flat(thing: Any) -> Flat | None:
         if type(thing) is list:
             column = _column(known, thing.copy())
             return None if column is None else Flat(make_list, *column)
-        held = thing.copy()  # at once: another thread may go on to change it
-        keys, values = list(held), list(held.values())
-        del held
+        keys, values = _halves(chain(thing, thing.values()))
         column = _column(known, values)
         names = None if column is None else pieces.column(known, keys)
         return None if names is None or column is None else Flat(make_dict, names, *column)
@@ -122,7 +120,6 @@ def _piece(known: Pieces, values: list[Any], places: int) -> bytes | None:
             return piece
         kinds = list(map(type, values))
         if not (kinds.count(dict) or kinds.count(list)):
-            levels = list(map(_folded, levels))
             held = [*chain.from_iterable([*plain, *keys] for _, plain, _, keys, _ in levels), *values]
             if (piece := pieces.pickled((levels, values), held)) is not None:
                 known.keep(leaves.digest(), held, piece)
@@ -148,42 +145,57 @@ def _opened(values: list[Any], kinds: list[type], places: int) -> tuple[Level, l
         own = places + (boxes is not values)
         if boxes and max(map(sys.getrefcount, boxes)) > _counted_once() + own - 1:
             return None
-    # in one call of C, so that no other thread changes a row meanwhile
-    parts = list(
-        chain(
-            map(len, dicts),
-            map(len, lists),
-            chain.from_iterable(dicts),
-            chain.from_iterable(map(dict.values, dicts)),
-            chain.from_iterable(lists),
-        )
-    )
-    lengths, sizes = parts[: len(dicts)], parts[len(dicts) : len(dicts) + len(lists)]
-    first = len(dicts) + len(lists)
-    last = first + sum(lengths)
-    keys = parts[first:last]
     boxed = len(dicts) + len(lists) == len(values)
     codes = b"" if boxed and not (dicts and lists) else bytes(map(defaultdict(int, _KINDS).__getitem__, kinds))
     plain = [] if boxed else list(compress(values, map((0).__eq__, codes)))
+    # what belongs together in one call of C, so that no other thread changes a row meanwhile
+    sizes, items = _split(list(chain(map(len, lists), chain.from_iterable(lists))), len(lists))
+    lengths, keys, below = _alike(dicts) or _unlike(dicts)
     marks = [codes, pieces.addresses(plain), pickle.dumps((lengths, sizes), 5), pieces.addresses(keys)]
-    return (codes, plain, lengths, keys, sizes), marks, parts[last:]
+    return (codes, plain, lengths, keys, sizes), marks, below + items if items else below
 
 
-def _folded(level: Level) -> Level:
-    """The same with the keys once, if all dicts have the very same in the same order."""
-    codes, plain, lengths, keys, sizes = level
-    if len(set(lengths)) == 1 and keys and all(map(is_, keys, cycle(keys[: lengths[0]]))):
-        return codes, plain, lengths, keys[: lengths[0]], sizes
-    return level
+def _alike(dicts: list[dict[Any, Any]]) -> tuple[int, list[Any], list[Any]] | None:
+    """How many dicts these are, their keys if all have the very same in the same order, and the values of them all."""
+    keys, values = _halves(chain(chain.from_iterable(dicts), chain.from_iterable(map(dict.values, dicts))))
+    first = keys[: len(keys) // (len(dicts) or 1)]
+    # none has a key twice, so none is longer than this, and none shorter as they are as many
+    if first and len(first) == len(set(map(id, first))) and _same(keys, first * len(dicts)):
+        return len(dicts), first, values
+    return None
+
+
+def _unlike(dicts: list[dict[Any, Any]]) -> tuple[list[int], list[Any], list[Any]]:
+    """The lengths of some dicts, and the keys and values of them all."""
+    parts = chain(map(len, dicts), chain.from_iterable(dicts), chain.from_iterable(map(dict.values, dicts)))
+    lengths, rest = _split(list(parts), len(dicts))
+    return lengths, *_halves(rest)
+
+
+def _halves(parts: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """The two halves of what comes, which is taken in one call of C."""
+    found = list(parts)
+    return _split(found, len(found) // 2)
+
+
+def _split(parts: list[Any], at: int) -> tuple[list[Any], list[Any]]:
+    return parts[:at], parts[at:]
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    """Whether two lists hold the very same things."""
+    return bytes(pieces.addresses(one)) == bytes(pieces.addresses(other))
 
 
 def _built(levels: list[Level], values: list[Any]) -> list[Any]:
     """The values of the uppermost of some levels, from those of the lowest."""
     for codes, plain, lengths, keys, sizes in reversed(levels):
         items = iter(values)
-        if len(keys) < sum(lengths):
-            rows = islice(zip(*repeat(items, len(keys)), strict=False), len(lengths))
-            dicts = [dict(zip(keys, row, strict=True)) for row in rows]
+        if isinstance(lengths, int):
+            dicts = list(map(dict.copy, repeat(dict.fromkeys(keys), lengths)))
+            columns = list(islice(items, lengths * len(keys)))
+            for at, key in enumerate(keys):  # by C alone, for there may be millions of them
+                deque(map(dict.__setitem__, dicts, repeat(key), columns[at :: len(keys)]), maxlen=0)
         else:
             names = iter(keys)
             dicts = [dict(zip(islice(names, size), islice(items, size), strict=True)) for size in lengths]
