@@ -26,8 +26,8 @@ Level = tuple[bytes, list[Any], list[int] | int, list[Any], list[int]]
 keys, or how many dicts there are that all have these; the lengths of the lists."""
 
 _KINDS: dict[type, int] = {list: 1, dict: 2}
-_FEW = 1 << 8
-"""One in so many values may be odd; where more are, pickling them all anew is as good."""
+MOST = 16
+"""Values that may be beside the pieces: to find more of them takes as long as pickling all anew."""
 
 
 class Flat:
@@ -79,28 +79,27 @@ def _column(known: Pieces, values: list[Any]) -> tuple[list[pickle.PickleBuffer]
         stretch = values[at : at + pieces.STRETCH]
         piece = _piece(known, stretch, places=3)
         if piece is None:
-            most = len(stretch) // _FEW + 1
-            odd = list(islice(_odd(stretch, places=3), most + 1))
+            odd = list(islice(_odd(stretch, places=3), MOST + 1 - len(beside)))
             beside |= {at + place: stretch[place] for place in odd}
             for place in odd:
                 stretch[place] = None
-            if len(odd) > most or (piece := _piece(known, stretch, places=3)) is None:
+            if len(beside) > MOST or (piece := _piece(known, stretch, places=3)) is None:
                 return None
         found.append(pickle.PickleBuffer(piece))
     return found, beside
 
 
 def _odd(values: list[Any], places: int) -> Iterator[int]:
-    """Where the values are that cannot be in a piece."""
-    if _piece(Pieces(), values, places) is not None:
-        return
+    """Where those of the values are that cannot be in a piece; one of them at least is such."""
     if len(values) == 1:
         yield 0
         return
-    half = len(values) // 2
-    yield from _odd(values[:half], places + 1)
-    for at in _odd(values[half:], places + 1):
-        yield half + at
+    size = -(-len(values) // 16)
+    for at in range(0, len(values), size):
+        some = values[at : at + size]
+        if _piece(Pieces(), some, places + 1) is None:
+            for place in _odd(some, places + 1):
+                yield at + place
 
 
 def _piece(known: Pieces, values: list[Any], places: int) -> bytes | None:

@@ -44,9 +44,10 @@ class Owner:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have them used for a few values, of which one in a stretch may be odd."""
+    """Have them used for a few values, of which some may be odd."""
     monkeypatch.setattr(pieces, "LEAST", 2)
     monkeypatch.setattr(pieces, "STRETCH", 5)
+    monkeypatch.setattr(flat, "MOST", 3)
 
 
 KEYS = st.one_of(
