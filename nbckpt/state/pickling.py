@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import UnpicklableError
 from . import stand_ins
-from .home import quiet, uncollected
+from .home import NOTHING, quiet, uncollected
 from .picklers import PLAIN, DeepPickler, Pickler, Take
 
 
@@ -60,7 +60,8 @@ def dump(root: Any, *, constants: bool = False, stood_for: frozenset[int] = froz
 
 def dump_plain(key: Any, value: Any) -> Pickled | None:
     """Pickle a value by a key as `dump` would, if it is one that can share nothing; there may be thousands of them."""
-    if type(value) not in PLAIN or value != value:  # noqa: PLR0124 - what is no number has an identity
+    is_plain = type(value) in PLAIN and value == value  # noqa: PLR0124 - what is no number has an identity
+    if not is_plain and value is not NOTHING:
         return None
     return Pickled(memoryview(pickle.dumps(({key: value}, ()), 5) + _NO_POSTSCRIPT), [], {}, None)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nbckpt.state import pickling
-from nbckpt.state.home import Home
+from nbckpt.state.home import NOTHING, Home
 from nbckpt.state.parts import KINDS, STATE, Dumped, Outsiders, Sharing, build
 
 
@@ -153,6 +153,15 @@ def test_plain_variables_come_back_as_they_are(values: list[Any], again: list[tu
         back = {name: back[name] for name in variables}
         assert repr(back) == repr(variables)
         assert described(back) == described(variables)
+
+
+def test_no_value_comes_back_as_that() -> None:
+    """What stands for it is one thing in each process."""
+    for _ in range(2):
+        assert restored(Sharing().dump({"variables": {"result": NOTHING, "one": [NOTHING]}})) == {
+            "result": NOTHING,
+            "one": [NOTHING],
+        }
 
 
 def described(variables: dict[str, Any]) -> list[Any]:
