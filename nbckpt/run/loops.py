@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..state import pickling
 from ..state.home import NOTHING
-from ..state.iterators import PLACED
+from ..state.iterators import PLACED, onward
 from . import cursors
 from .cursors import Cursor
 from .gathering import Gathering
@@ -102,7 +102,9 @@ def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     assert cursor is not None  # noqa: S101
     if cursor.bar is None and type(cursor.iterator) in PLACED:
         return _stretches(keeper, loop)
-    items = cursor.iterator if cursor.bar is None else cursors.through_bar(cursor, cursor.iterator, loop.count)
+    items = onward(cursor.iterator)
+    if cursor.bar is not None:
+        items = cursors.through_bar(cursor, items, loop.count)
     return _interrupted(keeper, loop, items)
 
 
@@ -171,7 +173,7 @@ def _innermost(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
     try:
         if current is not NOTHING:
             yield current
-        for item in loop.cursor.iterator:
+        for item in onward(loop.cursor.iterator):
             count += 1
             yield item
             if flag.due:

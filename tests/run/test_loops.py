@@ -100,3 +100,41 @@ def test_iterations_are_counted_by_the_schedule() -> None:
             schedule.saved(0.0)
     assert wanted == [False, False, True, False, False, True, False]
     assert not schedule.wants_snapshot(turn=False)
+
+
+class Again:
+    """Begins anew whenever it is asked for its iterator, as objects do that are their own."""
+
+    def __iter__(self) -> Again:
+        self.at = 0
+        return self
+
+    def __next__(self) -> int:
+        if self.at == 5:
+            raise StopIteration
+        self.at += 1
+        return self.at
+
+
+class Bare:
+    """What an iterable's `__iter__` may return: it need not be iterable itself."""
+
+    def __init__(self) -> None:
+        self.items = iter([1, 2, 3, 4, 5])
+
+    def __next__(self) -> int:
+        return next(self.items)
+
+
+class Iterable:
+    def __iter__(self) -> Any:
+        return Bare()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("source", [Again, Iterable])
+def test_an_iterator_is_not_asked_for_one(source: Any, nested: bool) -> None:
+    """A loop that is gone on with draws the items that are left."""
+    cursor = open_cursor(source())
+    assert [next(cursor.iterator), next(cursor.iterator)] == [1, 2]
+    assert list(turns(Keeper(), Loop("0", cursor, count=2, nested=nested))) == [3, 4, 5]
