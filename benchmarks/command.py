@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import shlex
 import sys
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import curves, loops, machine, page, pictures, rounds, startup
+from . import curves, loops, machine, page, pictures, rounds, s3, startup
 from .peers import OURS, PEERS
 from .rounds import Plan, Row
 from .workloads import WORKLOADS
@@ -52,11 +53,15 @@ def parser() -> argparse.ArgumentParser:
         "--curves", type=float, default=0.0, metavar="SECONDS", help="measure how costs grow, each for so long"
     )
     found.add_argument("--no-loops", action="store_true", help="neither the tracked loop nor what importing costs")
+    found.add_argument("--s3", action="store_true", help="measure a state's way to an S3 server and back, too")
     found.add_argument("--quick", action="store_true", help="small and once, in under two minutes")
     found.add_argument("--json", type=Path, metavar="FILE", help="keep everything that was measured")
     found.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: take what --json has kept")
     found.add_argument(
-        "--write", type=Path, metavar="PAGE", help="write the page, and pictures into the folder images beside it"
+        "--write",
+        type=Path,
+        metavar="PAGE",
+        help="write the page, pictures into the folder images beside it, and the targets into ../README.md",
     )
     return found
 
@@ -70,11 +75,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "command": told(sys.argv[1:]),
             "when": time.strftime("%Y-%m-%d"),
             "machine": machine.described(),
+            **machine.limits(),
             "versions": {name: metadata.version(kept) for name, kept in _PACKAGES.items() if find_spec(name)},
             **asdict(plan),
         },
         "workloads": {},
     }
+    compileall.compile_dir(rounds.ROOT / "nbckpt", quiet=1)  # as pip does with all that it installs
     with tempfile.TemporaryDirectory(prefix="nbckpt-benchmarks-") as folder:
         for name in names(options.workloads, list(WORKLOADS)):
             results["workloads"][name] = rounds.measure(WORKLOADS[name], peers, plan, Path(folder), say)
@@ -83,9 +90,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             say("the loop itself, and what importing costs")
             results["loops"] = loops.loop_costs()
             results["startup"] = startup.measure(options.rounds)
+        if options.s3:
+            results["s3"] = s3_times(results["about"], Path(folder), plan)
         if options.curves:
             results["curves"] = curves.measure(options.curves, Path(folder), say)
     return results
+
+
+def s3_times(about: dict[str, Any], folder: Path, plan: Plan) -> s3.Times:
+    """How long a state takes to a server of S3 and back, if there is one here."""
+    lacking = [module for module in ("boto3", "moto", "flask") if find_spec(module) is None]
+    if lacking:
+        say(f"S3: {', '.join(lacking)} is not installed")
+        return {}
+    say("a state to a server of S3 and back")
+    about["s3"] = max(1, int(s3.SIZE * plan.scale))
+    code, out, words = rounds.run("s3", folder, about["s3"], plan.rounds, folder=folder, limit=plan.limit)
+    if code:
+        sys.exit(f"S3 failed: {words}")
+    times: s3.Times = json.loads(next(filter(rounds.is_record, out.splitlines())))
+    return times
 
 
 def told(words: Sequence[str]) -> str:
@@ -131,6 +155,16 @@ def read(path: Path) -> dict[str, Any]:
     return results
 
 
+def write(results: dict[str, Any], path: Path) -> None:
+    """Write the page, and the targets into the README of the folder above its own, if that has a place for them."""
+    path.write_text(page.page(results), encoding="utf-8")
+    readme = path.resolve().parents[1] / "README.md"
+    if readme.exists() and page.BEGIN in (text := readme.read_text(encoding="utf-8")):
+        readme.write_text(page.readme(results, text), encoding="utf-8")
+    else:
+        say(f"{readme} has no place for the targets")
+
+
 def main() -> None:
     options = parser().parse_args()
     if options.quick:
@@ -141,7 +175,7 @@ def main() -> None:
     keep(results, options.json)
     print(page.body(results))
     if options.write:
-        options.write.write_text(page.page(results), encoding="utf-8")
+        write(results, options.write)
         for picture in pictures.draw(results, options.write.parent / "images"):
             say(f"drew {picture}")
     ours = [rows[OURS].problem for rows in results["workloads"].values() if OURS in rows]

@@ -70,6 +70,21 @@ def peak(others: list[int]) -> int:
     return _field("self", "VmHWM") + sum(_field(pid, "VmHWM") - _field(pid, "RssShmem") for pid in others)
 
 
+def limits() -> dict[str, int]:
+    """What nbckpt has here: bytes that may wait to be written, and whether the kernel tells which pages were."""
+    from nbckpt.storage.arena import Arena
+    from nbckpt.storage.pages import Pages
+
+    arena = Arena()
+    staging = arena.room(room())
+    arena.close()
+    try:
+        Pages().close()
+    except OSError:
+        return {"staging": staging, "pages": False}
+    return {"staging": staging, "pages": True}
+
+
 def described() -> dict[str, str]:
     """What a reader of the numbers has to know of the machine."""
     import platform

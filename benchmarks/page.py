@@ -1,4 +1,4 @@
-"""The results as text: tables for a terminal and for docs/speed.md."""
+"""The results as text: tables for a terminal, for docs/speed.md and for README.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .curves import TITLES, Curve
 from .loops import described
 from .peers import OURS, PEERS, find
 from .rounds import FLOORS, MEASURES, Row
-from .targets import Goal, goals, other_goals
+from .targets import Goal, reached
 from .workloads import WORKLOADS
 
 _HEAD = """\
@@ -37,11 +37,20 @@ users call them.
 - **stall**: from the end of one iteration's body to the beginning of the next.
 - **effective stall**: the stall, by how much longer the next body took, and the processors' time used beside the loop
   until the save was durable, as far as that is not the slowing down already.
+- **slow-down**: by how much longer the next body took than one beside which nothing is written.
 - **durable**: from the end of the body until every file is on the disk (fsync, by the benchmark where the peer does
   not).
 - **written**: what the files grew by. **memory**: the most that was in memory beyond the state, of all processes.
 - **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
   array was read. Peers that save arrays only put them into a model that the program has made anew.
+"""
+BEGIN, END = "<!-- targets -->", "<!-- end of targets -->"
+"""What `python -m benchmarks --write docs/speed.md` writes in README.md is between these."""
+_README = """\
+Measured by `{command}`: {machine}. {when}. {size}.
+"""
+_GOALS = """\
+Ratios to the floor or to the peer named, unless a unit is given. They are set for states of full size.
 """
 _SIZES = ("written", "memory")
 
@@ -85,7 +94,7 @@ def peers_table(name: str, rows: Mapping[str, Row]) -> str:
             shown = f"**{peer}**" if peer == OURS else peer
             first = "-" if row.problem or "first" not in row.values else cell(row, "first")
             lines.append([shown, *(cell(row, what) for what in MEASURES), first])
-    heads = ["stall", "effective stall", "durable", "written", "memory", "restore", "first save"]
+    heads = ["stall", "effective stall", "slow-down", "durable", "written", "memory", "restore", "first save"]
     return table([name, *heads], lines) + "".join(
         f"\n{peer}: {row.problem}.\n" for peer, row in rows.items() if row.problem
     )
@@ -113,7 +122,7 @@ def floors_line(row: Row) -> str:
 
 
 def goals_table(found: Sequence[Goal]) -> str:
-    """What was reached of what should be."""
+    """What was reached of what should be: ratios, unless a unit is given."""
     lines = [
         [one.what, one.beside, f"{one.reached:.2f}", f"{one.wanted:.2f}", "yes" if one.is_met else "**no**"]
         for one in found
@@ -121,10 +130,31 @@ def goals_table(found: Sequence[Goal]) -> str:
     return table(["what", "beside", "reached", "wanted, at most", "met"], lines)
 
 
+def verdict(found: Sequence[Goal]) -> str:
+    """How many targets are met, and which are not: what is missed, and of which states."""
+    missed: dict[str, dict[str, None]] = {}
+    for one in found:
+        if not one.is_met:
+            what, _, of = one.what.partition(", ")
+            missed.setdefault(what, {})[of] = None
+    met = f"{sum(one.is_met for one in found)} of {len(found)} are met"
+    named = [f"{what} ({', '.join(of)})" if any(of) else what for what, of in missed.items()]
+    return f"{met}; not: {', '.join(named)}.\n" if named else f"{met}.\n"
+
+
 def loops_table(costs: dict[str, float]) -> str:
     """What a loop costs."""
     lines = [[name, f"{cost:.1f}", f"{over:.1f}"] for name, cost, over in described(costs)]
     return table(["loop", "ns an iteration", "more than the plain loop"], lines)
+
+
+def s3_table(times: Mapping[str, Mapping[str, float]]) -> str:
+    """How long a state took to a server of S3 and back."""
+    lines = [
+        [f"**{name}**" if name == OURS else name, *(seconds(values[what]) for what in ("upload", "download"))]
+        for name, values in times.items()
+    ]
+    return table(["S3", "upload", "download"], lines)
 
 
 def curve_table(name: str, curve: Curve) -> str:
@@ -142,48 +172,64 @@ def curve_table(name: str, curve: Curve) -> str:
 def body(results: Mapping[str, Any]) -> str:
     """All tables."""
     parts: list[str] = []
-    reached: list[Goal] = []
     for name, rows in results["workloads"].items():
         parts += [f"## {name}: {WORKLOADS[name].title}\n", floors_line(rows[FLOORS]), peers_table(name, rows)]
-        reached += goals(name, rows)
         left_out = [peer for peer in PEERS if peer not in rows and not find(peer).suits(WORKLOADS[name])]
         if left_out:
             parts.append(f"Not for states like this: {', '.join(left_out)}.\n")
-    loops, startup, curves = (results.get(what) or {} for what in ("loops", "startup", "curves"))
+    loops, startup, curves, s3 = (results.get(what) or {} for what in ("loops", "startup", "curves", "s3"))
     if loops:
         parts += ["## The loop itself\n", loops_table(loops)]
     if startup:
         lines = [[what, f"{value:.1f} ms"] for what, value in startup.items()]
         parts += ["## At hand\n", table(["what", "takes"], lines)]
+    if s3:
+        where = "of a server on this machine that keeps everything in memory or temporary files (moto)"
+        parts += [f"## {size(results['about']['s3'])} to S3 and back\n", f"Medians {where}.\n", s3_table(s3)]
     if curves:
         parts += ["## How it grows\n", "![Costs against sizes](images/scale.png)\n"]
         parts += [curve_table(name, curve) for name, curve in curves.items()]
-    reached += other_goals(loops, startup)
-    if reached:
-        parts += [
-            "## What was to be reached\n",
-            "Ratios to the floor or to the peer named, unless a unit is given. They are set for states of full size.\n",
-            goals_table(reached),
-        ]
+    if found := reached(results):
+        parts += ["## What was to be reached\n", _GOALS, verdict(found), goals_table(found)]
     return "\n".join(parts)
+
+
+def circumstances(about: Mapping[str, Any]) -> dict[str, str]:
+    """Where, when and at which size it was measured, in words."""
+    machine = about["machine"]
+    full = about["scale"] == 1
+    return {
+        "command": about["command"],
+        "machine": f"{machine['processors']}, {machine['memory']}, {machine['system']}, Python {machine['python']}",
+        "when": about["when"],
+        "size": "The states at full size" if full else f"The states at {about['scale']:g} of their full size",
+    }
 
 
 def page(results: Mapping[str, Any]) -> str:
     """docs/speed.md."""
     about = results["about"]
-    machine = about["machine"]
-    where = f"{machine['processors']}, {machine['memory']}, {machine['system']}, Python {machine['python']}"
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    states = (
-        "The states at full size" if about["scale"] == 1 else f"The states at {about['scale']:g} of their full size"
-    )
     head = _HEAD.format(
-        command=about["command"],
-        machine=where,
-        when=about["when"],
+        **circumstances(about),
         rounds=about["rounds"],
-        size=states,
         samples=about["rounds"] * (about["saves"] - 1),
         versions=versions or "No peer is installed",
     )
     return f"{head}\n{body(results)}"
+
+
+def readme(results: Mapping[str, Any], text: str) -> str:
+    """README.md with the targets of this record between its two comments.
+
+    Raises:
+        ValueError: the comments are not there.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        msg = f"README.md has no {BEGIN} with an {END} below it."
+        raise ValueError(msg)
+    found = reached(results)
+    told = _README.format(**circumstances(results["about"]))
+    return "\n".join([f"{before}{begin}", told, f"{_GOALS}{verdict(found)}", f"{goals_table(found)}{end}{after}"])

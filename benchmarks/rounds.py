@@ -26,7 +26,7 @@ from .workloads import Workload
 
 ROOT = Path(__file__).parents[1]
 FLOORS = "floors"
-MEASURES = ("stall", "effective", "durable", "written", "memory", "restore")
+MEASURES = ("stall", "effective", "slower", "durable", "written", "memory", "restore")
 
 
 @dataclass
@@ -106,7 +106,7 @@ def take_turn(name: str, workload: Workload, plan: Plan, place: Path, row: Row) 
         return
     saves = json.loads(report.read_text())
     for save in saves[1:]:
-        for what in ("stall", "effective", "durable", "written", "memory", "slower", "background"):
+        for what in ("stall", "effective", "slower", "durable", "written", "memory", "background"):
             row.add(what, save[what])
     row.add("first", saves[0]["stall"])
     numbers = [save["number"] for save in saves]

@@ -1,11 +1,15 @@
-"""What nbckpt should reach, and what it has reached: ratios to the floors and to the best peer of the same run."""
+"""What nbckpt should reach, and what it has reached: ratios to the floors and to the best peer of the same run.
+
+What else was measured besides states has its own function; `reached` makes the list for a whole record.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from .peers import OURS
+from .peers import OURS, find
 from .rounds import FLOORS, Row
 
 MIB = 1 << 20
@@ -23,6 +27,15 @@ class Goal:
     @property
     def is_met(self) -> bool:
         return self.reached <= self.wanted
+
+
+def reached(results: Mapping[str, Any]) -> list[Goal]:
+    """All for which a record has numbers."""
+    found: list[Goal] = []
+    for name, rows in results["workloads"].items():
+        found += goals(name, rows) + limits(name, rows.get(OURS, Row()), results["about"])
+    loops, startup, s3 = (results.get(what) or {} for what in ("loops", "startup", "s3"))
+    return [*found, *s3_goals(s3), *other_goals(loops, startup)]
 
 
 def stall_floor(name: str, floors: Row) -> tuple[str, float] | None:
@@ -63,6 +76,8 @@ def goals(name: str, rows: Mapping[str, Row]) -> list[Goal]:
     stall = ours.median("stall")
     if (floor := stall_floor(name, floors)) is not None:
         add("stall", floor[0], stall, floor[1], {"W1": 1.3, "W2f": 1.3, "W2": 1.2, "W3": 0.1, "W4": 0.1}.get(name))
+    if name in ("W3", "W4") and floor is not None:
+        add("stall of the first save", floor[0], ours.median("first"), floor[1], 1.1)
     if name in ("W1", "W2f"):
         add_peer("stall", "stall", 0.5)
     if name == "W2":
@@ -79,6 +94,27 @@ def goals(name: str, rows: Mapping[str, Row]) -> list[Goal]:
     if fresh is not None and scan is not None and name in ("W1", "W2", "W2f"):
         add("restore", "reading all into fresh memory", ours.median("restore"), fresh + scan, 1.5)
     add_peer("restore", "restore", {"W1": 1.0, "W2": 1.0, "W4": 0.5}.get(name), ("pickle",))
+    add_peer("restore", "restore", 1.0, [peer for peer in rows if peer not in (OURS, FLOORS) and find(peer).verifies])
+    return found
+
+
+def limits(name: str, ours: Row, about: Mapping[str, Any]) -> list[Goal]:
+    """Those of one state that are no ratios to what was measured beside it."""
+    found = []
+    stall, memory = ours.median("stall"), ours.median("memory")
+    if name in ("W1", "W2f") and about.get("pages") and stall is not None:
+        found.append(Goal(f"ms of stall, {name}", "where the kernel tells written pages", stall * 1000, 20.0))
+    if memory is not None and about.get("staging"):
+        found.append(Goal(f"memory, {name}", "what may wait to be written", memory / about["staging"], 1.0))
+    return found
+
+
+def s3_goals(times: Mapping[str, Mapping[str, float]]) -> list[Goal]:
+    """How long a state takes to a server of S3 and back, by the fastest that boto3 does: nine tenths of its speed."""
+    found = []
+    for what in ("upload", "download") if times else ():
+        peer = min((name for name in times if name != OURS), key=lambda name: times[name][what])
+        found.append(Goal(f"S3 {what}", peer, times[OURS][what] / times[peer][what], 1 / 0.9))
     return found
 
 

@@ -133,7 +133,8 @@ def _tensors(variables: Variables) -> Arrays:
 def _put_tensors(variables: Variables, arrays: Arrays) -> None:
     import torch
 
-    tensors = {name: torch.as_tensor(np.array(one) if np.ndim(one) == 0 else one) for name, one in arrays.items()}
+    own = {name: np.asarray(one).copy() if np.ndim(one) == 0 else one for name, one in arrays.items()}
+    tensors = {name: torch.as_tensor(one) for name, one in own.items()}
     model, optimizer = variables["model"], variables["optimizer"]
     own = {name.removeprefix("model."): one for name, one in tensors.items() if name.startswith("model.")}
     model.load_state_dict(own, assign=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import command, curves, large, page, peers, pictures, rounds, targets, watch, workloads  # noqa: E402
+from benchmarks import command, curves, large, page, peers, pictures, rounds, s3, targets, watch, workloads  # noqa: E402
 from benchmarks.floors import measure as floors_of  # noqa: E402
 from benchmarks.peers.pickles import Pickle  # noqa: E402
 
@@ -132,6 +133,112 @@ def test_goals_compare_with_the_floor_and_the_best(tmp_path: Path) -> None:
     assert [one.beside for one in stalls] == ["reading all and copying what changed", "pickle"]
     assert stalls[1].reached == pytest.approx(0.4)
     assert stalls[1].is_met
+
+
+MADE_UP = {
+    "about": {
+        "command": "python -m benchmarks",
+        "when": "2026-01-02",
+        "machine": {"processors": "2 x m", "memory": "8 GiB", "system": "s", "python": "3"},
+        "versions": {},
+        "rounds": 1,
+        "scale": 1.0,
+        "saves": 2,
+        "staging": 1000,
+        "pages": True,
+        "s3": 5,
+    },
+    "workloads": {
+        "W1": {
+            "nbckpt": rounds.Row({"stall": [0.03], "memory": [500], "restore": [3.0]}),
+            "pickle": rounds.Row({"stall": [0.1], "restore": [4.0]}),
+            "marimo": rounds.Row({"stall": [0.4], "restore": [2.0]}),
+            rounds.FLOORS: rounds.Row({"scan": [0.02], "memcpy": [0.005]}),
+        },
+        "W4": {
+            "nbckpt": rounds.Row({"first": [1.0], "stall": [0.1]}),
+            rounds.FLOORS: rounds.Row({"scan": [0.02], "memcpy": [0.005], "pickle": [2.0]}),
+        },
+    },
+    "s3": {
+        "nbckpt": {"upload": 1.0, "download": 3.0},
+        "one": {"upload": 2.0, "download": 2.0},
+        "other": {"upload": 4.0, "download": 1.0},
+    },
+    "startup": {"%load_ext nbckpt": 21.0, "%load_ext of an empty extension": 0.5},
+}
+
+
+def test_the_readme_says_what_is_reached() -> None:
+    """Between the comments stand the machine, the command, what is not met by name, and every target of the record."""
+    expected = f"""\
+above
+
+{page.BEGIN}
+Measured by `python -m benchmarks`: 2 x m, 8 GiB, s, Python 3. 2026-01-02. The states at full size.
+
+Ratios to the floor or to the peer named, unless a unit is given. They are set for states of full size.
+7 of 11 are met; not: restore (W1), ms of stall (W1), S3 download, ms (%load_ext).
+
+| what                        | beside                               | reached | wanted, at most | met    |
+| --------------------------- | ------------------------------------ | ------- | --------------- | ------ |
+| stall, W1                   | reading all and copying what changed | 1.20    | 1.30            | yes    |
+| stall, W1                   | pickle                               | 0.30    | 0.50            | yes    |
+| restore, W1                 | pickle                               | 0.75    | 1.00            | yes    |
+| restore, W1                 | marimo                               | 1.50    | 1.00            | **no** |
+| ms of stall, W1             | where the kernel tells written pages | 30.00   | 20.00           | **no** |
+| memory, W1                  | what may wait to be written          | 0.50    | 1.00            | yes    |
+| stall, W4                   | pickling all                         | 0.05    | 0.10            | yes    |
+| stall of the first save, W4 | pickling all                         | 0.50    | 1.10            | yes    |
+| S3 upload                   | one                                  | 0.50    | 1.11            | yes    |
+| S3 download                 | other                                | 3.00    | 1.11            | **no** |
+| ms, %load_ext               | an empty extension                   | 20.50   | 20.00           | **no** |
+{page.END}
+
+below
+"""
+    text = page.readme(MADE_UP, f"above\n\n{page.BEGIN}\nold\n{page.END}\n\nbelow\n")
+    assert text == expected
+    assert page.readme(MADE_UP, text) == text
+    with pytest.raises(ValueError, match="has no <!-- targets -->"):
+        page.readme(MADE_UP, "above")
+
+
+def test_writing_the_page_writes_the_readme(tmp_path: Path) -> None:
+    """The README above the page's folder has the targets of the same record, if it has a place for them."""
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    command.write(MADE_UP, tmp_path / "docs" / "speed.md")
+    assert not readme.exists()
+    for before, has_place in ((f"{page.BEGIN}\n{page.END}\n", True), ("nothing\n", False)):
+        readme.write_text(before)
+        command.write(MADE_UP, tmp_path / "docs" / "speed.md")
+        assert (readme.read_text() != before) == has_place
+    table = page.goals_table(targets.reached(MADE_UP))
+    assert table in (tmp_path / "docs" / "speed.md").read_text()
+
+
+def test_the_readme_has_the_targets_of_the_page() -> None:
+    """Both are of one record: they name one command, one day and machine, and hold the same targets."""
+    readme, speed = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/speed.md"))
+    section = readme.partition(page.BEGIN)[2].partition(page.END)[0]
+    table = section[section.index("| what ") :]
+    assert table.count("\n") > 10
+    assert table in speed
+    (given,) = re.findall(r"^Measured by `(python -m benchmarks [^`]+)`: ", section, re.MULTILINE)
+    assert f"This page is written by `{given}`." in speed
+    assert command.parser().parse_args(shlex.split(given)[3:]).write == Path("docs/speed.md")
+    machine, when, _ = section.partition("`: ")[2].splitlines()[0].rsplit(". ", 2)
+    assert f"\n{machine}. {when}.\n" in speed
+
+
+def test_a_state_goes_to_s3_and_back(tmp_path: Path) -> None:
+    """Each way is timed for nbckpt and for boto3 alone."""
+    pytest.importorskip("moto.server")
+    times = s3.measure(tmp_path, 1 << 20, 1)
+    assert len(times) == 3
+    for values in times.values():
+        assert values.keys() == {"upload", "download"}
 
 
 def test_the_page_shows_every_measure(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-HEAVY = {"boto3", "fsspec", "numpy", "pandas", "cloudpickle", "zstandard", "blake3", "xxhash"}
+HEAVY = {"boto3", "fsspec", "numpy", "pandas", "cloudpickle", "zstandard", "blake3", "xxhash", "platformdirs"}
+LOADED = {"nbckpt", "nbckpt.errors", "nbckpt.front", "nbckpt.front.magics", "nbckpt.run"}
+"""All of the house that `%load_ext` opens: what runs a cell is imported by the first one."""
 
 
 def test_import_is_light() -> None:
@@ -109,11 +111,12 @@ def test_import_is_light() -> None:
 
 
 def test_loading_the_extension_is_light() -> None:
-    """`%load_ext nbckpt` loads none of the libraries that the first checkpointed cell needs."""
+    """`%load_ext nbckpt` loads nothing of what the first checkpointed cell needs: no library, and no floor of ours."""
     shell = "from IPython.core.interactiveshell import InteractiveShell; s = InteractiveShell.instance(); "
     without = loaded_after(shell)
     loaded = loaded_after(f"{shell} s.run_line_magic('load_ext', 'nbckpt'); assert '%%checkpointed' or s")
     assert not (loaded - without) & HEAVY
+    assert {name for name in loaded if name.partition(".")[0] == "nbckpt"} == LOADED
 
 
 def test_public_names_are_there() -> None:

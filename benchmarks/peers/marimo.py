@@ -18,6 +18,7 @@ class Marimo(Peer):
     """`persistent_cache` of a function of the save's number, with its default loader."""
 
     imports = ("marimo",)
+    verifies = True  # the signature
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

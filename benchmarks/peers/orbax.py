@@ -19,6 +19,7 @@ class Orbax(ArraysPeer):
     """`PyTreeCheckpointer`: the call returns when all is written."""
 
     imports = ("jax", "orbax.checkpoint")
+    verifies = True  # the checksums of OCDBT's nodes
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

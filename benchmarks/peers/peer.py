@@ -16,6 +16,8 @@ class Peer(ABC):
     """The modules that it takes: imported before anything is measured."""
     arrays_only = False
     """Whether it saves arrays and nothing else."""
+    verifies = False
+    """Whether a restore finds out that what was saved is damaged, at least some of it."""
 
     def __init__(self, workload: Workload, scale: float, folder: Path) -> None:
         self.workload, self.scale, self.folder = workload, scale, folder

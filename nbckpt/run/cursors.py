@@ -235,6 +235,16 @@ def latest(iterator: Any) -> Any:
     return items[index - 1]
 
 
+def set_back(iterator: Any) -> Any:
+    """One of `PLACED`, which has not ended, as it was before it gave its latest item."""
+    with quiet():
+        _, (items,), index = iterator.__reduce__()
+    if index is None:  # newer Pythons keep the rest of a range, and do not go back in it
+        return iter(range(items.start - items.step, items.stop, items.step))
+    iterator.__setstate__(index - 1)
+    return iterator
+
+
 _LIST: type = type(iter([]))
 
 

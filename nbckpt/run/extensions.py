@@ -14,7 +14,7 @@ from typing import Any
 from ..state import fingerprints, pickling
 from ..state.adapters import dict_iterators
 from ..state.home import quiet
-from ..state.iterators import Elements
+from ..state.iterators import Elements, onward
 from .resumable import same_code
 
 _MADE_OF_OTHERS = (enumerate, zip, map, filter, Elements)
@@ -34,10 +34,10 @@ def brought(new: Iterator[Any], old: Iterator[Any], count: int | None, *, trust:
         return _made_of_brought(new, old, count, trust=trust)
     done = _given(old, count)
     if done is None and trust and count is not None:
-        return new if len(list(islice(new, count))) == count else None
+        return new if len(list(islice(onward(new), count))) == count else None
     if done is None or count not in (None, len(done)):
         return None
-    again = list(islice(new, len(done)))
+    again = list(islice(onward(new), len(done)))
     stands = len(again) == len(done) and (trust or all(map(_same, done, again)))
     return new if stands else None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, Protocol
 
 from ..state import pickling
 from ..state.home import NOTHING
-from ..state.iterators import PLACED
+from ..state.iterators import PLACED, onward
 from . import cursors
 from .cursors import Cursor
 from .gathering import Gathering
@@ -50,7 +50,7 @@ class Clock(Protocol):
 
     due: bool
 
-    def stretch(self, length: int) -> list[None]:
+    def stretch(self, length: int) -> list[bool]:
         """As many tokens as iterations may run before the next look; the list is emptied to end them early."""
 
 
@@ -80,7 +80,8 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     elif loop.gathering is not None:
         return adding(loop.gathering, _pieces(keeper, loop))
     elif type(cursor.iterator) in PLACED:
-        items = chain(() if current is NOTHING else (current,), chain.from_iterable(_stretches(keeper, loop)))
+        first = () if current is NOTHING else (current,)
+        items = chain.from_iterable(chain((first,), _stretches(keeper, loop)))
     else:
         items = _innermost(keeper, loop, current)
     if cursor.bar is not None:
@@ -102,7 +103,9 @@ def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     assert cursor is not None  # noqa: S101
     if cursor.bar is None and type(cursor.iterator) in PLACED:
         return _stretches(keeper, loop)
-    items = cursor.iterator if cursor.bar is None else cursors.through_bar(cursor, cursor.iterator, loop.count)
+    items = onward(cursor.iterator)
+    if cursor.bar is not None:
+        items = cursors.through_bar(cursor, items, loop.count)
     return _interrupted(keeper, loop, items)
 
 
@@ -130,7 +133,7 @@ def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[I
 
 
 # Called for each item as `get(token, item)`: a function in C that gives back its second argument.
-_second: Callable[[None, Any], Any] = {}.get  # type: ignore[assignment]
+_second: Callable[[bool, Any], Any] = {}.get  # type: ignore[assignment]
 
 
 def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
@@ -138,21 +141,32 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
 
     `map` draws a token before it draws an item, so a stretch whose tokens are taken away ends between two
     iterations, and no item is lost. How far it came is read off the iterator.
+
+    An iterator that is the loop's own can be set back. There `compress` is quicker, which draws the item first: the one
+    for which it finds no token is drawn once more. It never comes to the end by itself, as a list's iterator that has
+    ended does not know its list any more.
     """
-    assert loop.cursor is not None  # noqa: S101
-    iterator = loop.cursor.iterator
+    cursor = loop.cursor
+    assert cursor is not None  # noqa: S101
+    is_own = cursor.iterator is not cursor.iterable
     clock = keeper.schedule
-    begun = loop.count - (cursors.place(iterator) or 0)
+    begun = loop.count - (cursors.place(cursor.iterator) or 0)
 
     def look() -> None:
-        if (place := cursors.place(iterator)) is not None:
-            loop.count, loop.item = begun + place, cursors.latest(iterator)
+        if (place := cursors.place(cursor.iterator)) is not None:
+            loop.count, loop.item = begun + place, cursors.latest(cursor.iterator)
 
     loop.look = look
     try:
-        while left := iterator.__length_hint__():
-            yield map(_second, clock.stretch(left), iterator)
-            if clock.due and (place := cursors.place(iterator)) is not None:
+        while left := cursor.iterator.__length_hint__():
+            if is_own and left > 1:
+                tokens = iter(clock.stretch(left - 1))
+                yield compress(cursor.iterator, tokens)
+                if cursors.place(tokens) is None:
+                    cursor.iterator = cursors.set_back(cursor.iterator)
+            else:
+                yield map(_second, clock.stretch(left), cursor.iterator)
+            if clock.due and (place := cursors.place(cursor.iterator)) is not None:
                 loop.count = begun + place
                 keeper.top(loop)
     finally:
@@ -171,7 +185,7 @@ def _innermost(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
     try:
         if current is not NOTHING:
             yield current
-        for item in loop.cursor.iterator:
+        for item in onward(loop.cursor.iterator):
             count += 1
             yield item
             if flag.due:
@@ -183,21 +197,27 @@ def _innermost(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
 
 
 def _nested(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
-    assert loop.cursor is not None  # noqa: S101
+    cursor = loop.cursor
+    assert cursor is not None  # noqa: S101
     flag = keeper.schedule
+    before = None
     try:
         if current is not NOTHING:
             loop.item = current
             yield current
             if flag.due:
                 keeper.top(loop)
-        # asked for anew at each turn: a replay inside this loop may have the iterator built a second time
-        while (item := next(loop.cursor.iterator, NOTHING)) is not NOTHING:
-            loop.count += 1
-            loop.item = item
-            yield item
-            if flag.due:
-                keeper.top(loop)
+        # a replay inside this loop may have the iterator built a second time
+        while (iterator := cursor.iterator) is not before:
+            before = iterator
+            for item in onward(iterator):
+                loop.count += 1
+                loop.item = item
+                yield item
+                if flag.due:
+                    keeper.top(loop)
+                if cursor.iterator is not iterator:
+                    break
     finally:
         keeper.left(loop)
 

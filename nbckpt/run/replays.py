@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import ReplayError
 from ..state import fingerprints, pickling, randomness
 from ..state.home import NOTHING, quiet
+from ..state.iterators import onward
 from ..state.namespace import names_of_code
 
 SPARE = 0.005
@@ -63,7 +64,7 @@ class Trail:
 
     def noting(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """Hand items on."""
-        for item in iterator:
+        for item in onward(iterator):
             if self.count + 1 < self.looks_at:
                 self.count += 1
             else:

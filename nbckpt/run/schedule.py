@@ -33,7 +33,7 @@ class Schedule:
         self._asked = False
         self._hurry: float | None = None
         """When the next is due since the machine will go; None if it stays."""
-        self._tokens: list[None] = []
+        self._tokens: list[bool] = []
         self.pace = Pace(every.share) if every.auto else None
         self._wait = SHORTEST if every.auto else every.seconds
         self._next = time.monotonic() + (self._wait or 0)
@@ -126,9 +126,9 @@ class Schedule:
         """Want the next boundary's attention, but no snapshot of it."""
         self._raise()
 
-    def stretch(self, length: int) -> list[None]:
+    def stretch(self, length: int) -> list[bool]:
         """Tokens for the iterations of a tight loop until its next boundary, `length` at most."""
-        self._tokens = tokens = [None] * (1 if self.due else min(length, STRETCH))
+        self._tokens = tokens = [True] * (1 if self.due else min(length, STRETCH))
         if self.due:  # raised while the tokens were made
             del tokens[1:]
         return tokens

@@ -13,6 +13,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ from .pickling import digest
 
 _LISTINGS = (glob.__file__, str(Path(pathlib.__file__).parent / "pathlib"))
 """Generators from here list files: what a loop has left of them is what it began with, whatever it does to a folder."""
+
+
+def onward(iterator: Any) -> Iterator[Any]:
+    """The items that are left of an iterator, for what would ask it for its iterator once more.
+
+    The `__iter__` of classes that are their own iterators often begins anew, and some iterators have none.
+    """
+    asks = getattr(type(iterator), "__iter__", None)
+    left: Iterator[Any] = iterator if isinstance(asks, types.WrapperDescriptorType) else map(next, repeat(iterator))
+    return left
 
 
 def savable(iterator: Any) -> Any:

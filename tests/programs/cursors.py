@@ -214,6 +214,40 @@ count.n, log
         row="Loops: over iterators of your own classes",
     ),
     Program(
+        "user_iterator_that_begins_anew",
+        "An object whose `__iter__` begins anew, and is its own iterator, is asked for that once.",
+        """
+class Files:
+    def __init__(self, n, lock=None):
+        self.n, self.lock = n, lock
+    def __iter__(self):
+        self.at = 0
+        return self
+    def __next__(self):
+        if self.at == self.n:
+            raise StopIteration
+        self.at += 1
+        return self.at
+log = []
+for x in Files(4):
+    log.append(x)
+for x in Files(2):
+    for y in Files(3):
+        log.append((x, y))
+doubled = [2 * x for x in Files(4)]
+unique = {x for x in Files(3)}
+def locked(n):
+    import threading
+    return Files(n, threading.Lock())
+for x in locked(3):
+    log.append(x)
+del x, y
+log, doubled, unique
+""",
+        at_least=20,
+        row="Loops: over iterators of your own classes",
+    ),
+    Program(
         "user_iterable_with_generator_method",
         "`__iter__` that is a generator is replayed.",
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -34,10 +35,15 @@ SOURCES = [
     lambda n: tuple(range(n)),
     lambda n: enumerate(range(n)),
     lambda n: (k for k in range(n)),
+    lambda n: range(5, 5 + 3 * n, 3),
+    lambda n: range(1 << 70, (1 << 70) - n, -1),
 ]
+NAMES = ["range", "list", "tuple", "enumerate", "generator", "steps", "large"]
+TIGHT_NAMES = ["range", "list", "tuple", "steps", "large"]
+TIGHT = [source for source, name in zip(SOURCES, NAMES, strict=True) if name in TIGHT_NAMES]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=["range", "list", "tuple", "enumerate", "generator"])
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_raised_flag_is_seen_at_the_very_next_iteration(source: Any, nested: bool) -> None:
     """However long the stretch, the boundary comes after the iteration in which somebody asked for it."""
@@ -53,11 +59,80 @@ def test_a_raised_flag_is_seen_at_the_very_next_iteration(source: Any, nested: b
     assert keeper.gone == [loop]
 
 
-def test_every_iteration_is_a_boundary_if_asked_for() -> None:
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_every_iteration_is_a_boundary_if_asked_for(source: Any) -> None:
     """`--every 1it` stands still after each iteration, the last one included."""
     keeper = Keeper("1it")
-    list(turns(keeper, Loop("0", open_cursor(range(5)))))
+    assert list(turns(keeper, Loop("0", open_cursor(source(5))))) == list(source(5))
     assert keeper.tops == [1, 2, 3, 4, 5]
+
+
+class Copying(Keeper):
+    """A run that saves each loop at its boundaries, as a pickle would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_at: list[list[Any]] = []
+
+    def top(self, loop: Loop) -> None:
+        assert loop.cursor is not None
+        self.left_at.append(list(copy.deepcopy(loop.cursor.saved()["iterator"])))
+        super().top(loop)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize("source", TIGHT, ids=TIGHT_NAMES)
+def test_at_a_boundary_what_is_left_is_left(source: Any, is_own: bool) -> None:
+    """A snapshot has the items to come, the very next one too, whoever has the iterator and however far it came."""
+    keeper = Copying()
+    things = source(10_000)
+    cursor = open_cursor(things if is_own else iter(things))
+    seen = []
+    for item in turns(keeper, Loop("0", cursor)):
+        seen.append(item)
+        if len(seen) in (1, 4095, 4096, 9_999, 10_000):
+            keeper.schedule.ask()
+    assert seen == list(things)
+    assert keeper.left_at == [list(things[count:]) for count in (1, 4095, 4096, 9_999, 10_000)]
+
+
+@pytest.mark.parametrize("source", TIGHT, ids=TIGHT_NAMES)
+def test_an_iterator_that_others_draw_from_is_never_ahead(source: Any) -> None:
+    """What the body draws itself is what comes next, as in a plain loop."""
+    given = iter(source(20_000))
+    keeper = Keeper()
+    seen = []
+    for item in turns(keeper, Loop("0", open_cursor(given))):
+        seen += [item, next(given)]
+        if len(seen) % 3000 == 0:
+            keeper.schedule.ask()
+    assert seen == list(source(20_000))
+
+
+@pytest.mark.parametrize("source", TIGHT, ids=TIGHT_NAMES)
+def test_it_knows_where_it_is_in_the_middle_of_an_iteration(source: Any) -> None:
+    """`look` finds the count and the item of the iteration that is running."""
+    loop = Loop("0", open_cursor(source(10_000)))
+    keeper = Keeper()
+    for count, item in enumerate(turns(keeper, loop), 1):
+        if count % 777 == 0:
+            keeper.schedule.ask()
+        if count % 333 == 0 or count in (1, 9_999, 10_000):
+            loop.look()
+            assert (loop.count, loop.item) == (count, item)
+
+
+def test_a_list_that_shrinks_below_where_the_loop_is() -> None:
+    """The loop ends there, whatever was asked for."""
+    things = list(range(10_000))
+    keeper = Keeper()
+    seen = []
+    for item in turns(keeper, Loop("0", open_cursor(things))):
+        seen.append(item)
+        if item == 5000:
+            keeper.schedule.ask()
+            del things[100:]
+    assert seen == list(range(5001))
 
 
 def test_a_list_that_changes_under_way() -> None:
@@ -100,3 +175,41 @@ def test_iterations_are_counted_by_the_schedule() -> None:
             schedule.saved(0.0)
     assert wanted == [False, False, True, False, False, True, False]
     assert not schedule.wants_snapshot(turn=False)
+
+
+class Again:
+    """Begins anew whenever it is asked for its iterator, as objects do that are their own."""
+
+    def __iter__(self) -> Again:
+        self.at = 0
+        return self
+
+    def __next__(self) -> int:
+        if self.at == 5:
+            raise StopIteration
+        self.at += 1
+        return self.at
+
+
+class Bare:
+    """What an iterable's `__iter__` may return: it need not be iterable itself."""
+
+    def __init__(self) -> None:
+        self.items = iter([1, 2, 3, 4, 5])
+
+    def __next__(self) -> int:
+        return next(self.items)
+
+
+class Iterable:
+    def __iter__(self) -> Any:
+        return Bare()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("source", [Again, Iterable])
+def test_an_iterator_is_not_asked_for_one(source: Any, nested: bool) -> None:
+    """A loop that is gone on with draws the items that are left."""
+    cursor = open_cursor(source())
+    assert [next(cursor.iterator), next(cursor.iterator)] == [1, 2]
+    assert list(turns(Keeper(), Loop("0", cursor, count=2, nested=nested))) == [3, 4, 5]
