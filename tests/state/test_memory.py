@@ -21,6 +21,13 @@ np = pytest.importorskip("numpy")
 LENGTH = 120_000
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_shared_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process where no other test has shared memory between the two: that costs an array its `resize`."""
+    if torch_arrays := sys.modules.get("nbckpt.state.adapters.torch_arrays"):
+        monkeypatch.setattr(torch_arrays._owners, "are_sought", False)
+
+
 def arrays() -> dict[str, Any]:
     records = np.dtype([("a", "i1"), ("b", "<f8")], align=True)
     numbers = np.arange(LENGTH, dtype=np.float32)
