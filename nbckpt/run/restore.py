@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import MissingVariableError, NbckptError
+from ..errors import MissingVariableError, NbckptError, UnknownCheckpoint
 from ..state import adapters, definitions, memory, parts, pickling, randomness, surroundings
 from ..state.adapters import csv_writers
 from ..state.home import DEFINITIONS, Home, find
@@ -117,9 +117,18 @@ class Restore:
         """Build the saved objects anew; the loops entered so far, by their saved names, go on over the new ones.
 
         What was read is the memory of the objects that were built first, so it is read once more.
+
+        Raises:
+            UnknownCheckpoint: it is not in the store any more.
         """
         if any(part.buffers for part in self.loaded.manifest.parts):
-            self.saved = self.read(self.loaded.seq)
+            again = self.read(self.loaded.seq)
+            if again is None or again.manifest.write_id != self.loaded.manifest.write_id:
+                raise UnknownCheckpoint(
+                    f"snapshot {self.loaded.seq} of checkpoint {self._run.name!r} was removed while a run went on from "
+                    "it. Nothing else was lost: run it again to begin anew"
+                )
+            self.saved = again
         self.build(made)
         for key, loop in entered.items():
             record = self.root["loops"].get(key)

@@ -54,6 +54,6 @@ def _room(owner: str, size: int) -> memoryview | None:
             from .adapters import torch_tensors
 
             return torch_tensors.room(size)
-    except ImportError:  # what needs it will say so
-        pass
+    except Exception:  # noqa: BLE001 - a library that is missing or broken, or has no memory: what needs it will say so
+        return None
     return None

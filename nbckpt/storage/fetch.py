@@ -59,7 +59,7 @@ def read_parts(
     """Return the parts of a snapshot and all its chunks by id, every one of them verified.
 
     `folder` is the checkpoint's. Buffers are writable, each in memory of its own: what `allocate` has for it.
-    Raises `DamagedSnapshot`.
+    Raises `DamagedSnapshot`, `RestoreError` if there is no memory for them.
     """
     _check_room(manifest)
     tables = [blob for part in manifest.parts for blob in part.blobs if blob.table]
@@ -77,9 +77,9 @@ def read_parts(
         targets = [None] * len(sizes) if allocate is None else allocate(part.info, sizes)
         parts[part.name] = PartData(part.name, place(part.stream), [*map(place, part.buffers, targets)], part.info)
     fetch(store, folder, stretches)
-    chunks = {chunk.id: chunk for stretch in stretches for chunk in stretch.chunks}
-    chunks.update((chunk.id, chunk) for blob in tables for chunk in blob.chunks)
-    return parts, chunks
+    lists = [*(blob.chunks for blob in tables), *(stretch.chunks for stretch in stretches)]
+    # backwards: of several places of one chunk, that of the first is the one that was read
+    return parts, {chunk.id: chunk for chunks in reversed(lists) for chunk in reversed(chunks)}
 
 
 def each(store: Store, read: Callable[[_T], _R], things: Sequence[_T]) -> list[_R]:
@@ -123,14 +123,21 @@ def _physical_memory() -> int:
 
 
 def _memory(size: int) -> memoryview:
-    """Return writable zeros.
+    """Return writable zeros; raises `RestoreError` where the system does not give so many.
 
     Much of it comes straight from the system and untouched, so that the threads that read share the work of its
     first use, in pages as large as there are: for `bytearray` alone that takes longer than to read and verify.
     """
-    if size < _MAPPED or not hasattr(mmap, "MAP_PRIVATE"):
-        return memoryview(bytearray(size))
-    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        if size < _MAPPED or not hasattr(mmap, "MAP_PRIVATE"):
+            return memoryview(bytearray(size))
+        mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (MemoryError, OSError) as error:
+        msg = (
+            f"There is no memory for {size / 1e9:.1f} GB of the snapshot. Nothing was loaded or changed: make room for "
+            "it, or restore it on a larger machine."
+        )
+        raise RestoreError(msg) from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             mapped.madvise(mmap.MADV_HUGEPAGE)
@@ -146,11 +153,13 @@ def fetch(store: Store, folder: str, stretches: Iterable[Stretch]) -> None:
         at = 0
         for chunk in chunks:
             end = at + chunk.plain
-            if chunk.id in first:
-                copies.append((target[at:end], chunk.id))
-            else:
+            if (known := first.get(chunk.id)) is None:
                 first[chunk.id] = target[at:end]
                 found.append((chunk.pack, chunk.offset, len(found), chunk, target, at))
+            elif len(known) == chunk.plain:
+                copies.append((target[at:end], chunk.id))
+            else:
+                raise damaged(chunk)
             at = end
     found.sort()
     runs = _runs(found)

@@ -315,6 +315,7 @@ class Repository:
                 try:
                     return read(head, kept, read_manifest(self._store, name, kept), damaged)
                 except DamagedSnapshot as error:
+                    error.__traceback__ = None  # what was read hangs on it, and the one before needs the memory
                     if log_seqs(self._store, name)[-1:] != [head.seq]:
                         break  # a run saved while we read, and dropped what we were reading
                     damaged.append(_sentence(name, kept.seq, str(error)))

@@ -315,3 +315,26 @@ def test_a_seed_that_cuda_has_not_used_yet_holds(torch: Any, cuda: Any) -> None:
     torch.rand(3, device=cuda)
     randomness.restore(states)
     assert torch.equal(torch.rand(3, device=cuda), expected)
+
+
+_RESIZED = """
+import sys, numpy as np, torch, nbckpt
+with nbckpt.checkpointed("grows", store=sys.argv[1], every="1it", quiet=True) as ckpt:
+    ckpt.state.array = np.arange(4.0)
+    for step in ckpt.loop(range(3)):
+        ckpt.state.array.resize(5 + step)
+with nbckpt.checkpointed("shares", store=sys.argv[1], every="1it", quiet=True) as ckpt:
+    ckpt.state.array = np.zeros(3)
+    ckpt.state.tensor = torch.from_numpy(ckpt.state.array)
+    for _ in ckpt.loop(range(2)):
+        pass
+found = nbckpt.load("shares", store=sys.argv[1])
+found["tensor"][0] = 7
+print(len(nbckpt.load("grows", store=sys.argv[1])["array"]), found["array"][0])
+"""
+
+
+def test_arrays_can_be_resized_where_torch_is_loaded(tmp_path: Path) -> None:
+    """A save leaves an array as it was; NumPy refuses to resize one that somebody else refers to, even weakly."""
+    run = subprocess.run([sys.executable, "-c", _RESIZED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.stdout.split() == ["7", "7.0"], run.stderr

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nbckpt
+from nbckpt.errors import UnknownCheckpoint
 from nbckpt.state import memory, parts, pickling
 from nbckpt.state.home import Home, Stored
+from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
 
 np = pytest.importorskip("numpy")
 
 LENGTH = 120_000
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_shared_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process where no other test has shared memory between the two: that costs an array its `resize`."""
+    if torch_arrays := sys.modules.get("nbckpt.state.adapters.torch_arrays"):
+        monkeypatch.setattr(torch_arrays._owners, "are_sought", False)
 
 
 def arrays() -> dict[str, Any]:
@@ -83,6 +94,26 @@ def test_views_look_into_the_memory_that_was_read_to() -> None:
     assert back["whole"][9:12].tolist() == [9, -1, -1]
 
 
+def test_a_view_may_be_written_to_although_its_owner_was_locked_since() -> None:
+    """What is made read-only does not make its views so, neither before nor after a resume."""
+    whole = np.arange(float(LENGTH))
+    view, locked = whole[10:20], whole[5:]
+    locked.flags.writeable = whole.flags.writeable = False
+    back, _ = read_back({"whole": whole, "view": view, "locked": locked})
+    assert [back[name].flags.writeable for name in ("whole", "view", "locked")] == [False, True, False]
+    back["view"][:] = -1
+    assert back["whole"][9:12].tolist() == [9, -1, -1]
+    assert back["locked"].base is back["view"].base is back["whole"]
+
+
+def test_arrays_that_look_through_a_memoryview_share_memory_as_before() -> None:
+    """What is written to one is seen in the other."""
+    whole = np.arange(float(LENGTH))
+    back, _ = read_back({"whole": whole, "seen": np.frombuffer(memoryview(whole)[100:])})
+    back["whole"][100] = -1
+    assert back["seen"][:2].tolist() == [-1, 101]
+
+
 def test_nothing_is_copied_on_the_way_from_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `load` gives has the memory that was asked for before anything was read, and nobody else has it."""
     asked = []
@@ -123,6 +154,62 @@ def test_what_is_changed_on_the_way_back_is_read_again(tmp_path: Path) -> None:
         run(2)
     run(None)
     assert seen == [101, 102, 103, 104]
+
+
+def test_what_is_to_be_read_again_and_is_gone(tmp_path: Path) -> None:
+    """A checkpoint that is removed while a run goes on from it: the error says so."""
+
+    def run() -> None:
+        with nbckpt.checkpointed("train", store=str(tmp_path), every="1it", quiet=True) as ckpt:
+            if ckpt.resumed:
+                Repository.open(str(tmp_path)).remove("train")
+            else:
+                ckpt.state.weights = np.zeros(LENGTH)
+            ckpt.state.weights[:3] = 100
+            for step in ckpt.loop(range(4)):
+                ckpt.state.weights += 1 / (1 - step)
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    with pytest.raises(UnknownCheckpoint, match="was removed while"):
+        run()
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, OSError, RuntimeError])
+def test_libraries_that_cannot_give_memory(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is missing, broken or refuses leaves it to the reader; what needs it says so later."""
+
+    def refuse(size: int) -> memoryview:
+        raise error(f"no {size}")
+
+    monkeypatch.setattr("nbckpt.state.adapters.numpy_views.room", refuse)
+    assert memory.allocate({"memory": "n"}, [70_000]) == [None]
+
+
+_SMALL_MACHINE = """
+import sys, resource, numpy, nbckpt
+from pathlib import Path
+from nbckpt.errors import RestoreError
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+nbckpt.load("small", store=sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
+try:
+    nbckpt.load("large", store=sys.argv[1])
+except RestoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is one of Linux")
+def test_there_is_no_memory_for_it(tmp_path: Path) -> None:
+    """A snapshot that this process may not have the memory for is refused in a sentence."""
+    for name, size in (("small", 10), ("large", 60_000_000)):
+        with nbckpt.checkpointed(name, store=str(tmp_path), quiet=True) as ckpt:
+            ckpt.state.weights = np.zeros(size)
+    found = subprocess.run(
+        [sys.executable, "-c", _SMALL_MACHINE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "There is no memory for 0.5 GB" in found.stdout, found.stderr
 
 
 @pytest.mark.parametrize("told", ["", "n", "nnn", "??", 7, None, ["n", "n"]])

@@ -256,6 +256,35 @@ def test_few_bytes_that_claim_to_be_many(store: MemoryStore, room: None, tables:
             repository.load("train")
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_lengths_of_one_chunk(store: MemoryStore, first: int) -> None:
+    """A chunk that is listed again with another length is damage, wherever it is read."""
+    builder = PackBuilder()
+    good = builder.add(__import__("blake3").blake3(b"x" * 100).digest(), b"x" * 100, compress=False)
+    store.blobs[f"train/packs/{builder.id}"] = b"".join(builder.finish())
+    rows = [[good.id.hex(), 0, *good[2:]], [good.id.hex(), 0, 0, 99, 99, 0, 0]]
+    blob = {"size": 199, "chunks": [rows[first], rows[1 - first]]}
+    with pytest.raises(DamagedSnapshot):
+        forged(store, claim(store, blob, [[builder.id, builder.size]])).load("train")
+
+
+def test_only_what_was_read_is_used_again(store: MemoryStore) -> None:
+    """Of two places that a manifest names for one chunk, that is built upon which was verified."""
+    plain = b"x" * 100
+    builders = [PackBuilder(), PackBuilder()]
+    chunks = [one.add(__import__("blake3").blake3(plain).digest(), plain, compress=False) for one in builders]
+    store.blobs[f"train/packs/{builders[0].id}"] = b"".join(builders[0].finish())
+    builders[1].finish()  # and it is nowhere
+    rows = [[chunk.id.hex(), number, *chunk[2:]] for number, chunk in enumerate(chunks)]
+    packs = [[one.id, one.size] for one in builders]
+    repository = forged(store, claim(store, {"size": 200, "chunks": rows}, packs))
+    loaded = repository.load("train")
+    assert loaded is not None
+    assert loaded.chunks[chunks[0].id].pack == builders[0].id
+    repository.writer("train", based_on=loaded).commit({}, [PartData("p", plain, [], {})])
+    assert repository.verify("train") == []
+
+
 @pytest.mark.parametrize("deep", [b"[" * 200_000, b'{"a":' * 200_000, b'{"format":1,"parts":' + b"[" * 100_000])
 def test_deep_json(store: MemoryStore, deep: bytes) -> None:
     """Brackets without end are damage, not the end of the process."""

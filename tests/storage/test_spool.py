@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import nbckpt
 from nbckpt.errors import CheckpointConflict, OptionError, StoreError
 from nbckpt.storage import spool
 from nbckpt.storage.handover import Handover
+from nbckpt.storage.lease import wait_for_writer
 from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.spool import KeptHereError, upload_waiting
@@ -33,20 +33,31 @@ if "nbckpt.storage.detached" in " ".join(sys.orig_argv):
 
 
 class Remote:
-    """A folder that passes for a store elsewhere, and can be away."""
+    """A folder that passes for a store elsewhere, and can be away.
+
+    A link leads to it or astray, and changes at once: a writer process that tries again meanwhile must not find nothing
+    there, for it would make a new folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.way = folder, os.environ["NBCKPT_WRITER"]
+        self.itself, self._nowhere = folder.with_name("itself"), folder.with_name("nowhere")
+        self.itself.mkdir()
+        self._nowhere.write_text("in the way")
+        self.come_back()
         self.repository = Repository.open(str(folder))
         self.told: list[str] = []
 
     def leave(self) -> None:
-        shutil.move(self.folder, self.folder.with_name("away"))
-        self.folder.write_text("in the way")
+        self._lead_to(self._nowhere)
 
     def come_back(self) -> None:
-        self.folder.unlink()
-        shutil.move(self.folder.with_name("away"), self.folder)
+        self._lead_to(self.itself)
+
+    def _lead_to(self, place: Path) -> None:
+        link = self.folder.with_name("link")
+        link.symlink_to(place)
+        link.replace(self.folder)
 
     def handover(self, run: str = "mine") -> Handover:
         based_on = self.repository.load("train")
@@ -108,6 +119,7 @@ def test_the_next_run_uploads_what_waits(remote: Remote) -> None:
     remote.leave()
     save(hand, 2, final=True)
     hand.close()
+    assert wait_for_writer(remote.repository.store_id, "train", lambda _: None)  # it may be trying just now
     remote.come_back()
     remote.told.clear()
     remote.upload()
@@ -128,8 +140,8 @@ def test_what_somebody_has_saved_past_is_not_uploaded(remote: Remote) -> None:
     save(hand, 1)
     remote.leave()
     save(hand, 2)
+    Repository.open(str(remote.itself)).writer("train").commit(*state(7))  # before ours is uploaded by its writer
     remote.come_back()
-    remote.repository.writer("train").commit(*state(7))
     outcome = save(hand, 3)
     assert isinstance(outcome, CheckpointConflict)
     hand.close()

@@ -177,14 +177,13 @@ def _owner(array: Any) -> Any:
         owner = base
     if owner is not array:
         return owner
-    if isinstance(base, memoryview):
-        base = base.obj
     return base if isinstance(base, (bytes, bytearray, stdlib_array)) else array
 
 
 def _base(array: Any) -> Any:
     # `as_strided`, and the windows made with it, put an object of theirs between a view and its base
-    return array.base.base if type(array.base).__name__ == "DummyArray" else array.base
+    base = array.base.base if type(array.base).__name__ == "DummyArray" else array.base
+    return base.obj if isinstance(base, memoryview) else base
 
 
 def _reduce_view(array: Any, owner: Any) -> Any:
@@ -220,6 +219,12 @@ def view(
     kind: Any = np.ndarray,
 ) -> Any:
     """The view again, of the owner's new memory."""
+    if writeable and isinstance(owner, np.ndarray) and not owner.flags.writeable:  # the owner was locked after it
+        owner.flags.writeable = True
+        try:
+            return np.ndarray.__new__(kind, shape, dtype, owner, offset, strides)
+        finally:
+            owner.flags.writeable = False
     made = np.ndarray.__new__(kind, shape, dtype, owner, offset, strides)
     made.flags.writeable = writeable
     return made

@@ -21,6 +21,8 @@ class _Memory:
     """Things by where their memory is, for as long as they live."""
 
     def __init__(self) -> None:
+        self.are_sought = False
+        """Whether there is use for them: an array that is known here cannot be resized any more."""
         self._things: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._starts: list[int] | None = []
         """Where their memory begins, in order; None when there are new ones."""
@@ -65,7 +67,7 @@ def reduce_array(array: Any, owner: Any) -> Any:
     if not isinstance(owner, np.ndarray) or owner.dtype.hasobject or not owner.nbytes:
         return None
     if not isinstance(owner.base, torch.Tensor):
-        if owner.flags.owndata and (owner.flags.c_contiguous or owner.flags.f_contiguous):
+        if _owners.are_sought and owner.flags.owndata and (owner.flags.c_contiguous or owner.flags.f_contiguous):
             _note_owner(owner, _address(owner))
         return None
     storage = owner.base.untyped_storage()
@@ -81,6 +83,9 @@ def reduce_storage(storage: Any) -> Any:
     if storage.resizable():
         _note_owner(storage, start)
         return None
+    if not _owners.are_sought:
+        _owners.are_sought = True
+        say_unsettled()  # arrays may have been met already
     found = _owners.around(start, size) or _guests.around(start, size)
     if found is None or found[0] is storage:
         if found is None and _guests.drop_inside(start, size):
