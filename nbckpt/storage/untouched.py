@@ -10,7 +10,6 @@ little of it changes, and not again too soon after much of it did.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -98,10 +97,11 @@ class Untouched:
         for key in self._areas.keys() - asked:
             self._drop(key)  # it is gone, or somebody else's
         self._barred = {key: known for key, known in self._barred.items() if key in asked}
+        lost = [key for key, area in self._areas.items() if not self._scan(area)]
+        # after the look: what a device was writing during it is either being written still, or there to be copied
         self._mappings = _mappings() if asked else None
-        for area in list(self._areas.values()):
-            if self._mappings is None or not self._scan(area):
-                self._drop((area.address, area.size))
+        for key in lost if self._mappings is not None else list(self._areas):
+            self._drop(key)
 
     def look(self, view: memoryview, block: int, *, is_quiet: bool) -> Area | None:
         """Return what is known of one of these buffers, and watch it from now on; None if it is not watched.
@@ -188,11 +188,13 @@ class Untouched:
         first, last = -(-start // PAGE) * PAGE, (start + size) // PAGE * PAGE
         if any(first < other.last and other.first < last for other in self._areas.values()):
             return None  # a view of what is watched: a look at one would hide from the other what was written
-        if self._pages is None:
+        if self._pages is None or not self._pages.are_open:
+            if self._pages is not None and Pages.are_in_use():
+                return None  # a run that began to watch after this one, until it ends
             try:
                 self._pages = Pages()
-            except OSError as error:
-                self._off = error.errno != errno.EBUSY  # another run watches memory, until it ends
+            except OSError:
+                self._off = True
                 return None
         area = self._areas[key] = Area(start, size, block, first, last)
         self._pages.watch(first, last, mappings)
