@@ -23,8 +23,8 @@ import re
 import struct
 import sys
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 if sys.platform != "win32":  # at once: where an interpreter ends, nothing can be imported any more
@@ -242,12 +242,15 @@ class Mappings:
         """The mappings that have some pages, from where to where; None if not all are private memory without a file."""
         if self._private is None:
             self._private = list(self._without_file())
-        found = [(first, last) for first, last in self._private if first < end and start < last]
-        if not found or found[0][0] > start or found[-1][1] < end:
+        begun = bisect_right(self._private, start, key=lambda one: one[0]) - 1
+        if begun < 0 or start >= self._private[begun][1]:
             return None
-        if any(one[1] != other[0] for one, other in pairwise(found)):
-            return None
-        return found[0][0], found[-1][1]
+        until = begun
+        while self._private[until][1] < end:
+            until += 1
+            if until == len(self._private) or self._private[until][0] != self._private[until - 1][1]:
+                return None
+        return self._private[begun][0], self._private[until][1]
 
     def _without_file(self) -> Iterator[tuple[int, int]]:
         for line in self._lines.splitlines():

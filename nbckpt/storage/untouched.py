@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,6 +77,8 @@ class Untouched:
         self._off = not are_wanted()
         self._pages: Pages | None = None
         self._areas: dict[tuple[int, int], Area] = {}
+        self._places: list[tuple[int, int]] = []
+        """From where to where their pages are, in order; of no fewer areas than there are."""
         self._barred: dict[tuple[int, int], tuple[int, int]] = {}
         """Buffers of which much was written while they were watched: how many more saves they have to be quiet, and
         how many it will be the next time."""
@@ -102,6 +105,7 @@ class Untouched:
         self._mappings = _mappings() if asked else None
         for key in lost if self._mappings is not None else list(self._areas):
             self._drop(key)
+        self._places = sorted((area.first, area.last) for area in self._areas.values())
 
     def look(self, view: memoryview, block: int, *, is_quiet: bool) -> Area | None:
         """Return what is known of one of these buffers, and watch it from now on; None if it is not watched.
@@ -186,7 +190,8 @@ class Untouched:
             return None
         start, size = key
         first, last = -(-start // PAGE) * PAGE, (start + size) // PAGE * PAGE
-        if any(first < other.last and other.first < last for other in self._areas.values()):
+        behind = bisect_left(self._places, (last, last))
+        if behind and self._places[behind - 1][1] > first:
             return None  # a view of what is watched: a look at one would hide from the other what was written
         if self._pages is None or not self._pages.are_open:
             if self._pages is not None and Pages.are_in_use():
@@ -196,6 +201,7 @@ class Untouched:
             except OSError:
                 self._off = True
                 return None
+        self._places.insert(behind, (first, last))
         area = self._areas[key] = Area(start, size, block, first, last)
         self._pages.watch(first, last, mappings)
         area.is_settled = True
