@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from gates import Gate
 from hypothesis import given, settings, strategies as st
 
 from nbckpt.errors import OptionError
-from nbckpt.storage import pages, untouched
+from nbckpt.storage import pages, process, untouched
 from nbckpt.storage.handover import Handover
 from nbckpt.storage.pages import PAGE, Mappings, Pages, address
 from nbckpt.storage.repository import Repository
@@ -717,6 +718,41 @@ def test_an_interrupt_between_the_look_and_the_note(saving: Saving, monkeypatch:
         with pytest.raises(KeyboardInterrupt):
             saving.hand_over(state)
     assert saving.save(state) == "hash"
+
+
+def test_an_interrupt_at_any_moment(saving: Saving) -> None:
+    """Whichever line of handing over it comes at, the next boundaries are saved, and as they are."""
+    state = {"a": noise(3 * MIB, 1), "b": noise(11 * MIB, 2)}
+    settle(saving, state)
+    source = process.Process.hand_over.__code__
+    lines = sorted({line for _, _, line in source.co_lines() if line} - {source.co_firstlineno})
+    for line in lines:
+        state["b"][line * 9973] ^= 1
+        interrupt_at(source, line, lambda: saving.hand_over(state))
+        if saving.hand.is_busy:
+            assert saving.hand.outcome(60) is not None, f"nobody has heard of what was handed over by line {line}"
+        state["a"][line * 997] ^= line % 2
+        saving.save(state)
+
+
+def interrupt_at(source: CodeType, line: int, work: Callable[[], object]) -> None:
+    """Interrupt some work where it comes to a line, if it does."""
+
+    def follow(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not source:
+            return None if event == "call" else follow
+        if event == "line" and frame.f_lineno == line:
+            raise KeyboardInterrupt
+        return follow
+
+    tracing = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(tracing)
 
 
 @pytest.mark.parametrize("call", ["_ask", "_try_out", "watch", "written"])
