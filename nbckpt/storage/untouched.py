@@ -84,6 +84,8 @@ class Untouched:
         how many it will be the next time."""
         self._mappings: Mappings | None = None
         """Those of the moment of a save; None where nothing is to be watched."""
+        self._is_sure = True
+        """Whether nobody was writing unseen during the last look: an interrupt may keep that from being found out."""
         self._saves, self._checked = 0, time.monotonic()
         self._is_checking = False
 
@@ -97,14 +99,16 @@ class Untouched:
         self._is_checking = final or self._saves % CHECKS == 0 or time.monotonic() - self._checked > CHECK_SECONDS
         if self._is_checking:
             self._checked = time.monotonic()
-        for key in self._areas.keys() - asked:
+        for key in self._areas.keys() - asked if self._is_sure else list(self._areas):
             self._drop(key)  # it is gone, or somebody else's
+        self._is_sure = False
         self._barred = {key: known for key, known in self._barred.items() if key in asked}
         lost = [key for key, area in self._areas.items() if not self._scan(area)]
         # after the look: what a device was writing during it is either being written still, or there to be copied
         self._mappings = _mappings() if asked else None
         for key in lost if self._mappings is not None else list(self._areas):
             self._drop(key)
+        self._is_sure = True
         self._places = sorted((area.first, area.last) for area in self._areas.values())
 
     def look(self, view: memoryview, block: int, *, is_quiet: bool) -> Area | None:

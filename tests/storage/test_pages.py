@@ -713,11 +713,12 @@ def test_an_interrupt_between_the_look_and_the_note(saving: Saving, monkeypatch:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(untouched.Area, "note", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            saving.hand_over(state)
-    assert saving.save(state) == "hash"
+    for place, name in ((untouched.Area, "note"), (untouched, "_mappings")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                saving.hand_over(state)
+        assert [saving.save(state) for _ in range(3)] == ["hash", "hash", "pages"]
 
 
 def test_an_interrupt_at_any_moment(saving: Saving) -> None:
