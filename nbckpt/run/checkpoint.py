@@ -548,14 +548,13 @@ class Run(ABC):
 
     def close(self, *, tried_again: bool = False) -> None:
         """Let go of everything; where it is tried again, the next attempt relieves this one of listening."""
-        if not tried_again:
-            self.departure.close()
-        self.schedule.stop()
-        self.recorder.stop()
-        try:
-            self.handover.close()
-        finally:
-            self.interrupts.close()
+        with contextlib.ExitStack() as last:  # of everything, whatever one of them raises
+            last.callback(self.interrupts.close)
+            last.callback(self.handover.close)
+            last.callback(self.recorder.stop)
+            last.callback(self.schedule.stop)
+            if not tried_again:
+                self.departure.close()
 
     def tell(self, event: str) -> None:
         """Show the status."""

@@ -23,9 +23,12 @@ import re
 import struct
 import sys
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
+
+if sys.platform != "win32":  # at once: where an interpreter ends, nothing can be imported any more
+    import fcntl
 
 _CALLS = {"x86_64": 323, "aarch64": 282}
 """The numbers of the system call `userfaultfd`."""
@@ -48,6 +51,10 @@ _REGIONS = 4096
 
 _OWN_WRITERS = re.compile(rb" /dev/(?!shm/|zero\b)|\[io_uring\]|/\[aio\]")
 """Mappings by which a device, or the kernel on its own, may write into memory of this process later on."""
+_FILES = Path("/proc/self/fd")
+_PAST_THE_CACHE = getattr(os, "O_DIRECT", 0)
+"""How a file is open whose device writes what is read straight into the reader's pages: a look while it does so would
+protect them too early."""
 
 PAGE = mmap.PAGESIZE
 
@@ -55,15 +62,13 @@ PAGE = mmap.PAGESIZE
 class Pages:
     """The memory of this process that is watched. Raises `OSError` if that cannot be done here.
 
-    There is one at a time (the error's number is `EBUSY`), as a look hides from all others what was written before it.
-    A forked child has none.
+    There is one at a time, as a look hides from all others what was written before it: a new one takes the place of the
+    one before, which is closed. A forked child has none.
     """
 
     def __init__(self) -> None:
         self._uffd = self._map = -1
         self._registered: set[tuple[int, int]] = set()
-        if _open:
-            raise OSError(errno.EBUSY, "somebody else watches memory of this process")
         if sys.platform != "linux" or PAGE != 4096 or platform.machine() not in _CALLS or sys.maxsize < 1 << 32:
             msg = "written pages are known on Linux only"
             raise OSError(msg)
@@ -73,14 +78,26 @@ class Pages:
         if number < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self._uffd = number
-        _open.add(self)
         try:
+            _open.add(self)  # first: of two threads that do this at once none is left rather than both
+            for earlier in [one for one in _open if one is not self]:
+                earlier.close()
             self._ask(_UFFDIO_API, _API.pack(_API_VERSION, _WP_UNPOPULATED | _WP_ASYNC, 0))
             self._map = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
             self._try_out()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def are_open(self) -> bool:
+        """Whether they are watched still: nobody has taken their place."""
+        return self._uffd >= 0
+
+    @staticmethod
+    def are_in_use() -> bool:
+        """Whether somebody watches memory of this process."""
+        return bool(_open)
 
     def watch(self, start: int, end: int, mappings: Mappings) -> None:
         """Begin to watch whole pages; raises `OSError` if they are not private memory of this process alone."""
@@ -124,7 +141,7 @@ class Pages:
 
     def close(self) -> None:
         """Watch nothing any more, and leave nothing of it."""
-        for start, end in self._registered:
+        for start, end in list(self._registered):
             with contextlib.suppress(OSError):  # it is gone; what is there now is not ours
                 self._ask(_UFFDIO_UNREGISTER, _RANGE.pack(start, end - start))
         self.abandon()
@@ -143,13 +160,18 @@ class Pages:
 
     def _register(self, start: int, end: int) -> None:
         self._registered.add((start, end))  # first: an interrupt may come at any moment
-        self._ask(_UFFDIO_REGISTER, _REGISTRATION.pack(start, end - start, _MODE_WP, 0))
+        try:
+            self._ask(_UFFDIO_REGISTER, _REGISTRATION.pack(start, end - start, _MODE_WP, 0))
+        except OSError:
+            self._registered.discard((start, end))  # it may be somebody else's, who watches it for another purpose
+            raise
 
     def _ask(self, request: int, raw: bytes, number: int | None = None) -> tuple[int, bytes]:
-        import fcntl
-
         given = bytearray(raw)
-        result: int = fcntl.ioctl(self._uffd if number is None else number, request, given, True)  # noqa: FBT003
+        asked = self._uffd if number is None else number
+        result: int = fcntl.ioctl(asked, request, given, True) if asked >= 0 else -1  # noqa: FBT003
+        if self._uffd < 0:  # also if it was closed meanwhile: what was seen then may be another's look
+            raise OSError(errno.EBADF, "memory is not watched any more")
         return result, bytes(given)
 
     def _try_out(self) -> None:
@@ -209,19 +231,26 @@ class Mappings:
         self._lines = Path("/proc/self/maps").read_bytes()
         self._private: list[tuple[int, int]] | None = None
         nothing_is_held = re.search(rb"^VmPin:\s+0 kB", Path("/proc/self/status").read_bytes(), re.MULTILINE)
-        self.are_ours_alone = nothing_is_held is not None and not _OWN_WRITERS.search(self._lines)
+        self.are_ours_alone = (
+            nothing_is_held is not None
+            and not _OWN_WRITERS.search(self._lines)
+            and not any(_is_read_by_a_device(int(file.name)) for file in _FILES.iterdir())
+        )
         """Whether nobody writes into this process's memory whom the kernel does not see at it."""
 
     def around(self, start: int, end: int) -> tuple[int, int] | None:
         """The mappings that have some pages, from where to where; None if not all are private memory without a file."""
         if self._private is None:
             self._private = list(self._without_file())
-        found = [(first, last) for first, last in self._private if first < end and start < last]
-        if not found or found[0][0] > start or found[-1][1] < end:
+        begun = bisect_right(self._private, start, key=lambda one: one[0]) - 1
+        if begun < 0 or start >= self._private[begun][1]:
             return None
-        if any(one[1] != other[0] for one, other in pairwise(found)):
-            return None
-        return found[0][0], found[-1][1]
+        until = begun
+        while self._private[until][1] < end:
+            until += 1
+            if until == len(self._private) or self._private[until][0] != self._private[until - 1][1]:
+                return None
+        return self._private[begun][0], self._private[until][1]
 
     def _without_file(self) -> Iterator[tuple[int, int]]:
         for line in self._lines.splitlines():
@@ -233,6 +262,14 @@ class Mappings:
             ):
                 first, last = (int(one, 16) for one in place.split(b"-"))
                 yield first, last
+
+
+def _is_read_by_a_device(number: int) -> bool:
+    """Whether a file that is open, by its number, is read past the system's cache."""
+    try:
+        return bool(fcntl.fcntl(number, fcntl.F_GETFL) & _PAST_THE_CACHE)
+    except OSError:  # it was closed meanwhile, as the one is by which the folder was listed
+        return False
 
 
 class _Buffer(ctypes.Structure):

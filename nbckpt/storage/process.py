@@ -110,8 +110,8 @@ class Process:
                 self._arena.fill(batch)
                 if not begun and self._lease is not None:
                     self._lease.take()
-                self._handed += not begun
-                begun = True
+                is_first, begun = not begun, True  # before it counts: an interrupt may come at any moment
+                self._handed += is_first
                 self._send({"size": self._arena.size, "seed": self._comparison.seed, **said})
         except BaseException:
             if begun:

@@ -10,9 +10,9 @@ little of it changes, and not again too soon after much of it did.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -77,11 +77,15 @@ class Untouched:
         self._off = not are_wanted()
         self._pages: Pages | None = None
         self._areas: dict[tuple[int, int], Area] = {}
+        self._places: list[tuple[int, int]] = []
+        """From where to where their pages are, in order; of no fewer areas than there are."""
         self._barred: dict[tuple[int, int], tuple[int, int]] = {}
         """Buffers of which much was written while they were watched: how many more saves they have to be quiet, and
         how many it will be the next time."""
         self._mappings: Mappings | None = None
         """Those of the moment of a save; None where nothing is to be watched."""
+        self._is_sure = True
+        """Whether nobody was writing unseen during the last look: an interrupt may keep that from being found out."""
         self._saves, self._checked = 0, time.monotonic()
         self._is_checking = False
 
@@ -95,13 +99,17 @@ class Untouched:
         self._is_checking = final or self._saves % CHECKS == 0 or time.monotonic() - self._checked > CHECK_SECONDS
         if self._is_checking:
             self._checked = time.monotonic()
-        for key in self._areas.keys() - asked:
+        for key in self._areas.keys() - asked if self._is_sure else list(self._areas):
             self._drop(key)  # it is gone, or somebody else's
+        self._is_sure = False
         self._barred = {key: known for key, known in self._barred.items() if key in asked}
+        lost = [key for key, area in self._areas.items() if not self._scan(area)]
+        # after the look: what a device was writing during it is either being written still, or there to be copied
         self._mappings = _mappings() if asked else None
-        for area in list(self._areas.values()):
-            if self._mappings is None or not self._scan(area):
-                self._drop((area.address, area.size))
+        for key in lost if self._mappings is not None else list(self._areas):
+            self._drop(key)
+        self._is_sure = True
+        self._places = sorted((area.first, area.last) for area in self._areas.values())
 
     def look(self, view: memoryview, block: int, *, is_quiet: bool) -> Area | None:
         """Return what is known of one of these buffers, and watch it from now on; None if it is not watched.
@@ -186,14 +194,18 @@ class Untouched:
             return None
         start, size = key
         first, last = -(-start // PAGE) * PAGE, (start + size) // PAGE * PAGE
-        if any(first < other.last and other.first < last for other in self._areas.values()):
+        behind = bisect_left(self._places, (last, last))
+        if behind and self._places[behind - 1][1] > first:
             return None  # a view of what is watched: a look at one would hide from the other what was written
-        if self._pages is None:
+        if self._pages is None or not self._pages.are_open:
+            if self._pages is not None and Pages.are_in_use():
+                return None  # a run that began to watch after this one, until it ends
             try:
                 self._pages = Pages()
-            except OSError as error:
-                self._off = error.errno != errno.EBUSY  # another run watches memory, until it ends
+            except OSError:
+                self._off = True
                 return None
+        self._places.insert(behind, (first, last))
         area = self._areas[key] = Area(start, size, block, first, last)
         self._pages.watch(first, last, mappings)
         area.is_settled = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ for k in range(last):
 def test_how_it_was_found_what_had_changed(workplace: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hashes in the end, as what the pages tell is compared then; until then by the pages, where these are known."""
     monkeypatch.setenv("NBCKPT_WRITER", "process")
-    gc.collect()  # of other tests' runs that were not closed, one may still watch memory
     try:
         Pages().close()
         found = "the pages that were written"

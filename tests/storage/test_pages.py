@@ -7,9 +7,12 @@ import gc
 import mmap
 import os
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from gates import Gate
 from hypothesis import given, settings, strategies as st
 
 from nbckpt.errors import OptionError
-from nbckpt.storage import pages, untouched
+from nbckpt.storage import pages, process, untouched
 from nbckpt.storage.handover import Handover
 from nbckpt.storage.pages import PAGE, Mappings, Pages, address
 from nbckpt.storage.repository import Repository
@@ -560,19 +563,93 @@ def test_a_forked_child(saving: Saving) -> None:
 
 
 def test_two_runs_at_once(saving: Saving, tmp_path: Path) -> None:
-    """A look by one would hide from the other what was written: the second compares all bytes until the first ends."""
+    """A look by one would hide from the other what was written: the one that began to watch last is the only one."""
     state = {"a": noise(20 * MIB)}
     settle(saving, state)
     other = Saving(tmp_path / "other")
     try:
+        settle(other, state)
         for _ in range(4):
             state["a"][3 * MIB] ^= 1
-            assert other.save(state) == "hash"
-            assert saving.save(state) == "pages"
-        saving.hand.close()
-        assert [other.save(state) for _ in range(4)][-1] == "pages"
+            assert saving.save(state) == "hash"
+            state["a"][7 * MIB] ^= 1
+            assert other.save(state) == "pages"
     finally:
         other.hand.close()
+    assert [saving.save(state) for _ in range(4)][-1] == "pages"
+
+
+def test_a_run_that_nobody_ended(saving: Saving, tmp_path: Path) -> None:
+    """As one in a `with` block that is never left: it keeps no other from watching, and leaves it alone."""
+    state = {"a": noise(20 * MIB)}
+    forgotten = Saving(tmp_path / "forgotten")
+    try:
+        settle(forgotten, state)
+        settle(saving, state)
+    finally:
+        forgotten.hand.close()
+    state["a"][3 * MIB] ^= 1
+    assert saving.save(state) == "pages"
+
+
+def test_memory_that_another_looks_at(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look in the midst of which another began to watch tells nothing."""
+    state = {"a": noise(20 * MIB)}
+    settle(saving, state)
+    others: list[Pages] = []
+    ask = pages.fcntl.ioctl
+
+    with monkeypatch.context() as patch:
+
+        def asked(*arguments: Any) -> Any:
+            if arguments[1] == pages._PAGEMAP_SCAN:
+                patch.undo()
+                others.append(Pages())
+            return ask(*arguments)
+
+        patch.setattr(pages.fcntl, "ioctl", asked)
+        state["a"][3 * MIB] ^= 1
+        assert saving.save(state) == "hash"
+    others[0].close()
+
+
+ENDING = """
+import mmap
+from nbckpt.storage.pages import PAGE, Mappings, Pages, address
+block = mmap.mmap(-1, 8 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+start = address(memoryview(block))
+kept = Pages()
+kept.watch(start, start + len(block), Mappings())
+kept.itself = kept
+"""
+
+
+def test_an_interpreter_that_ends(tmp_path: Path) -> None:
+    """It says nothing of what is watched still."""
+    script = tmp_path / "script.py"
+    script.write_text(ENDING)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_where_a_file_is_read_past_the_cache(saving: Saving, tmp_path: Path) -> None:
+    """Its device may be writing into an array during a look, and go on with that after it: nothing is watched."""
+    state = {"a": noise(20 * MIB)}
+    settle(saving, state)
+    file = tmp_path / "array"
+    file.write_bytes(os.urandom(MIB))
+    try:
+        number = os.open(file, os.O_RDONLY | os.O_DIRECT)
+    except OSError:
+        pytest.skip("files cannot be read past the cache here")
+    try:
+        assert not Mappings().are_ours_alone
+        assert saving.save(state) == "hash"
+        assert not protected(state["a"])
+    finally:
+        os.close(number)
+    saving.save(state)
+    assert protected(state["a"])
 
 
 def test_where_devices_write(saving: Saving) -> None:
@@ -636,11 +713,47 @@ def test_an_interrupt_between_the_look_and_the_note(saving: Saving, monkeypatch:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(untouched.Area, "note", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            saving.hand_over(state)
-    assert saving.save(state) == "hash"
+    for place, name in ((untouched.Area, "note"), (untouched, "_mappings")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                saving.hand_over(state)
+        assert [saving.save(state) for _ in range(3)] == ["hash", "hash", "pages"]
+
+
+def test_an_interrupt_at_any_moment(saving: Saving) -> None:
+    """Whichever line of handing over it comes at, the next boundaries are saved, and as they are."""
+    state = {"a": noise(3 * MIB, 1), "b": noise(11 * MIB, 2)}
+    settle(saving, state)
+    source = process.Process.hand_over.__code__
+    lines = sorted({line for _, _, line in source.co_lines() if line} - {source.co_firstlineno})
+    for line in lines:
+        state["b"][line * 9973] ^= 1
+        interrupt_at(source, line, lambda: saving.hand_over(state))
+        if saving.hand.is_busy:
+            assert saving.hand.outcome(60) is not None, f"nobody has heard of what was handed over by line {line}"
+        state["a"][line * 997] ^= line % 2
+        saving.save(state)
+
+
+def interrupt_at(source: CodeType, line: int, work: Callable[[], object]) -> None:
+    """Interrupt some work where it comes to a line, if it does."""
+
+    def follow(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not source:
+            return None if event == "call" else follow
+        if event == "line" and frame.f_lineno == line:
+            raise KeyboardInterrupt
+        return follow
+
+    tracing = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(tracing)
 
 
 @pytest.mark.parametrize("call", ["_ask", "_try_out", "watch", "written"])
