@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from nbckpt.storage.log import Kept
     from nbckpt.storage.stores import Store
 
-_RUN = 4 * 1024 * 1024  # bytes read at once: long enough for any store, short enough to share among threads
+_RUN = 4 * 1024 * 1024  # bytes read at once: long enough for a disk, short enough to share among threads
+_LONG_RUN = 16 * 1024 * 1024  # where each request costs, and there are enough of these: whole packs
 _MAPPED = 1024 * 1024  # bytes from which a buffer is mapped
 _MOST_READERS = 8
 _BATCH = 64  # chunks copied at once
@@ -162,7 +163,7 @@ def fetch(store: Store, folder: str, stretches: Iterable[Stretch]) -> None:
                 raise damaged(chunk)
             at = end
     found.sort()
-    runs = _runs(found)
+    runs = _runs(found, _longest(store, sum(chunk.length for _, _, _, chunk, _, _ in found)))
     batches = [copies[at : at + _BATCH] for at in range(0, len(copies), _BATCH)]
     readers = min(_readers(store, sum(run.end - run.start for run in runs)), max(len(runs), len(batches)))
     if readers <= 1:
@@ -194,6 +195,11 @@ def _readers(store: Store, size: int) -> int:
     if _is_far(store):
         return min(_MOST_READERS, 2 * processors)
     return 1 if size < _RUN else min(_MOST_READERS, processors)
+
+
+def _longest(store: Store, size: int) -> int:
+    """How many bytes one request is to read, of so many: all readers are to have work."""
+    return max(_RUN, min(_LONG_RUN, size // _MOST_READERS)) if _is_far(store) else _RUN
 
 
 def _is_far(store: Store) -> bool:
@@ -235,10 +241,10 @@ class _Run:
         self.places = [(chunk, self.target, self.at)]
         self.is_direct = chunk.codec == RAW
 
-    def takes(self, found: _Found) -> bool:
-        """Append a chunk, if it is the next one and the run is not too long already."""
+    def takes(self, found: _Found, longest: int) -> bool:
+        """Append a chunk, if it is the next one and the run does not get too long."""
         pack, offset, _, chunk, target, at = found
-        if offset != self.end or pack != self.pack or self.end + chunk.length - self.start > _RUN:
+        if offset != self.end or pack != self.pack or self.end + chunk.length - self.start > longest:
             return False
         if self.is_direct and (chunk.codec != RAW or target is not self.target or at - self.at != offset - self.start):
             self.is_direct = False
@@ -247,10 +253,10 @@ class _Run:
         return True
 
 
-def _runs(found: Iterable[_Found]) -> list[_Run]:
+def _runs(found: Iterable[_Found], longest: int) -> list[_Run]:
     runs: list[_Run] = []
     for one in found:
-        if not runs or not runs[-1].takes(one):
+        if not runs or not runs[-1].takes(one, longest):
             runs.append(_Run(one))
     return runs
 
