@@ -9,7 +9,7 @@ from nbckpt.front.display import size
 
 from .curves import TITLES, Curve
 from .loops import described
-from .peers import OURS, PEERS, find
+from .peers import FORKED, OURS, PEERS, find
 from .rounds import FLOORS, MEASURES, Row
 from .targets import Goal, reached
 from .workloads import WORKLOADS
@@ -91,7 +91,7 @@ def peers_table(name: str, rows: Mapping[str, Row]) -> str:
     for peer in PEERS:
         if peer in rows:
             row = rows[peer]
-            shown = f"**{peer}**" if peer == OURS else peer
+            shown = f"**{peer}**" if peer in (OURS, FORKED) else peer
             first = "-" if row.problem or "first" not in row.values else cell(row, "first")
             lines.append([shown, *(cell(row, what) for what in MEASURES), first])
     heads = ["stall", "effective stall", "slow-down", "durable", "written", "memory", "restore", "first save"]

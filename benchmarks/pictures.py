@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .curves import TITLES
-from .peers import OURS, PEERS
+from .peers import FORKED, OURS, PEERS
 from .rounds import FLOORS, Row
 from .targets import stall_floor
 
@@ -51,7 +51,7 @@ def speed(workloads: Mapping[str, Mapping[str, Row]], path: Path) -> None:
         peers = [peer for peer in reversed(PEERS) if peer in rows]
         for (what, title), place in zip(_SHOWN.items(), line, strict=True):
             for at, peer in enumerate(peers):
-                middle, colour = rows[peer].median(what), _OURS if peer == OURS else _THEIRS
+                middle, colour = rows[peer].median(what), _OURS if peer in (OURS, FORKED) else _THEIRS
                 if middle:
                     values = [value for value in rows[peer].values[what] if value > 0]
                     place.plot([min(values), max(values)], [at, at], color=colour, linewidth=1)

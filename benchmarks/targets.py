@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .peers import OURS, find
+from .peers import FORKED, OURS, find
 from .rounds import FLOORS, Row
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ def best(rows: Mapping[str, Row], what: str, among: Iterable[str] | None = None)
     found = []
     for name, row in rows.items():
         value = row.median(what)
-        if name not in (OURS, FLOORS) and value is not None and (among is None or name in among):
+        if name not in (OURS, FORKED, FLOORS) and value is not None and (among is None or name in among):
             found.append((value, name))
     return (min(found)[1], min(found)[0]) if found else None
 

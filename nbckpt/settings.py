@@ -24,6 +24,7 @@ SHARE = 0.01
 
 OnChange = Literal["ask", "resume", "restart", "error"]
 OnPreempt = Literal["continue", "stop", "requeue"]
+Way = Literal["copy", "fork"]
 HEARD_SIGNALS = ("USR1", "USR2", "XCPU", "URG")
 """What schedulers send as a warning. SIGINT, SIGTERM and SIGHUP mean the same in every run."""
 
@@ -157,6 +158,7 @@ class Settings:
     verify: bool = False
     preempt: tuple[str, ...] = ("auto",)
     on_preempt: OnPreempt = "continue"
+    capture: Way = "copy"
     quiet: bool = False
 
     @classmethod
@@ -179,7 +181,7 @@ class Settings:
         return cls(**{option: _CHECK.get(option, _same)(value) for option, value in raw.items()})
 
 
-_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "preempt", "on_preempt", "quiet")
+_FROM_ENVIRONMENT = ("every", "store", "keep", "grace", "verify", "preempt", "on_preempt", "capture", "quiet")
 
 
 def _same(value: Any) -> Any:
@@ -306,6 +308,12 @@ def _check_on_preempt(value: str) -> str:
     return value
 
 
+def _check_capture(value: str) -> str:
+    if value not in ("copy", "fork"):
+        raise OptionError(f"--capture {value!r} is unknown: use copy or fork")
+    return value
+
+
 def _check_flag(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in ("", "0", "no", "false", "off")
@@ -331,6 +339,7 @@ _CHECK: dict[str, Any] = {
     "verify": _check_flag,
     "preempt": _check_preempt,
     "on_preempt": _check_on_preempt,
+    "capture": _check_capture,
     "quiet": _check_flag,
 }
 

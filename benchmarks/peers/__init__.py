@@ -12,9 +12,11 @@ from ..workloads import Workload
 from .peer import Peer
 
 OURS = "nbckpt"
+FORKED = "nbckpt --capture fork"
 
 _HOMES = {
     OURS: "ours.Nbckpt",
+    FORKED: "ours.Forked",
     "pickle": "pickles.Pickle",
     "joblib": "pickles.Joblib",
     "dill": "pickles.Dill",

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from .. import watch
-from ..workloads import Variables
+from ..workloads import Variables, Workload
 from .peer import Peer
 
 _CELL = """\
-%%checkpointed bench --every {cycle}it --keep 99 --store {store}
+%%checkpointed bench --every {cycle}it --keep 99 --store {store} {options}
 for turn in range(10**9):
     watch.begins(turn)
 {body}
@@ -26,6 +26,7 @@ class Nbckpt(Peer):
     """The loop is the cell's; its boundary saves."""
 
     imports = ("nbckpt",)
+    options = ""
 
     def run(self, variables: Variables) -> None:
         from IPython.core.interactiveshell import InteractiveShell
@@ -36,7 +37,9 @@ class Nbckpt(Peer):
         self._live = shell.user_ns
         shell.run_line_magic("load_ext", "nbckpt")
         body = textwrap.indent(self.workload.body, "    ")
-        shell.run_cell(_CELL.format(cycle=watch.CYCLE, store=self.folder, body=body)).raise_error()
+        shell.run_cell(
+            _CELL.format(cycle=watch.CYCLE, store=self.folder, options=self.options, body=body)
+        ).raise_error()
 
     def wait(self, number: int) -> None:
         """A snapshot exists when its entry in the log does; the folder is settled as those of the others are."""
@@ -57,3 +60,14 @@ class Nbckpt(Peer):
         import nbckpt
 
         return nbckpt.load("bench", store=str(Path(self.folder)), seq=number)
+
+
+class Forked(Nbckpt):
+    """The same with `--capture fork`, which is for states that take long to pickle."""
+
+    options = "--capture fork"
+
+    @classmethod
+    def suits(cls, workload: Workload) -> bool:
+        """See `Peer.suits`."""
+        return workload.arrays is None and workload.name != "W5"

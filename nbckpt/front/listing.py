@@ -336,15 +336,18 @@ def _rhythm(every: str, pace: Mapping[str, float]) -> str:
 
 def _how(capture: Mapping[str, Any]) -> str:
     """How the newest snapshot was taken, as far as its run has said."""
-    copied, whole, stall = (_number(capture.get(key)) for key in ("copied", "of", "stall"))
+    copied, whole, stall, took = (_number(capture.get(key)) for key in ("copied", "of", "stall", "took"))
+    if stall is not None and took is not None and capture.get("way") == "fork":
+        return f"by a forked copy of the process, which took {brief(took)}: the loop stood still for {brief(stall)}"
     if copied is None or whole is None or stall is None:
         return ""
+    fork = f"; not by a fork, as {why}" if (why := _text(capture.get("no fork"))) else ""
     if capture.get("way") == "sync":
-        return f"written while the loop stood still, for {brief(stall)}"
+        return f"written while the loop stood still, for {brief(stall)}{fork}"
     found = {"pages": ", found by the pages that were written", "hash": ", found by hashes"}.get(
         _text(capture.get("found")), ""
     )
-    return f"copied {size(copied)} of {size(whole)}{found}: the loop stood still for {brief(stall)}"
+    return f"copied {size(copied)} of {size(whole)}{found}: the loop stood still for {brief(stall)}{fork}"
 
 
 def _when(moment: float | None, now: float) -> str:

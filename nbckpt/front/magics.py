@@ -39,6 +39,7 @@ MAGIC = "%%checkpointed"
 VALUES = {
     "--on-change": ["resume", "restart", "error"],
     "--on-preempt": ["continue", "stop", "requeue"],
+    "--capture": ["copy", "fork"],
     "--preempt": ["auto", "off", "aws", "gcp", "azure", "slurm"],
 }
 """What Tab offers after an option."""
@@ -63,6 +64,9 @@ class NbCkpt(SingletonConfigurable):
     verify = Bool(None, allow_none=True, help="Load the first snapshot back and compare it.").tag(config=True)
     preempt = Unicode(None, allow_none=True, help="Who gives notice that the machine will go.").tag(config=True)
     on_preempt = Unicode(None, allow_none=True, help="On such a notice: continue, stop or requeue.").tag(config=True)
+    capture = Unicode(None, allow_none=True, help="How a snapshot leaves the loop's way: copy or fork.").tag(
+        config=True
+    )
     quiet = Bool(None, allow_none=True, help="Show problems only.").tag(config=True)
 
     def values(self) -> dict[str, Any]:
@@ -126,6 +130,11 @@ class CheckpointMagics(Magics):
         "--on-preempt",
         metavar="HOW",
         help="On such a notice, after saving: continue, stop, or requeue (stop, and put the SLURM job back).",
+    )
+    @argument(
+        "--capture",
+        metavar="HOW",
+        help="How a snapshot leaves the loop's way: copy, or fork (Linux; pickled by a forked copy of the process).",
     )
     @argument("--quiet", action="store_true", default=None, help="Show problems only.")
     @cell_magic

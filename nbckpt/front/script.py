@@ -44,6 +44,7 @@ def checkpointed(
     verify: bool | None = None,
     preempt: str | Iterable[str] | None = None,
     on_preempt: str | None = None,
+    capture: str | None = None,
     quiet: bool | None = None,
 ) -> Checkpoint:
     """Make the loops of a `with` block resumable, and the functions that it calls.
@@ -92,6 +93,7 @@ def checkpointed(
         "verify": verify,
         "preempt": preempt,
         "on_preempt": on_preempt,
+        "capture": capture,
         "quiet": quiet,
     }
     settings = Settings.collect({**options, "fresh": fresh, "on_change": on_change, "rng": rng})

@@ -14,7 +14,7 @@ from ..state import adapters, definitions, fingerprints, memory, namespace as na
 from ..state.adapters import csv_writers
 from ..state.culprit import culprit, path_to
 from ..state.home import DEFINITIONS, Home
-from ..state.omissions import Omissions
+from ..state.omissions import Omission, Omissions
 
 if TYPE_CHECKING:
     from ..storage.snapshot import PartData
@@ -123,6 +123,15 @@ class Capture:
                 self._fresh[name] = definition, definitions.fresh_digests(definition)
                 self._tell_of_caches(name, definitions.split_state(definition, {})[-1])
 
+    def prepare(self, namespace: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+        """Do before a state is taken what only the process can that runs the cell.
+
+        Raises:
+            OSError: what was written to a file cannot be sent on its way.
+        """
+        self._flush([*namespace.values(), *held.values()])
+        self._tell_of_tasks(namespace)
+
     def take(
         self,
         namespace: dict[str, Any],
@@ -138,8 +147,6 @@ class Capture:
         Raises:
             UnpicklableError: something that is `needed` cannot be saved.
         """
-        self._flush([*namespace.values(), *held.values()])
-        self._tell_of_tasks(namespace)
         csv_writers.know({name: namespace[name] for name in self.omissions.remade if name in namespace})
         again = 0
         while True:
@@ -169,6 +176,32 @@ class Capture:
             self.tell(f"{name} cannot be saved ({uncopied[name]}): to resume, run the cell that defines it first")
         saved = names.Contents(data, contents.modules, contents.definitions, contents.missing)
         return Captured(dumped.parts, saved, code)
+
+    def learned(self) -> dict[str, Any]:
+        """What the pickling of states has shown, for `learn`: plain values."""
+        return {
+            "names": self.selection.names,
+            "binds": self.selection.binds,
+            "joined": self.selection.joined,
+            "referred": self._referred,
+            "apart": self._apart,
+            "sharing": self._sharing.learned(),
+            "omitted": {name: (omission.why, omission.live) for name, omission in self.omissions.known.items()},
+        }
+
+    def learn(self, found: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+        """Know what a forked copy of this process has found out when it took the state.
+
+        `kinds` are the types that the variables had then.
+        """
+        selection = self.selection  # new sets, as this may be heard in a thread beside one that goes over the old
+        selection.names = selection.names | found["names"]
+        selection.binds = selection.binds | found["binds"]
+        selection.joined = selection.joined | found["joined"]
+        self._referred = self._referred | found["referred"]
+        self._apart = self._apart | found["apart"]
+        self._sharing.learn(found["sharing"])
+        self.omissions.known = {name: Omission(kinds[name], *why) for name, why in found["omitted"].items()}
 
     @staticmethod
     def _flush(values: Iterable[Any]) -> None:

@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import (
     OptionError,
@@ -36,6 +36,7 @@ from ..storage.snapshot import PartData
 from ..storage.spool import upload_waiting
 from .capture import Capture, info_of, names_in, packages_of, type_name
 from .departure import Departure
+from .forking import Forking
 from .interrupts import Interrupts
 from .news import News
 from .outputs import Recorder
@@ -49,6 +50,9 @@ from .verification import KEPT, Verification, verify
 if TYPE_CHECKING:
     from .loops import Loop
     from .place import Layer, Place
+
+    Capturing: TypeAlias = Callable[[], tuple[list[PartData], dict[str, Any]]]
+    """What is left to be done for a snapshot, here or in a forked copy of this process."""
 
 
 PATIENCE, PATIENCE_SECONDS = 20, 60.0
@@ -119,6 +123,7 @@ class Run(ABC):
         self.waited, self.waiting_since = 0, time.monotonic()
         """For how many boundaries a snapshot has been waiting, and since when."""
         self.departure = Departure(self)
+        self.forking = Forking(self, wanted=settings.capture == "fork")
 
     @property
     def trusting(self) -> bool:
@@ -404,38 +409,32 @@ class Run(ABC):
             while self.handover.is_busy:
                 self.news.hear(None)
             began = time.perf_counter()  # to wait until something is durable is not what a save costs
-            parts, description = self._capture(place, finished=finished)
-            self.handover.hand_over(description, parts, final=finished)
+            capturing = self._capture(place, finished=finished)
+            handed = {"at": time.time(), "progress": progress(place)}
+            if not self.forking.hand_over(capturing, place[-1][0].variables(place), durable=durable):
+                parts, description = capturing()
+                self.forking.took = time.perf_counter() - began
+                handed |= {"variables": names_in(parts), "locals": names_in(parts, "locals")}
+                self.handover.hand_over(description, parts, final=finished)
+                self.forking.told.update(self.handover.capture)
             stood = time.perf_counter() - began
+            handed["capture"] = self.forking.told  # to which a copy adds what it took
+            self.forking.told["stall"] = stood
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
             self.news.failed(error)
         else:
-            snapshot = {
-                "at": description["saved_at"],
-                "progress": description["progress"],
-                "variables": names_in(parts),
-                "locals": names_in(parts, "locals"),
-                "capture": {**self.handover.capture, "stall": stood},
-            }
-            self.news.handed_over(snapshot, durable=durable)
+            self.news.handed_over(handed, durable=durable)
         self.schedule.saved(stood or time.perf_counter() - began)
         return not self.status.unprotected
 
-    def _capture(self, place: Place, *, finished: bool) -> tuple[list[PartData], dict[str, Any]]:
-        needed = self.needed(place)
-        rest = self._rest(place)
+    def _capture(self, place: Place, *, finished: bool) -> Capturing:
+        """Note of this moment what only this process knows, which takes no time; return what takes some."""
+        needed, rest, held = self.needed(place), self._rest(place), place[-1][0].variables(place)
         loops = [loop for layer, _ in place for loop in layer.loops.values()]
         drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
-        captured = self.capture.take(self.namespace, place[-1][0].variables(place), needed, drawn_again, rest)
-        contents = captured.contents
-        types = {name: type_name(value) for name, value in contents.data.items()}
+        self.capture.prepare(self.namespace, held)
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
-        data = [
-            *(PartData(p.name, p.stream, p.buffers, info_of(p, types)) for p in captured.parts),
-            PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
-            PartData("output", shown, [], {}),
-        ]
-        description = {
+        known = {
             "kind": self.kind,
             "position": place[0][1].to_json(),
             **described([(layer.described(), position.to_json()) for layer, position in place[1:]]),
@@ -443,13 +442,6 @@ class Run(ABC):
             "finished": finished,
             **self.plan_json(),
             "python": PYTHON,
-            "packages": packages_of(contents.data.values()),
-            "modules": contents.modules,
-            "redefined": [name for name in sorted(captured.code) if self._is_redefined(name)],
-            "deleted": sorted(set(contents.missing) & self.selection.binds),
-            "left_out": self.capture.left_out(self.namespace, needed),
-            "inputs": self.capture.inputs,
-            "code": self.capture.code,
             "first": surroundings.first_changes(self.surroundings),
             "worked": self.worked(),
             "saved_at": time.time(),
@@ -461,7 +453,28 @@ class Run(ABC):
             "loop": outermost_loop(place),
             **self.origin,
         }
-        return data, description
+
+        def capturing() -> tuple[list[PartData], dict[str, Any]]:
+            captured = self.capture.take(self.namespace, held, needed, drawn_again, rest)
+            contents = captured.contents
+            types = {name: type_name(value) for name, value in contents.data.items()}
+            data = [
+                *(PartData(p.name, p.stream, p.buffers, info_of(p, types)) for p in captured.parts),
+                PartData("definitions", pickle.dumps(captured.code), [], {"names": sorted(captured.code)}),
+                PartData("output", shown, [], {}),
+            ]
+            return data, {
+                **known,
+                "packages": packages_of(contents.data.values()),
+                "modules": contents.modules,
+                "redefined": [name for name in sorted(captured.code) if self._is_redefined(name)],
+                "deleted": sorted(set(contents.missing) & self.selection.binds),
+                "left_out": self.capture.left_out(self.namespace, needed),
+                "inputs": self.capture.inputs,
+                "code": self.capture.code,
+            }
+
+        return capturing
 
     def _rest(self, place: Place) -> dict[str, Any]:
         """What belongs to a snapshot beside the variables and what they need."""

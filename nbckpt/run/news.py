@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointConflict
 from ..storage.parcel import BlocksGoneError
-from ..storage.process import WriterLostError
+from ..storage.process import CopyLostError, WriterLostError
 from ..storage.writer import Committed
 from .schedule import REFRESH
 
@@ -92,6 +92,9 @@ class News:
                 if failed:
                     self.turned()
                 self.tell("saved")
+            elif isinstance(outcome, CopyLostError):
+                self.status.notice(f"{outcome}")
+                self._schedule.soon()
             elif outcome is not None:
                 self.failed(outcome)
 

@@ -91,6 +91,14 @@ class Sharing:
         definitions = {name: thing for pickled in done.values() for name, thing in pickled.definitions.items()}
         return Dumped(_bundled(done), definitions, set(owners), [*first.values()])
 
+    def learned(self) -> tuple[Any, ...]:
+        """What it knows, for the one in another process that `learn`s it: plain values."""
+        return self._leads, self._with_constants, self._held_inside
+
+    def learn(self, known: tuple[Any, ...]) -> None:
+        """Go on from what a copy of this one, made in a forked process, has found out."""
+        self._leads, self._with_constants, self._held_inside = known
+
     def _dump(self, units: Mapping[Key, Any], keys: tuple[Key, ...]) -> pickling.Pickled:
         if len(keys) == 1 and (plain := pickling.dump_plain(keys[0], units[keys[0]])) is not None:
             return plain

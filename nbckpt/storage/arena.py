@@ -63,6 +63,10 @@ class Arena:
             self.size = size
         return memoryview(self._map).toreadonly() if self._map is not None else memoryview(b"")
 
+    def catch_up(self) -> None:
+        """See all of it, where another process has made it larger."""
+        self.view(os.fstat(self.fd).st_size)
+
     def write(self, raw: bytes) -> None:
         """Answer, over the beginning of what was filled and is done with."""
         if raw:
@@ -77,7 +81,7 @@ class Arena:
         """Return how many of `size` bytes should be filled at once: `NBCKPT_STAGING`, or a share of the free memory."""
         if size <= _LEAST and not asked_room():
             return _LEAST
-        free = _free_memory() + self.size
+        free = free_memory() + self.size
         return asked_room() or (int(max(_LEAST, _SHARE * free)) if free < float("inf") else _USUAL)
 
     def close(self) -> None:
@@ -92,7 +96,7 @@ class Arena:
         if size <= self.size:
             return
         wanted = -(-max(size, self.size + self.size // 4) // _STEP) * _STEP
-        if wanted - self.size > (1 - _SPARED) * _free_memory():
+        if wanted - self.size > (1 - _SPARED) * free_memory():
             msg = f"there is no room for a copy of the {size:,} bytes that are to be saved"
             raise MemoryError(msg)
         self.size = 0  # until it is mapped: an interrupt may come at any moment
@@ -148,7 +152,7 @@ def _stretch(fd: int, size: int) -> None:
         at += os.pwrite(fd, zeros[: size - at], at)
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """Bytes that can be had before the machine, or the container, starts to kill processes."""
     free = float("inf")
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -9,6 +9,7 @@ from typing import Any
 
 _LENGTH = struct.Struct("<I")
 _LARGEST = 64 * 1024  # bytes of a message
+_LONGEST = 4000  # characters of an error's message
 
 
 class Channel:
@@ -51,6 +52,13 @@ class Channel:
         message: dict[str, Any] = json.loads(raw[_LENGTH.size : self._length])
         return message
 
+    def is_empty(self) -> bool:
+        """Whether nothing has come, and nobody is gone, that `look` would tell of at once."""
+        try:
+            return self.look() is None
+        except EOFError:
+            return False
+
     def drop(self) -> None:
         """Take the message from the line that `look` returned."""
         length, self._length = self._length, 0
@@ -60,3 +68,9 @@ class Channel:
     def close(self) -> None:
         """Hang up."""
         self.sock.close()
+
+
+def told(error: Exception) -> dict[str, Any]:
+    """What the other side has to know of an error."""
+    message = str(error)[:_LONGEST] or type(error).__name__
+    return {"error": type(error).__name__, "message": message, "errno": getattr(error, "errno", None)}

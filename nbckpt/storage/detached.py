@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from nbckpt.errors import NbckptError, StoreError
 from nbckpt.storage import spool
 from nbckpt.storage.arena import Arena
-from nbckpt.storage.channel import Channel
+from nbckpt.storage.channel import Channel, told
 from nbckpt.storage.lease import Lease
 from nbckpt.storage.parcel import Batch, Incoming
 from nbckpt.storage.signing import known_keys
 from nbckpt.storage.spool import Spool
 from nbckpt.storage.stores import open_store
 from nbckpt.storage.stores.retrying import Retrying
+from nbckpt.storage.ward import Ward
 from nbckpt.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Service:
         """The blocks of the newest snapshot, by their marks."""
         self._pause, self._again = spool.PAUSE, 0.0
         self._leaving = False
+        self._ward: Ward | None = None
+        """A forked copy of the kernel that is going to hand a snapshot over."""
+        self._lonely = False
+        """Whether the kernel was found to be gone: a copy of it that was made just then may still come forward."""
 
     def run(self) -> None:
         """Work until the kernel is gone or this process is asked to end."""
@@ -57,25 +62,52 @@ class Service:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._leave)
         self._say({"pid": os.getpid()})
-        while not self._leaving:
+        while not self._leaving or self._ward is not None:
             try:
                 message = self._channel.look(LOOK)
             except EOFError:
                 break
             if message is not None:
                 self._channel.drop()
-                self._save(message)
+                self._take(message)
+            elif self._ward is not None:
+                self._look_after(self._ward)
             elif not _is_alive(self._kernel):
-                break
+                if self._lonely:
+                    break
+                self._lonely = True
             elif self._spool.holds and time.monotonic() > self._again:
                 self._upload()
         self._writer.close()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "child" not in message:
+            self._ward = None
+            self._save(message)
+        elif message["number"] > self._number:  # or it has handed over already
+            if self._ward is None or self._ward.pid != message["child"]:
+                self._ward = Ward(message["child"])
+            if self._lease is not None:
+                self._lease.take()
+
+    def _look_after(self, ward: Ward) -> None:
+        """Give signs of life for a copy of the kernel, as long as it gives some, until it is done or has ended."""
+        if ward.has_ended():
+            if not self._channel.is_empty():  # it has handed over since we looked
+                return
+            self._ward = None
+            if self._lease is not None:
+                self._lease.give_back()
+        elif ward.is_moving() and self._lease is not None:
+            self._lease.beat()
 
     def _save(self, message: dict[str, Any]) -> None:
         said: dict[str, Any] = {"number": message["number"]}
         self._number = message["number"]
         if "items" not in message:
-            self._say({**said, **_told(StoreError(_GIVEN_UP)), "waits": self._spool.holds})
+            if self._lease is not None:
+                self._lease.give_back()
+            self._say({**said, **told(StoreError(_GIVEN_UP)), "waits": self._spool.holds})
             return
         with self._at_work():  # an upload may have given the lease back since the kernel took it
             try:
@@ -86,7 +118,7 @@ class Service:
                 self._arena.write(marks)
                 said["committed"] = {**asdict(committed), "processor": time.process_time() - began}
             except (NbckptError, MemoryError, OSError) as error:
-                said |= _told(error)
+                said |= told(error)
         self._pause = spool.PAUSE
         self._again = time.monotonic() + self._pause
         self._say({**said, "waits": self._spool.holds})
@@ -97,11 +129,13 @@ class Service:
     def _more(self) -> Batch:
         """Let the kernel fill the arena anew; raises `StoreError` if it does not."""
         self._say({"number": self._number, "more": True})
+        message: dict[str, Any] | None = {"child": 0}
         try:
-            message = self._channel.look(None)
+            while message is not None and "child" in message:  # said late, of the very copy that hands over
+                message = self._channel.look(None)
+                self._channel.drop()
         except EOFError as error:
             raise StoreError("The kernel ended before it had handed over all of a snapshot.") from error
-        self._channel.drop()
         if message is None or "items" not in message:
             raise StoreError(_GIVEN_UP)
         return self._batch(message)
@@ -114,7 +148,7 @@ class Service:
                 committed = self._spool.upload()
                 said |= {} if committed is None else {"committed": asdict(committed)}
             except (NbckptError, MemoryError, OSError) as error:
-                said |= _told(error)
+                said |= told(error)
         self._pause = min(2 * self._pause, spool.LONGEST_PAUSE)
         self._again = time.monotonic() + self._pause
         if len(said) > 2:
@@ -129,10 +163,6 @@ class Service:
 
     def _leave(self, _: int, __: FrameType | None) -> None:
         self._leaving = True
-
-
-def _told(error: Exception) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": str(error)[:4000], "errno": getattr(error, "errno", None)}
 
 
 def _is_alive(pid: int) -> bool:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nbckpt.errors import CheckpointConflict, OptionError
 from nbckpt.storage.arena import asked_room
+from nbckpt.storage.forked import NotStillError
 from nbckpt.storage.lease import Lease
-from nbckpt.storage.process import Process, WriterLostError
+from nbckpt.storage.process import CopyLostError, Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.spool import Spool
 from nbckpt.storage.untouched import are_wanted
 from nbckpt.storage.writer import Committed, Writer
 
 if TYPE_CHECKING:
+    from nbckpt.storage.process import Capturing
     from nbckpt.storage.repository import Loaded, Repository
     from nbckpt.storage.retention import Retention
 
@@ -96,6 +98,8 @@ class Handover:
         """None where the writer was lost, until there is another."""
         self._has_saved = False
         self._losses = 0
+        self.forks = True
+        """Whether no forked copy of this process was lost yet, after which there are no more."""
         self._lease: Lease | None = None
         self._process = os.getpid()
 
@@ -137,6 +141,33 @@ class Handover:
             self._hand = self._started()
             self._hand.hand_over(description, parts, final=final)
 
+    def fork(
+        self, capture: Capturing, learn: Callable[[dict[str, Any]], None], still: Callable[[], bool]
+    ) -> str | None:
+        """Have a snapshot captured and handed over by a forked copy of this process: `outcome` will tell.
+
+        For the arguments see `Process.fork`. Returns None, or why it cannot be; nothing has happened then. Raises
+        `NotStillError`, and what `hand_over` raises.
+        """
+        if self._is_forked:
+            return "this process is a copy itself"
+        hand = self._hand or self._started()
+        if isinstance(hand, Here) and self._way != "sync" and hand.writer.is_settled:
+            hand = self._started(hand.writer)
+        self._hand = hand
+        if not isinstance(hand, Process):
+            return "no process of its own writes the snapshots"
+        try:
+            hand.fork(capture, learn, still)
+        except WriterLostError:
+            self._let_go()
+            return self.fork(capture, learn, still)
+        except NotStillError:
+            raise
+        except OSError as error:
+            return f"there can be no copy of this process ({error.strerror or error})"
+        return None
+
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
         """Return, once, what became of the snapshot; None if that is not known within `timeout` seconds."""
         outcome = None if self._hand is None or self._is_forked else self._hand.outcome(timeout)
@@ -144,6 +175,8 @@ class Handover:
             self._has_saved = True
         elif isinstance(outcome, WriterLostError):
             self._let_go()
+        elif isinstance(outcome, CopyLostError):
+            self.forks = False
         return outcome
 
     def close(self) -> None:

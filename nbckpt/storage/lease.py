@@ -66,13 +66,12 @@ class Lease:
         """Hold it and give signs of life until the block ends: every operation of a store ends at some time."""
         done = threading.Event()
 
-        def beat() -> None:
+        def beats() -> None:
             while not done.wait(BEAT):
-                with contextlib.suppress(OSError):
-                    os.utime(self.fd)
+                self.beat()
 
         self.take()
-        thread = threading.Thread(target=beat, name="nbckpt lease", daemon=True)
+        thread = threading.Thread(target=beats, name="nbckpt lease", daemon=True)
         thread.start()
         try:
             yield
@@ -80,6 +79,11 @@ class Lease:
             done.set()
             thread.join()
             self.give_back()
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        with contextlib.suppress(OSError):
+            os.utime(self.fd)
 
     def give_back(self) -> None:
         """Say that none is."""

@@ -119,11 +119,24 @@ class Comparison:
     def learn(self, raw: bytes) -> None:
         """Take note of the marks of all blocks of a snapshot that is durable, in the order of `marks`."""
         found = [raw[at : at + _MARK] for at in range(0, len(raw), _MARK)]
-        changed = (place for place, mark in zip(self._asked, found, strict=True) if mark not in self._known)
+        changed = (place for place, mark in zip(self.asked, found, strict=True) if mark not in self._known)
         self._restless = frozenset(place for place in changed if place in self._seen)
         self._seen, self._known = frozenset(self._asked), frozenset(found)
         for area, first, last in self._looked:
             area.learn(found[first:last])
+
+    def alone(self) -> None:
+        """Be a forked copy's: there no memory is watched, and what was known of it is known by hashes alone."""
+        self._untouched.ignore()
+
+    @property
+    def asked(self) -> list[Place]:
+        """Where there were blocks when `marks` was called last."""
+        return self._asked
+
+    def follow(self, asked: list[Place]) -> None:
+        """Go on from what a forked copy of this one was `asked`, which has looked at no page."""
+        self._asked, self._looked, self.found = asked, [], "hash"
 
     def close(self) -> None:
         """Leave the memory that was compared as it would be without us."""

@@ -9,12 +9,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbckpt import errors
 from nbckpt.storage.arena import Arena
 from nbckpt.storage.channel import Channel
+from nbckpt.storage.forked import Child, Say
 from nbckpt.storage.parcel import BlocksGoneError, Comparison, Outgoing
 from nbckpt.storage.writer import Committed
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from nbckpt.storage.lease import Lease
     from nbckpt.storage.snapshot import PartData
     from nbckpt.storage.writer import Writer
+
+    Capturing: TypeAlias = Callable[[Say], tuple[dict[str, Any], Sequence[PartData]]]
+    """Captures a snapshot in a forked copy of the kernel: returns it, and says what the kernel has to learn of it."""
 
 _ROOT = str(Path(__file__).parents[2])
 _START = """\
@@ -40,6 +46,10 @@ main()
 
 class WriterLostError(errors.StoreError):
     """The writer process has ended without being asked to."""
+
+
+class CopyLostError(errors.StoreError):
+    """The forked copy of the kernel that captured a snapshot has ended before it had handed it over."""
 
 
 class Process:
@@ -60,6 +70,13 @@ class Process:
         self._arena = Arena()
         self._comparison, self._marks = Comparison(tell), 0
         self.copied = 0
+        self._child: Child | None = None
+        """A copy of this process that captures a snapshot and hands it over."""
+        self._learn: Callable[[dict[str, Any]], None] = lambda _: None
+        self._failure: Exception | None = None
+        """Why that copy has not handed over all of it."""
+        self._took = 0.0
+        """Seconds of processor time that it took."""
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
@@ -119,6 +136,64 @@ class Process:
                     self._send({})
             raise
 
+    def fork(self, capture: Capturing, learn: Callable[[dict[str, Any]], None], still: Callable[[], bool]) -> None:
+        """Have a snapshot captured and handed over by a copy of this process; the one before must be done.
+
+        `learn` is called with what `capture` says, before anybody hears the outcome. Raises `OSError` if there can be
+        no copy, of which `NotStillError` if another thread moved (see `Child`), and `WriterLostError`.
+        """
+
+        def work(say: Say) -> None:
+            self._send({"number": self._handed + 1, "child": os.getpid()})
+            self._comparison.alone()
+            description, parts = capture(say)
+            self.hand_over(description, parts, final=False)
+            done = {"asked": self._comparison.asked, "marks": self._marks, "copied": self.copied}
+            say({**done, "processor": time.process_time()})
+
+        held = () if self._lease is None else (self._lease.fd,)
+        if self._lease is not None:
+            self._lease.take()
+        try:
+            child = Child(work, (self._channel.sock.fileno(), self._arena.fd, *held), still)
+        except OSError:
+            if self._lease is not None:
+                self._lease.give_back()
+            raise
+        self._child, self._learn, self._took = child, learn, 0.0
+        self._handed += 1
+        try:
+            self._send({"child": child.pid})  # it may hang before it can say so itself
+        except WriterLostError:
+            self._child = None
+            child.kill()
+            raise
+
+    def _take_over(self, child: Child, records: list[dict[str, Any]]) -> None:
+        """Go on from where a copy of this process has ended, with what it said."""
+        for record in records:
+            if not record.keys() & {"error", "asked"}:
+                self._learn(record)
+        self._child = None
+        end = child.ended()
+        self._arena.catch_up()
+        last = records[-1] if records else {}
+        if "asked" in last:
+            self._comparison.follow(last["asked"])
+            self._marks, self.copied, self._took = last["marks"], last["copied"], last["processor"]
+            return
+        failure = _error(last) if "error" in last else None
+        if failure is None or isinstance(failure, MemoryError):
+            why = f"{failure}" if failure else end or "killed, or by itself"
+            failure = CopyLostError(
+                f"the copy of this process that was to save the state has ended ({why}), and nothing was lost: from "
+                "now on snapshots are copied while the loop stands still"
+            )
+        self._failure = failure
+        self._comparison.forget()
+        with contextlib.suppress(WriterLostError):  # which is found out when its answer is looked for
+            self._send({})  # whatever it has handed over, there comes no more
+
     def _send(self, message: dict[str, Any]) -> None:
         try:
             self._channel.send({"number": self._handed, **message})
@@ -143,11 +218,18 @@ class Process:
 
     def outcome(self, timeout: float | None = 0.0) -> Committed | Exception | None:
         """Return what became of the snapshot on its way, None if that is not known within `timeout` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if self._child is not None:
+            records = self._child.records(timeout)
+            if records is None:
+                return None
+            self._take_over(self._child, records)
         while self.is_busy or self._waits:
+            left = end and max(0.0, end - time.monotonic())
             try:
-                message = self._channel.look(timeout if self.is_busy else 0.0)
+                message = self._channel.look(left if self.is_busy else 0.0)
             except EOFError:
-                self._heard, self._waits = self._handed, False
+                self._heard, self._waits, self._failure = self._handed, False, None
                 return self._lost()
             if message is None:
                 return None
@@ -159,16 +241,21 @@ class Process:
                 continue
             outcome = _outcome(message)
             if isinstance(outcome, Committed) and not message.get("late"):
-                self._comparison.learn(self._arena.read(self._marks))
+                if self._failure is None:
+                    self._comparison.learn(self._arena.read(self._marks))
+                outcome = replace(outcome, processor=outcome.processor + self._took)
             elif isinstance(outcome, BlocksGoneError):
                 self._comparison.forget()
             self._heard, self._waits = number, message["waits"]
+            failure, self._failure, self._took = self._failure, None, 0.0
             self._channel.drop()
-            return outcome
+            return outcome if failure is None or isinstance(outcome, Committed) else failure
         return None
 
     def close(self) -> None:
         """Let the writer go, which finishes what it has and ends."""
+        if self._child is not None:
+            self._child.leave()
         self._let_go()
         self._starter.wait()
 
@@ -192,6 +279,10 @@ class Process:
 def _outcome(message: dict[str, Any]) -> Committed | Exception:
     if "committed" in message:
         return Committed(**message["committed"])
+    return _error(message)
+
+
+def _error(message: dict[str, Any]) -> Exception:
     kinds = {**vars(errors), "MemoryError": MemoryError, "BlocksGoneError": BlocksGoneError}
     error: Exception = kinds.get(message["error"], errors.StoreError)(message["message"])
     if isinstance(error, OSError):

@@ -166,6 +166,11 @@ class Untouched:
             self._barred[key] = wait, 2 * wait
             self._drop(key)
 
+    def ignore(self) -> None:
+        """Watch nothing and know nothing, as in a forked child, where the kernel tells of no page."""
+        self._off, self._pages = True, None
+        self._areas.clear()
+
     def close(self) -> None:
         """Leave the memory as it would be without us."""
         self._areas.clear()

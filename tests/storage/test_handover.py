@@ -292,7 +292,7 @@ def test_errors_come_back_as_what_they_are(way: str, saving: Saving, monkeypatch
 def test_no_room_for_a_copy(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the loop stands still while the snapshot is written, which is said."""
     hand = saving.begin()
-    monkeypatch.setattr(arena, "_free_memory", lambda: 1000.0)
+    monkeypatch.setattr(arena, "free_memory", lambda: 1000.0)
     hand.hand_over(*state(1))
     assert not hand.is_busy
     assert isinstance(hand.outcome(), Committed)
@@ -349,9 +349,9 @@ def test_the_memory_of_a_container(version: int, tmp_path: Path, monkeypatch: py
     prefix = "total_" if version == 1 else ""
     (tmp_path / "memory.stat").write_text(f"anon 3000\n{prefix}inactive_file 4000\n{prefix}active_file 1000\n")
     monkeypatch.setattr(arena, "_LIMITS", ((tmp_path, most, used), (tmp_path / "none", most, used)))
-    assert arena._free_memory() == 6000
+    assert arena.free_memory() == 6000
     (tmp_path / most).write_text("max\n")
-    assert arena._free_memory() > 10000
+    assert arena.free_memory() > 10000
 
 
 LARGE = 3_000_000
