@@ -33,7 +33,8 @@ def reached(results: Mapping[str, Any]) -> list[Goal]:
     """All for which a record has numbers."""
     found: list[Goal] = []
     for name, rows in results["workloads"].items():
-        found += goals(name, rows) + limits(name, rows.get(OURS, Row()), results["about"])
+        ours, forked = rows.get(OURS, Row()), rows.get(FORKED, Row())
+        found += goals(name, rows) + limits(name, ours, forked, results["about"])
     loops, startup, s3 = (results.get(what) or {} for what in ("loops", "startup", "s3"))
     return [*found, *s3_goals(s3), *other_goals(loops, startup)]
 
@@ -98,12 +99,14 @@ def goals(name: str, rows: Mapping[str, Row]) -> list[Goal]:
     return found
 
 
-def limits(name: str, ours: Row, about: Mapping[str, Any]) -> list[Goal]:
+def limits(name: str, ours: Row, forked: Row, about: Mapping[str, Any]) -> list[Goal]:
     """Those of one state that are no ratios to what was measured beside it."""
     found = []
     stall, memory = ours.median("stall"), ours.median("memory")
     if name in ("W1", "W2f") and about.get("pages") and stall is not None:
         found.append(Goal(f"ms of stall, {name}", "where the kernel tells written pages", stall * 1000, 20.0))
+    if name in ("W3", "W4") and (stall := forked.median("stall")) is not None:
+        found.append(Goal(f"ms of stall, {name}", "with --capture fork", stall * 1000, 40.0))
     if memory is not None and about.get("staging"):
         found.append(Goal(f"memory, {name}", "what may wait to be written", memory / about["staging"], 1.0))
     return found
