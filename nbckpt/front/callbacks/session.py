@@ -132,13 +132,10 @@ class Session(Run):
     def plan_json(self) -> dict[str, Any]:
         return {"library": self.library}
 
-    def _capture(self, place: Place, *, finished: bool) -> Any:
+    def _rest(self, place: Place) -> dict[str, Any]:
         # here, and not where it is asked for: a library that fails to give its state must not end the training
-        self.attributes.update(self._gather())
-        try:
-            return super()._capture(place, finished=finished)
-        finally:
-            self.attributes.clear()
+        gathered = dict(self._gather())
+        return {**super()._rest(place), "attributes": gathered}
 
 
 class Training:
