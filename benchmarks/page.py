@@ -232,4 +232,5 @@ def readme(results: Mapping[str, Any], text: str) -> str:
         raise ValueError(msg)
     found = reached(results)
     told = _README.format(**circumstances(results["about"]))
-    return "\n".join([f"{before}{begin}", told, f"{_GOALS}{verdict(found)}", f"{goals_table(found)}{end}{after}"])
+    folded = f"<details>\n<summary>All of them</summary>\n\n{goals_table(found)}\n</details>\n"
+    return "\n".join([f"{before}{begin}", told, f"{_GOALS}{verdict(found)}", f"{folded}{end}{after}"])

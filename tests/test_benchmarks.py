@@ -180,6 +180,9 @@ Measured by `python -m benchmarks`: 2 x m, 8 GiB, s, Python 3. 2026-01-02. The s
 Ratios to the floor or to the peer named, unless a unit is given. They are set for states of full size.
 7 of 11 are met; not: restore (W1), ms of stall (W1), S3 download, ms (%load_ext).
 
+<details>
+<summary>All of them</summary>
+
 | what                        | beside                               | reached | wanted, at most | met    |
 | --------------------------- | ------------------------------------ | ------- | --------------- | ------ |
 | stall, W1                   | reading all and copying what changed | 1.20    | 1.30            | yes    |
@@ -193,6 +196,8 @@ Ratios to the floor or to the peer named, unless a unit is given. They are set f
 | S3 upload                   | one                                  | 0.50    | 1.11            | yes    |
 | S3 download                 | other                                | 3.00    | 1.11            | **no** |
 | ms, %load_ext               | an empty extension                   | 20.50   | 20.00           | **no** |
+
+</details>
 {page.END}
 
 below
