@@ -410,20 +410,20 @@ class Run(ABC):
                 self.news.hear(None)
             began = time.perf_counter()  # to wait until something is durable is not what a save costs
             capturing = self._capture(place, finished=finished)
-            handed = {"at": time.time(), "progress": progress(place)}
+            told = self.forking.told = dict[str, Any]()  # to which a copy adds what it took
+            handed = {"at": time.time(), "progress": progress(place), "capture": told}
+            self.news.handed = handed  # before it is on its way: an interrupt may come at any moment
             if not self.forking.hand_over(capturing, place[-1][0].variables(place), durable=durable):
                 parts, description = capturing()
                 self.forking.took = time.perf_counter() - began
                 handed |= {"variables": names_in(parts), "locals": names_in(parts, "locals")}
                 self.handover.hand_over(description, parts, final=finished)
-                self.forking.told.update(self.handover.capture)
-            stood = time.perf_counter() - began
-            handed["capture"] = self.forking.told  # to which a copy adds what it took
-            self.forking.told["stall"] = stood
+                told.update(self.handover.capture)
+            stood = told["stall"] = time.perf_counter() - began
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
             self.news.failed(error)
         else:
-            self.news.handed_over(handed, durable=durable)
+            self.news.handed_over(durable=durable)
         self.schedule.saved(stood or time.perf_counter() - began)
         return not self.status.unprotected
 

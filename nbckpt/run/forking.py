@@ -52,7 +52,6 @@ class Forking:
         `held` are the variables that no namespace has. One that must be `durable` before the loop goes on is not worth
         a fork.
         """
-        self.told = {}
         if not self._wanted:
             return False
         if durable:

@@ -67,9 +67,8 @@ class News:
             if not pending():
                 self.status.ending = ""
 
-    def handed_over(self, snapshot: Mapping[str, Any], *, durable: bool) -> None:
-        """Take note that a snapshot is on its way, and wait until it is `durable` if that is wanted."""
-        self.handed = snapshot
+    def handed_over(self, *, durable: bool) -> None:
+        """Take note that the snapshot is on its way, and wait until it is `durable` if that is wanted."""
         self.hear(None if durable else 0.0)
         if self.handover.is_busy:
             self.status.saving = True

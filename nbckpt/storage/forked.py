@@ -33,6 +33,8 @@ LONGEST = 600
 """Seconds of processor time after which a copy is ended: whoever forks saves states that take less."""
 _UNHURRIED = 10.0
 """Seconds that no other thread takes this one's turn by force, from the last look at the threads to the fork."""
+_USUAL = 0.005
+"""The same as Python has it."""
 
 
 class NotStillError(OSError):
@@ -40,27 +42,32 @@ class NotStillError(OSError):
 
 
 class Child:
-    """A forked copy that calls `work(say)` with the descriptors it `keeps`, and ends.
+    """A forked copy that calls `work(say)` with the descriptors it `keeps`, and ends."""
 
-    `still` has the last word before the fork: whether all other threads stand where they stood when they were looked
-    at. Raises `NotStillError` if they do not, `OSError` if there can be no copy.
-    """
-
-    def __init__(self, work: Callable[[Say], None], keeps: Iterable[int], still: Callable[[], bool]) -> None:
-        self._line, end = os.pipe()
+    def __init__(self, work: Callable[[Say], None], keeps: Iterable[int]) -> None:
+        self._work, self._keeps = work, keeps
+        self.pid = 0
+        """Its process number, once it is there."""
+        self._line, self._end = os.pipe()
         """Nothing is said on it: it closes when the child ends."""
         self._said = os.memfd_create("nbckpt-said", os.MFD_CLOEXEC)
+
+    def fork(self, still: Callable[[], bool]) -> None:
+        """Make it; `still` has the last word: whether all other threads stand where they stood when they were seen.
+
+        Raises `NotStillError` if they do not, `OSError` if there can be no copy. A signal's handler may raise anything,
+        and then there may be a copy or not: there will be `records` in either case.
+        """
         try:
             drawn = random.getstate()
-            pid = _fork(still)
-            if pid == 0:
-                _be_apart(work, {*keeps, self._said, end}, self._said, drawn)
-        except BaseException:
-            self._close()
-            raise
+            with _undisturbed():
+                if not still():
+                    raise NotStillError
+                self.pid = os.fork()
+                if self.pid == 0:
+                    _be_apart(self._work, {*self._keeps, self._said, self._end}, self._said, drawn)
         finally:
-            os.close(end)
-        self.pid = pid
+            os.close(self._end)
 
     def records(self, timeout: float | None = 0.0) -> list[dict[str, Any]] | None:
         """Return what it said once it has ended; None if it has not within `timeout` seconds."""
@@ -75,14 +82,20 @@ class Child:
         return found
 
     def ended(self) -> str:
-        """Let go of what is left of it, once there are `records`; return how it ended."""
-        self._close()
+        """Return how it ended, once there are `records`; empty if that is not known, or was asked before."""
+        if not self.pid:
+            return ""
         try:
             _, status = os.waitpid(self.pid, 0)
         except ChildProcessError:  # the program wants to hear of no child's end
             return ""
         code = os.waitstatus_to_exitcode(status)
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        """Let go of what is left of it."""
+        os.close(self._said)
+        os.close(self._line)
 
     def leave(self) -> None:
         """Go on without it: it ends when it has done its work."""
@@ -97,36 +110,22 @@ class Child:
     def _end_alone(self) -> None:
         self.records(None)
         self.ended()
-
-    def _close(self) -> None:
-        os.close(self._said)
-        os.close(self._line)
-
-
-def _fork(still: Callable[[], bool]) -> int:
-    """Fork, with signals waiting, so that none is handled in the child as if it came to this process."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = -1
-    try:
-        with warnings.catch_warnings(), _unhurried():
-            warnings.simplefilter("ignore")  # of Python and of libraries, to those who fork beside threads
-            if not still():
-                raise NotStillError
-            pid = os.fork()
-        return pid
-    finally:
-        if pid:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self.close()
 
 
 @contextlib.contextmanager
-def _unhurried() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait, so that none is handled in the child as if it came to this process, and other threads too."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(_UNHURRIED)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python and of libraries, to those who fork beside threads
+            sys.setswitchinterval(_UNHURRIED)
+            yield
     finally:
         sys.setswitchinterval(interval)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _be_apart(work: Callable[[Say], None], keeps: set[int], said: int, drawn: Any) -> None:
@@ -199,7 +198,8 @@ _unused: list[Any] = []
 
 
 def _compute_alone() -> None:
-    """Wait for no lock or thread that the fork has left behind."""
+    """Wait for no lock or thread that the fork has left behind, nor long for one that is begun here."""
+    sys.setswitchinterval(_USUAL)
     if (logging := sys.modules.get("logging")) is not None:
         logging.disable(logging.CRITICAL)
     if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "set_num_threads"):

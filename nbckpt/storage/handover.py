@@ -165,6 +165,8 @@ class Handover:
         except NotStillError:
             raise
         except OSError as error:
+            if hand.is_busy:  # there is one, and a signal's handler raised this
+                raise
             return f"there can be no copy of this process ({error.strerror or error})"
         return None
 

@@ -144,7 +144,8 @@ class Process:
         """
 
         def work(say: Say) -> None:
-            self._send({"number": self._handed + 1, "child": os.getpid()})
+            self._send({"child": os.getpid()})
+            self._handed -= 1  # it is counted when it is handed over
             self._comparison.alone()
             description, parts = capture(say)
             self.hand_over(description, parts, final=False)
@@ -152,16 +153,20 @@ class Process:
             say({**done, "processor": time.process_time()})
 
         held = () if self._lease is None else (self._lease.fd,)
+        child = Child(work, (self._channel.sock.fileno(), self._arena.fd, *held))
         if self._lease is not None:
             self._lease.take()
+        self._learn, self._took = learn, 0.0
+        self._child, self._handed = child, self._handed + 1  # before it is there: an interrupt may come at any moment
         try:
-            child = Child(work, (self._channel.sock.fileno(), self._arena.fd, *held), still)
+            child.fork(still)
         except OSError:
-            if self._lease is not None:
-                self._lease.give_back()
+            if not child.pid:  # or it is there, and a signal's handler raised this, as a TimeoutError
+                self._child, self._handed = None, self._handed - 1
+                child.close()
+                if self._lease is not None:
+                    self._lease.give_back()
             raise
-        self._child, self._learn, self._took = child, learn, 0.0
-        self._handed += 1
         try:
             self._send({"child": child.pid})  # it may hang before it can say so itself
         except WriterLostError:
@@ -170,29 +175,26 @@ class Process:
             raise
 
     def _take_over(self, child: Child, records: list[dict[str, Any]]) -> None:
-        """Go on from where a copy of this process has ended, with what it said."""
+        """Go on from where a copy of this process has ended, with what it said.
+
+        An interrupt may come at any moment: then all of this is done again.
+        """
         for record in records:
             if not record.keys() & {"error", "asked"}:
                 self._learn(record)
-        self._child = None
         end = child.ended()
         self._arena.catch_up()
         last = records[-1] if records else {}
         if "asked" in last:
             self._comparison.follow(last["asked"])
             self._marks, self.copied, self._took = last["marks"], last["copied"], last["processor"]
-            return
-        failure = _error(last) if "error" in last else None
-        if failure is None or isinstance(failure, MemoryError):
-            why = f"{failure}" if failure else end or "killed, or by itself"
-            failure = CopyLostError(
-                f"the copy of this process that was to save the state has ended ({why}), and nothing was lost: from "
-                "now on snapshots are copied while the loop stands still"
-            )
-        self._failure = failure
-        self._comparison.forget()
-        with contextlib.suppress(WriterLostError):  # which is found out when its answer is looked for
-            self._send({})  # whatever it has handed over, there comes no more
+        else:
+            self._failure = _why_lost(last, end)
+            self._comparison.forget()
+            with contextlib.suppress(WriterLostError):  # which is found out when its answer is looked for
+                self._send({})  # whatever it has handed over, there comes no more
+        self._child = None
+        child.close()
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -274,6 +276,18 @@ class Process:
             f"The process that writes the snapshots{pid} has ended{why}. What it had saved stays: the next boundary is "
             "saved by a new one."
         )
+
+
+def _why_lost(last: dict[str, Any], end: str) -> Exception:
+    """Why a copy has not handed over all of a snapshot, by its last word and by how it ended."""
+    failure = _error(last) if "error" in last else None
+    if failure is not None and not isinstance(failure, MemoryError):
+        return failure
+    why = f"{failure}" if failure else end or "killed, or by itself"
+    return CopyLostError(
+        f"the copy of this process that was to save the state has ended ({why}), and nothing was lost: from now on "
+        "snapshots are copied while the loop stands still"
+    )
 
 
 def _outcome(message: dict[str, Any]) -> Committed | Exception:

@@ -570,3 +570,46 @@ def test_what_only_a_copy_cannot_save(place: Place) -> None:
 cell({HEAD + ODD!r})
 """)
     assert place.load()["kept"] == [0, 1, 2, 3, 4, 5]
+
+
+AT_THE_FORK = """
+import held
+held.Held.stands = True
+a_gate = held.Held()
+kept = []
+for k in range(3):
+    kept.append(k)
+raise SystemError("so that no result takes the place of the snapshots")
+"""
+
+
+@linux
+@pytest.mark.parametrize("error", ["TimeoutError", "KeyboardInterrupt"])
+def test_an_interrupt_at_the_fork(place: Place, error: str) -> None:
+    """A handler that raises as soon as there is a copy: its snapshot is heard of, and nothing gets between the two."""
+    program = f"""
+import signal, threading, held
+pids, fork = [], os.fork
+def late(*_):
+    raise {error}
+def ring():
+    if not pids:
+        pids.append(0)
+        signal.raise_signal(signal.SIGALRM)
+def through():
+    held.wait()
+    held.Held.stands = False
+    held.let()
+signal.signal(signal.SIGALRM, late)
+os.register_at_fork(before=ring)
+threading.Thread(target=through, name="nbckpt through", daemon=True).start()
+result = cell({HEAD + AT_THE_FORK!r})
+print(type(result.error_in_exec).__name__, runs[0].handover.is_busy, runs[0].status.snapshots)
+"""
+    out, err = place.run(program)
+    kind, busy, count = out.splitlines()[-1].split()
+    assert kind == ("SystemError" if error == "TimeoutError" else error), err
+    assert busy == "False"
+    assert int(count) == (3 if error == "TimeoutError" else 1)
+    for seq in range(1, int(count) + 1):
+        assert place.load(seq)["kept"] == [*range(seq)]
