@@ -404,7 +404,7 @@ class Run(ABC):
 
         A failure never stops the run.
         """
-        began, stood = time.perf_counter(), 0.0
+        began, stood, before = time.perf_counter(), 0.0, self.news.handed
         try:
             while self.handover.is_busy:
                 self.news.hear(None)
@@ -421,6 +421,8 @@ class Run(ABC):
                 told.update(self.handover.capture)
             stood = told["stall"] = time.perf_counter() - began
         except Exception as error:  # noqa: BLE001 - saving must never kill the computation; it is shown in red
+            if not self.handover.is_busy:  # nothing came of it: what is heard late is of the one before
+                self.news.handed = before
             self.news.failed(error)
         else:
             self.news.handed_over(durable=durable)
