@@ -184,9 +184,13 @@ class Notebook:
         return after
 
 
-def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
-    """Start a kernel; anew, if another process took a port that was free when it was chosen."""
+def _started(folder: Path, python: str, env: dict[str, str]) -> tuple[KernelManager, Any]:
+    """Start a kernel; another one, with other ports, if a process took a port that was free when it was chosen."""
     for attempts_left in (2, 1, 0):
+        manager = KernelManager(connection_file=str(folder / f"kernel-{os.urandom(4).hex()}.json"))
+        manager._kernel_spec = KernelSpec(
+            argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
+        )
         manager.start_kernel(cwd=str(folder), env=env)
         client = manager.client()
         client.start_channels()
@@ -198,7 +202,7 @@ def _started(manager: KernelManager, folder: Path, env: dict[str, str]) -> Any:
             if not attempts_left:
                 raise
         else:
-            return client
+            return manager, client
     raise AssertionError
 
 
@@ -211,10 +215,6 @@ def write_gate(folder: Path) -> None:
 def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", **environ: str) -> Iterator[Notebook]:
     """A new kernel in a folder. `gate.hold(k)` in its cells holds at `hold`."""
     write_gate(folder)
-    manager = KernelManager(connection_file=str(folder / f"kernel-{os.urandom(4).hex()}.json"))
-    manager._kernel_spec = KernelSpec(
-        argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
-    )
     env = {name: value for name, value in os.environ.items() if not name.startswith(("NBCKPT_", "COV", "PYTEST"))}
     env |= {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(folder)]),
@@ -226,7 +226,7 @@ def notebook(folder: Path, *, python: str = sys.executable, hold: object = "", *
         **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")},
         **environ,
     }
-    client = _started(manager, folder, env)
+    manager, client = _started(folder, python, env)
     try:
         new = Notebook(manager, client)
         new.ok("%load_ext nbckpt")
