@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import (
     OptionError,
@@ -48,11 +48,9 @@ from .status import Reporter, Status, listed, said_of, short
 from .verification import KEPT, Verification, verify
 
 if TYPE_CHECKING:
+    from .forking import Capturing
     from .loops import Loop
     from .place import Layer, Place
-
-    Capturing: TypeAlias = Callable[[], tuple[list[PartData], dict[str, Any]]]
-    """What is left to be done for a snapshot, here or in a forked copy of this process."""
 
 
 PATIENCE, PATIENCE_SECONDS = 20, 60.0
@@ -409,11 +407,12 @@ class Run(ABC):
             while self.handover.is_busy:
                 self.news.hear(None)
             began = time.perf_counter()  # to wait until something is durable is not what a save costs
-            capturing = self._capture(place, finished=finished)
+            held = place[-1][0].variables(place)
+            capturing = self._capture(place, held, finished=finished)
             told = self.forking.told = dict[str, Any]()  # to which a copy adds what it took
             handed = {"at": time.time(), "progress": progress(place), "capture": told}
             self.news.handed = handed  # before it is on its way: an interrupt may come at any moment
-            if not self.forking.hand_over(capturing, place[-1][0].variables(place), durable=durable):
+            if not self.forking.hand_over(capturing, held, durable=durable):
                 parts, description = capturing()
                 self.forking.took = time.perf_counter() - began
                 handed |= {"variables": names_in(parts), "locals": names_in(parts, "locals")}
@@ -429,9 +428,9 @@ class Run(ABC):
         self.schedule.saved(stood or time.perf_counter() - began)
         return not self.status.unprotected
 
-    def _capture(self, place: Place, *, finished: bool) -> Capturing:
+    def _capture(self, place: Place, held: Mapping[str, Any], *, finished: bool) -> Capturing:
         """Note of this moment what only this process knows, which takes no time; return what takes some."""
-        needed, rest, held = self.needed(place), self._rest(place), place[-1][0].variables(place)
+        needed, rest = self.needed(place), self._rest(place)
         loops = [loop for layer, _ in place for loop in layer.loops.values()]
         drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
         self.capture.prepare(self.namespace, held)

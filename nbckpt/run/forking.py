@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .status import Status
 
     Capturing: TypeAlias = Callable[[], tuple[Sequence[PartData], dict[str, Any]]]
+    """What is left to be done for a snapshot, here or in a forked copy of this process."""
 
 WORTH = 0.02
 """Seconds of capturing from which on a fork takes less of the loop's time."""
