@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from . import machine, rounds
+from .workloads import digest
 
 GIB = 1 << 30
 _ARRAYS = 12
@@ -63,7 +63,7 @@ def save(size: int, folder: Path) -> None:
                 _await(folder / "store" / "large" / "log" / "00000002.json")
                 took = time.perf_counter() - began
                 peak = machine.peak(machine.companions()) - at_rest
-                found = {"saving beside it": peak, "saving seconds": took, "saved digest": _digest(state.arrays)}
+                found = {"saving beside it": peak, "saving seconds": took, "saved digest": digest(state.arrays)}
                 print(json.dumps(found), flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             state.arrays[turn] += 1
@@ -77,19 +77,12 @@ def restore(folder: Path) -> None:
     at_rest, began = machine.memory(), time.perf_counter()
     arrays = nbckpt.load("large", store=str(folder / "store"))["arrays"]
     took = time.perf_counter() - began
-    found = {"restoring": machine.peak([]) - at_rest, "restoring seconds": took, "restored digest": _digest(arrays)}
+    found = {"restoring": machine.peak([]) - at_rest, "restoring seconds": took, "restored digest": digest(arrays)}
     print(json.dumps(found), flush=True)
 
 
 def _noise(seed: int, length: int) -> Any:
     return np.random.default_rng(seed).random(length, np.float32)
-
-
-def _digest(arrays: list[Any]) -> str:
-    state = xxhash.xxh3_128()
-    for array in arrays:
-        state.update(array)
-    return state.hexdigest()
 
 
 def _await(path: Path) -> None:

@@ -50,7 +50,8 @@ class Workload:
         return self.name in ("W1", "W2", "W2f")
 
 
-def _hash(pieces: Iterable[Any]) -> str:
+def digest(pieces: Iterable[Any]) -> str:
+    """What tells some buffers, one after another, from others."""
     state = xxhash.xxh3_128()
     for piece in pieces:
         state.update(piece)
@@ -80,7 +81,7 @@ def _make_arrays(scale: float) -> Variables:
 
 
 def _digest_arrays(variables: Variables) -> str:
-    return _hash(piece for at, one in enumerate(variables["arrays"]) for piece in _described(str(at), one))
+    return digest(piece for at, one in enumerate(variables["arrays"]) for piece in _described(str(at), one))
 
 
 def _put_arrays(variables: Variables, arrays: Arrays) -> None:
@@ -162,7 +163,7 @@ def _digest_model(variables: Variables) -> str:
     worked_on = [own.get(id(parameter), "?") for group in optimizer.param_groups for parameter in group["params"]]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     pieces = [piece for name, one in sorted(_tensors(variables).items()) for piece in _described(name, _numpy(one))]
-    return _hash([repr((worked_on, trained)).encode(), *pieces])
+    return digest([repr((worked_on, trained)).encode(), *pieces])
 
 
 def _trained(variables: Variables) -> list[Any]:
@@ -226,7 +227,7 @@ def _digest_notebook(variables: Variables) -> str:
     rows = pd.util.hash_pandas_object(frame).to_numpy()
     trees = [piece for one in forest.estimators_ for piece in (one.tree_.feature, one.tree_.threshold, one.tree_.value)]
     plain = canonical((variables["results"], variables["trials"], list(frame.columns), [str(t) for t in frame.dtypes]))
-    return _hash([rows, *map(np.ascontiguousarray, trees), plain])
+    return digest([rows, *map(np.ascontiguousarray, trees), plain])
 
 
 def _newest(table: dict[Any, Any], count: int) -> dict[Any, Any]:
@@ -272,7 +273,7 @@ W4 = Workload(
     "a dict of 1,000,000 small dicts, 1 % more at each save",
     _ITEMS,
     _make_table,
-    lambda variables: _hash([canonical((variables["table"], variables["growth"]))]),
+    lambda variables: digest([canonical((variables["table"], variables["growth"]))]),
     changed=lambda variables: _pickled(_newest(variables["table"], CYCLE * variables["growth"])),
     whole=lambda variables: _pickled(variables["table"]),
 )
@@ -292,7 +293,7 @@ W5 = Workload(
     "ten floats and a counter",
     "\n".join(["counter += 1", *(f"{name} += counter * {at}.5" for at, name in enumerate(_SMALL))]),
     lambda _: {**{name: float(at) for at, name in enumerate(_SMALL)}, "counter": 0},
-    lambda variables: _hash([repr([variables[name] for name in (*_SMALL, "counter")]).encode()]),
+    lambda variables: digest([repr([variables[name] for name in (*_SMALL, "counter")]).encode()]),
     changed=lambda variables: _pickled([variables[name] for name in (*_SMALL, "counter")]),
     whole=lambda variables: _pickled([variables[name] for name in (*_SMALL, "counter")]),
     arrays=lambda variables: {name: np.array(variables[name]) for name in (*_SMALL, "counter")},
@@ -313,7 +314,7 @@ def many_variables(count: int) -> Workload:
         f"{count} variables",
         f"x0.append(turn)\n({', '.join(names)},)",  # a cell saves what it mentions
         lambda _: {name: [at, at / 2, name] for at, name in enumerate(names)},
-        lambda variables: _hash([canonical([variables[name] for name in names])]),
+        lambda variables: digest([canonical([variables[name] for name in names])]),
         changed=lambda variables: _pickled(variables["x0"]),
         whole=lambda variables: _pickled([variables[name] for name in names]),
     )
@@ -326,7 +327,7 @@ def many_chunks(count: int) -> Workload:
         f"{count} chunks",
         f"arrays[turn % {count}] += 1",
         lambda _: {"arrays": [np.full(1024, at, np.float32) for at in range(count)]},
-        lambda variables: _hash(piece for one in variables["arrays"] for piece in _described("", one)),
+        lambda variables: digest(piece for one in variables["arrays"] for piece in _described("", one)),
         changed=lambda variables: [variables["arrays"][0]],
         whole=lambda variables: variables["arrays"],
     )

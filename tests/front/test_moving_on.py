@@ -13,8 +13,8 @@ import pytest
 
 import nbckpt
 from nbckpt.front import listing
-from nbckpt.storage.pages import Pages
 from nbckpt.storage.repository import Repository
+from watching import are_told
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -100,13 +100,5 @@ def test_everything_changes_at_once_after_the_boundary(watched: str, writer: str
         seen.add(turn)
     assert seen == set(range(11))
     if writer == "process":
-        how = "the pages that were written" if are_watched() and not watched else "hashes"
+        how = "the pages that were written" if are_told() and not watched else "hashes"
         assert f"found by {how}" in listing.details(repository, "train").text
-
-
-def are_watched() -> bool:
-    try:
-        Pages().close()
-    except OSError:
-        return False
-    return True

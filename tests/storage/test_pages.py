@@ -27,20 +27,13 @@ from nbckpt.storage.pages import PAGE, Mappings, Pages, address
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.writer import Committed
+from watching import are_told
 
 MIB = 1024 * 1024
 HUGE = 2 * MIB
 """Bytes of a large page."""
 State = dict[str, Any]
 """Arrays, or other buffers, by name."""
-
-
-def are_told() -> bool:
-    try:
-        Pages().close()
-    except OSError:
-        return False
-    return True
 
 
 pytestmark = pytest.mark.skipif(not are_told(), reason="the kernel of this machine does not tell what was written")
@@ -632,6 +625,12 @@ def test_an_interpreter_that_ends(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
+def assert_nothing_is_watched(saving: Saving, state: State) -> None:
+    assert not Mappings().are_ours_alone
+    assert saving.save(state) == "hash"
+    assert not protected(state["a"])
+
+
 def test_where_a_file_is_read_past_the_cache(saving: Saving, tmp_path: Path) -> None:
     """Its device may be writing into an array during a look, and go on with that after it: nothing is watched."""
     state = {"a": noise(20 * MIB)}
@@ -643,9 +642,7 @@ def test_where_a_file_is_read_past_the_cache(saving: Saving, tmp_path: Path) -> 
     except OSError:
         pytest.skip("files cannot be read past the cache here")
     try:
-        assert not Mappings().are_ours_alone
-        assert saving.save(state) == "hash"
-        assert not protected(state["a"])
+        assert_nothing_is_watched(saving, state)
     finally:
         os.close(number)
     saving.save(state)
@@ -663,9 +660,7 @@ def test_where_devices_write(saving: Saving) -> None:
         pytest.skip("io_uring is not allowed here")
     try:
         with mmap.mmap(fd, PAGE, offset=0x10000000):
-            assert not Mappings().are_ours_alone
-            assert saving.save(state) == "hash"
-            assert not protected(state["a"])
+            assert_nothing_is_watched(saving, state)
     finally:
         os.close(fd)
     saving.save(state)
