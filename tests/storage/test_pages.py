@@ -234,8 +234,9 @@ class Mapped:
         assert start % (1 << 64) != (1 << 64) - 1
         return np.frombuffer((ctypes.c_char * size).from_address(start), np.uint8)
 
-    def drop(self, array: np.ndarray) -> None:
-        assert self.libc.munmap(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(len(array))) == 0
+    def reserve(self, array: np.ndarray) -> None:
+        """Keep its addresses from others, until something is made there; it must not be touched after that."""
+        assert self.libc.mprotect(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(len(array)), 0) == 0
 
     def move(self, array: np.ndarray, onto: np.ndarray) -> None:
         """Put its pages in the place of others; it must not be touched after that."""
@@ -248,12 +249,11 @@ def test_other_memory_at_the_same_address(saving: Saving, *, neighbour: bool) ->
     """What is mapped there anew is not what was watched there; nor is it if what is beside it begins to be watched."""
     memory, size = Mapped(), 20 * MIB
     around = memory.make(2 * size)
-    memory.drop(around)
+    memory.reserve(around)  # or somebody else's would be there by the time that it is mapped
     state = {"a": memory.make(size, around.ctypes.data), "b": noise(size, 1)}
     state["a"][:] = noise(size, 2)
     settle(saving, state)
     for seed in range(4):
-        memory.drop(state["a"])
         whole = memory.make(2 * size if neighbour else size, around.ctypes.data)
         assert whole.ctypes.data == around.ctypes.data
         state["a"] = whole[:size]
