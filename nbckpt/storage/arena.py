@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nbckpt.errors import OptionError
 from nbckpt.settings import bytes_from_environment
+from nbckpt.storage.copying import Copier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,20 +42,23 @@ class Arena:
         self.fd = _anonymous() if fd is None else fd
         self.size = 0
         self._map: mmap.mmap | None = None
+        self._copier = Copier()
 
     def fill(self, pieces: Sequence[Buffer]) -> None:
         """Copy pieces to where `places` says.
 
         Raises `MemoryError` if there is no room for them; what was there before is there no more.
         """
-        end = 0
-        for piece, place in zip(pieces, places(map(len, pieces)), strict=True):
-            end = place.start + len(piece)
-        self._reserve(end)
-        assert self._map is not None or not end  # noqa: S101
-        for piece, place in zip(pieces, places(map(len, pieces)), strict=True):
-            if len(piece) and self._map is not None:
-                self._map[place] = piece
+        placed = list(zip(pieces, places(map(len, pieces)), strict=True))
+        self.settle()
+        self._reserve(placed[-1][1].stop if placed else 0)
+        if self._map is not None:
+            with memoryview(self._map) as target:
+                self._copier.copy(placed, target)
+
+    def settle(self) -> None:
+        """Wait for what an interrupted `fill` has left at work."""
+        self._copier.wait()
 
     def view(self, size: int) -> memoryview:
         """Return what another process has filled; `size` is the arena's there."""
@@ -86,6 +90,7 @@ class Arena:
 
     def close(self) -> None:
         """Give the memory back, unless another process still has it."""
+        self.settle()
         if self._map is not None:
             with contextlib.suppress(BufferError):  # somebody still looks at it: it goes when they do
                 self._map.close()

@@ -25,6 +25,7 @@ _LONG_RUN = 16 * 1024 * 1024  # where each request costs, and there are enough o
 _MAPPED = 1024 * 1024  # bytes from which a buffer is mapped
 _MOST_READERS = 8
 _BATCH = 64  # chunks copied at once
+_PAGE = 4096  # bytes of the smallest page that there is
 
 
 _T = TypeVar("_T")
@@ -264,6 +265,9 @@ def _runs(found: Iterable[_Found], longest: int) -> list[_Run]:
 def _read_run(store: Store, folder: str, run: _Run) -> None:
     length = run.end - run.start
     stored = run.target[run.at : run.at + length] if run.is_direct else memoryview(bytearray(length))
+    if _is_far(store):
+        # what comes in meanwhile waits while the system makes memory, so it is to have made it before
+        stored[::_PAGE] = bytes(len(range(0, length, _PAGE)))
     try:
         count = store.get_into(f"{folder}/packs/{run.pack}", run.start, stored)
     except NotFound as error:

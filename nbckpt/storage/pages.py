@@ -270,27 +270,3 @@ def _is_read_by_a_device(number: int) -> bool:
         return bool(fcntl.fcntl(number, fcntl.F_GETFL) & _PAST_THE_CACHE)
     except OSError:  # it was closed meanwhile, as the one is by which the folder was listed
         return False
-
-
-class _Buffer(ctypes.Structure):
-    """What C has for a buffer (`Py_buffer`)."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        *((name, ctypes.c_void_p) for name in ("format", "shape", "strides", "suboffsets", "internal")),
-    )
-
-
-def address(view: memoryview) -> int:
-    """Where the bytes of a flat view begin."""
-    buffer = _Buffer()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
-    try:
-        return int(buffer.buf or 0)
-    finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))

@@ -153,6 +153,7 @@ class Process:
             say({**done, "processor": time.process_time()})
 
         held = () if self._lease is None else (self._lease.fd,)
+        self._arena.settle()  # of its threads the copy has none
         child = Child(work, (self._channel.sock.fileno(), self._arena.fd, *held))
         if self._lease is not None:
             self._lease.take()

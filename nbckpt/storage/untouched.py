@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nbckpt.errors import OptionError
-from nbckpt.storage.pages import PAGE, Mappings, Pages, address
+from nbckpt.storage.copying import address
+from nbckpt.storage.pages import PAGE, Mappings, Pages
 
 LEAST = 8 * 1024 * 1024
 """Bytes of a buffer from which on its pages are watched."""

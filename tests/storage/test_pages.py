@@ -22,8 +22,9 @@ from hypothesis import given, settings, strategies as st
 
 from nbckpt.errors import OptionError
 from nbckpt.storage import pages, process, untouched
+from nbckpt.storage.copying import address
 from nbckpt.storage.handover import Handover
-from nbckpt.storage.pages import PAGE, Mappings, Pages, address
+from nbckpt.storage.pages import PAGE, Mappings, Pages
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.writer import Committed
@@ -608,7 +609,8 @@ def test_memory_that_another_looks_at(saving: Saving, monkeypatch: pytest.Monkey
 
 ENDING = """
 import mmap
-from nbckpt.storage.pages import PAGE, Mappings, Pages, address
+from nbckpt.storage.copying import address
+from nbckpt.storage.pages import PAGE, Mappings, Pages
 block = mmap.mmap(-1, 8 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 start = address(memoryview(block))
 kept = Pages()
