@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--no-loops", action="store_true", help="neither the tracked loop nor what importing costs")
     found.add_argument("--s3", action="store_true", help="measure a state's way to an S3 server and back, too")
+    found.add_argument(
+        "--auto", type=float, default=0.0, metavar="SECONDS", help="measure what `--every auto` costs in all, so long"
+    )
     found.add_argument("--quick", action="store_true", help="small and once, in under two minutes")
     found.add_argument("--json", type=Path, metavar="FILE", help="keep everything that was measured")
     found.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: take what --json has kept")
@@ -92,6 +95,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             results["startup"] = startup.measure(options.rounds)
         if options.s3:
             results["s3"] = s3_times(results["about"], Path(folder), plan)
+        if options.auto:
+            results["auto"] = auto_shares(options.auto, Path(folder), plan)
         if options.curves:
             results["curves"] = curves.measure(options.curves, Path(folder), say)
     return results
@@ -110,6 +115,17 @@ def s3_times(about: dict[str, Any], folder: Path, plan: Plan) -> s3.Times:
         sys.exit(f"S3 failed: {words}")
     times: s3.Times = json.loads(next(filter(rounds.is_record, out.splitlines())))
     return times
+
+
+def auto_shares(seconds: float, folder: Path, plan: Plan) -> dict[str, float]:
+    """The share of the time that all saves of a run cost under `--every auto`."""
+    say(f"W1 for {seconds:.0f} s with --every auto")
+    limit = seconds + plan.limit
+    code, out, words = rounds.run("auto", "W1", plan.scale, folder, seconds, folder=folder, limit=limit)
+    if code:
+        sys.exit(f"--every auto failed: {words}")
+    shares: dict[str, float] = json.loads(next(filter(rounds.is_record, out.splitlines())))
+    return shares
 
 
 def told(words: Sequence[str]) -> str:

@@ -27,10 +27,11 @@ def companions(session: str = "") -> list[int]:
 def processor_seconds(others: list[int]) -> float:
     """What this process, its children that have ended and `others` have used so far."""
     used = os.times()
-    return time.process_time() + used.children_user + used.children_system + sum(map(_used_by, others))
+    return time.process_time() + used.children_user + used.children_system + sum(map(used_by, others))
 
 
-def _used_by(pid: int) -> float:
+def used_by(pid: int) -> float:
+    """What another process has used so far; nothing if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

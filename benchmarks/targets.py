@@ -36,7 +36,8 @@ def reached(results: Mapping[str, Any]) -> list[Goal]:
         ours, forked = rows.get(OURS, Row()), rows.get(FORKED, Row())
         found += goals(name, rows) + limits(name, ours, forked, results["about"])
     loops, startup, s3 = (results.get(what) or {} for what in ("loops", "startup", "s3"))
-    return [*found, *s3_goals(s3), *other_goals(loops, startup)]
+    auto = results.get("auto")
+    return [*found, *(auto_goals(auto) if auto else ()), *s3_goals(s3), *other_goals(loops, startup)]
 
 
 def stall_floor(name: str, floors: Row) -> tuple[str, float] | None:
@@ -110,6 +111,13 @@ def limits(name: str, ours: Row, forked: Row, about: Mapping[str, Any]) -> list[
     if memory is not None and about.get("staging"):
         found.append(Goal(f"memory, {name}", "what may wait to be written", memory / about["staging"], 1.0))
     return found
+
+
+def auto_goals(shares: Mapping[str, float]) -> list[Goal]:
+    """What all saves of a run may cost, in hundredths of its time."""
+    total = 100 * (shares["stood"] + shares["taken"])
+    beside = f"a run of {shares['seconds']:.0f} s, {shares['saves']:.0f} saves"
+    return [Goal("% of the time in all, W1 with --every auto", beside, total, 1.0)]
 
 
 def s3_goals(times: Mapping[str, Mapping[str, float]]) -> list[Goal]:
