@@ -31,7 +31,7 @@ recursion_in_an_expression rows_changed_while_they_are_gone_through subclasses_t
 tables_that_share_memory targets three_deep values_of_a_statement_are_kept values_put_under_keys_to_come walrus
 ways_out_of_functions while_with_moving_condition wrappers_and_guarded_containers
 """.split()
-"""Those that take longest. What they stand for others stand for, too, in short."""
+"""Those that take longest: they are killed with the slow tests, and the shorter ones by every run."""
 
 
 def _marked() -> list[Any]:
