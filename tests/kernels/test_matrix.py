@@ -32,7 +32,7 @@ break_continue_else if_inside_loops loops_in_a_with walrus deleted_names dicts_a
 generator_expressions random_generators_in_variables state_dict_source optimizer_param_groups classes_of_an_earlier_cell
 collections_of_the_standard_library
 """.split()
-"""Others of these kinds, with the slow tests."""
+"""Others of these kinds, with the slow tests; so are the libraries, which every run kills without a kernel."""
 
 ONLY_IN_PROCESS = {
     "displays_that_are_updated": "a replay shows an updated display once",
@@ -95,7 +95,7 @@ def _taken(config: pytest.Config) -> list[Any]:
 
 def _marks(program: Program) -> list[Any]:
     skip = [pytest.mark.skip(reason=ONLY_IN_PROCESS[program.name])] if program.name in ONLY_IN_PROCESS else []
-    return [*skip, pytest.mark.slow] if program.name in MORE else skip
+    return skip if program.name in CHOSEN else [*skip, pytest.mark.slow]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
