@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", default="0-400", metavar="FROM-TO", help="Which generated programs to kill.")
+    parser.addoption("--fuzz", default="0-100", metavar="FROM-TO", help="Which generated programs to kill.")
     parser.addoption("--matrix", action="store_true", help="Kill every program in a real kernel, not only some.")
 
 

@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 
 
-@pytest.mark.slow
 @pytest.mark.kernel
 def test_demo(tmp_path: Path) -> None:
     """A training killed half way resumes and ends as the undisturbed one; whatever the user has set, and tidily."""

@@ -1,6 +1,6 @@
 """Thousands of cells that nobody thought of, killed at every boundary.
 
-Every run checks the first 400 programs, and `.ci/run` as many as 2,000; `pytest tests/fuzz --fuzz 2000-50000` goes on
+Every run checks the first 100 programs, and `.ci/run` as many as 2,000; `pytest tests/fuzz --fuzz 2000-50000` goes on
 beyond these. A failure says which program it was, cut down to what it takes to fail, as it would stand among the
 programs that once came back wrong.
 """

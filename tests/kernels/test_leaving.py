@@ -168,9 +168,12 @@ ENDS = {ENDED: {0, -signal.SIGTERM}, KILLED: {-signal.SIGKILL}, BY_SIGTERM: {-si
 
 
 def _cases(cases: list[Case]) -> list[Any]:
-    slow = ("10 s", NONE)
-    marks = {case: [pytest.mark.slow] if (case.length, case.lost) == slow else [] for case in cases}
-    return [pytest.param(case, id=str(case), marks=marks[case]) for case in cases]
+    return [pytest.param(case, id=str(case), marks=[pytest.mark.slow] if _is_slow(case) else []) for case in cases]
+
+
+def _is_slow(case: Case) -> bool:
+    """Where an iteration is waited for that takes long, or another way is taken out of what one interrupt ends."""
+    return (case.length, case.lost) == ("10 s", NONE) or (case.cell != "python" and case.way != "interrupt")
 
 
 @pytest.mark.parametrize("case", _cases(KERNELS))

@@ -21,13 +21,18 @@ from programs.test_programs import PROGRAMS
 from .notebook import PATIENCE, Notebook, Reply, notebook
 
 CHOSEN = """
-three_deep break_continue_else break_out_of_try_inside_loops if_inside_loops loops_in_a_with walrus opaque_loops
-deleted_names an_error_at_the_end list_growing_while_iterated dicts_and_views enumerate_zip_reversed_filter
-user_iterator generator_expressions shuffled_batches_of_a_numpy_generator global_random_states
-random_generators_in_variables dataframes state_dict_source aliases_with_earlier_cells optimizer_param_groups
-classes_of_the_cell classes_of_an_earlier_cell closures collections_of_the_standard_library top_level_await
+three_deep break_out_of_try_inside_loops opaque_loops an_error_at_the_end list_growing_while_iterated user_iterator
+shuffled_batches_of_a_numpy_generator global_random_states dataframes aliases_with_earlier_cells classes_of_the_cell
+closures top_level_await
 """.split()
-"""The programs that every run takes: each kind of loop, of iterable, of state."""
+"""The programs that every run takes: of each kind of loop, of iterable, of state."""
+
+MORE = """
+break_continue_else if_inside_loops loops_in_a_with walrus deleted_names dicts_and_views enumerate_zip_reversed_filter
+generator_expressions random_generators_in_variables state_dict_source optimizer_param_groups classes_of_an_earlier_cell
+collections_of_the_standard_library
+""".split()
+"""Others of these kinds, with the slow tests; so are the libraries, which every run kills without a kernel."""
 
 ONLY_IN_PROCESS = {
     "displays_that_are_updated": "a replay shows an updated display once",
@@ -84,14 +89,13 @@ _RANDOM = (
 
 
 def _taken(config: pytest.Config) -> list[Any]:
-    core = [program for program in PROGRAMS if program.name in CHOSEN or config.getoption("--matrix")]
-    programs = [*core, *LIBRARIES]
-    return [
-        pytest.param(program, marks=pytest.mark.skip(reason=ONLY_IN_PROCESS[program.name]))
-        if program.name in ONLY_IN_PROCESS
-        else program
-        for program in programs
-    ]
+    core = [program for program in PROGRAMS if program.name in {*CHOSEN, *MORE} or config.getoption("--matrix")]
+    return [pytest.param(program, marks=_marks(program)) for program in [*core, *LIBRARIES]]
+
+
+def _marks(program: Program) -> list[Any]:
+    skip = [pytest.mark.skip(reason=ONLY_IN_PROCESS[program.name])] if program.name in ONLY_IN_PROCESS else []
+    return skip if program.name in CHOSEN else [*skip, pytest.mark.slow]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -101,7 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_the_chosen_programs_are_there() -> None:
     """No name in the lists is of a program that was renamed."""
-    assert {*CHOSEN, *ONLY_IN_PROCESS} <= {program.name for program in [*PROGRAMS, *LIBRARIES]}
+    assert {*CHOSEN, *MORE, *ONLY_IN_PROCESS} <= {program.name for program in [*PROGRAMS, *LIBRARIES]}
 
 
 class Matrix:
@@ -268,7 +272,7 @@ len(seen), all(one is counts for one in seen)
 }
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize("delay", [0.3, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.8))])
 @pytest.mark.parametrize("about", _LONG)
 def test_a_kernel_killed_from_outside(about: str, delay: float, folder: Path) -> None:
     """Nobody in the kernel knows when: the newest snapshot that was committed is where it goes on."""

@@ -73,6 +73,9 @@ BOOKS = [
     Book("boosting_study", "optuna sklearn pandas", frozenset({"study", "trial"})),
 ]
 
+SHORTEST = "shortest_tour"
+"""The one that every run kills; the others are slow."""
+
 EXAMPLE = Book("pytorch", "torch tqdm", place=ROOT / "notebooks")
 """What the documentation shows, with what it showed."""
 
@@ -99,9 +102,12 @@ def test_every_notebook_is_run() -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("book", [*BOOKS, EXAMPLE], ids=str)
+@pytest.mark.parametrize(
+    "book",
+    [pytest.param(book, marks=[pytest.mark.slow] if book.name != SHORTEST else []) for book in [*BOOKS, EXAMPLE]],
+    ids=str,
+)
 def test_a_killed_notebook_ends_as_if_it_had_not_been(book: Book, seed: int, tmp_path: Path) -> None:
     """What it shows and every variable, whether it is run from the top again or from the killed cell on."""
     needs(*book.library.split())

@@ -73,7 +73,6 @@ __import__("hashlib").sha256(noise).hexdigest(), done
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread of the kernel writes")
 def test_a_snapshot_in_flight_over_a_slow_line(
     s3_server: Callable[[str], servers.Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
