@@ -74,6 +74,7 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     """
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101 - `while` loops have no items
+    loop.item = current
     items: Iterator[Any]
     if loop.nested:
         items = _nested(keeper, loop, current)
