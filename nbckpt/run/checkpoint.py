@@ -432,7 +432,7 @@ class Run(ABC):
         """Note of this moment what only this process knows, which takes no time; return what takes some."""
         needed, rest = self.needed(place), self._rest(place)
         loops = [loop for layer, _ in place for loop in layer.loops.values()]
-        drawn_again = [loop.item for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
+        drawn_again = [loop.current for loop in loops if loop.cursor and loop.cursor.kind == "replay"]
         self.capture.prepare(self.namespace, held)
         shown = self.recorder.to_json(with_result=self.result is NOTHING)
         known = {

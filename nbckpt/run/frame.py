@@ -370,9 +370,10 @@ class Frame:
     def position(self, where: Where, key: str, site: int = -1) -> Position:
         around = ancestors(key)
         entered = [*around, key] if where in ("top", "call") else around
-        if where == "call" and key in self.loops:
-            self.loops[key].look()
-        turns = {name: (self.loops[name].count, self.loops[name].total) for name in entered if name in self.loops}
+        loops = {name: self.loops[name] for name in entered if name in self.loops}
+        for loop in loops.values():
+            loop.look()
+        turns = {name: (loop.count, loop.total) for name, loop in loops.items()}
         return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways}, site)
 
     def needed(self, position: Position) -> frozenset[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 from typing import Any, Protocol
 
 from ..state import pickling
@@ -17,19 +19,26 @@ from .gathering import Gathering
 
 @dataclass(slots=True)
 class Loop:
-    """A loop in progress: `count` iterations were begun, `item` is the current one's."""
+    """A loop in progress: `count` iterations were begun, `current` is the item of the one that is running."""
 
     key: str
     cursor: Cursor | None = None
     """None for a `while` loop."""
     count: int = 0
     item: Any = NOTHING
+    """The current item, where there is nothing to `find` it."""
     nested: bool = False
     """Whether there are boundaries inside its body."""
     look: Callable[[], None] = lambda: None
-    """Brings `count` and `item` up to date in the middle of an iteration."""
+    """Brings `count` up to date in the middle of an iteration."""
+    find: Callable[[], Any] | None = None
     gathering: Gathering | None = None
     """For the first clause of a comprehension: what that has made."""
+
+    @property
+    def current(self) -> Any:
+        """The item of the iteration that is running."""
+        return self.item if self.find is None else self.find()
 
     @property
     def total(self) -> int | None:
@@ -39,8 +48,9 @@ class Loop:
         """What a snapshot keeps of it; `at_top`, no item is current."""
         record = self.cursor.saved() if self.cursor else {}
         # a replay draws its current item once more, so that one need not be savable
-        spare = at_top or (record.get("kind") == "replay" and pickling.digest(self.item) is None)
-        kept = NOTHING if spare else self.item
+        current = NOTHING if at_top else self.current
+        spare = at_top or (record.get("kind") == "replay" and pickling.digest(current) is None)
+        kept = NOTHING if spare else current
         made = self.gathering.saved() if self.gathering else {}
         return {**record, **made, "count": self.count, "item": kept, "drawn_again": spare and not at_top}
 
@@ -74,16 +84,15 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     """
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101 - `while` loops have no items
+    loop.item = current
     items: Iterator[Any]
-    if loop.nested:
-        items = _nested(keeper, loop, current)
-    elif loop.gathering is not None:
+    if loop.gathering is not None and not loop.nested:
         return adding(loop.gathering, _pieces(keeper, loop))
-    elif type(cursor.iterator) in PLACED:
+    if type(cursor.iterator) in PLACED and not loop.nested:
         first = () if current is NOTHING else (current,)
         items = chain.from_iterable(chain((first,), _stretches(keeper, loop)))
     else:
-        items = _innermost(keeper, loop, current)
+        items = _one_by_one(keeper, loop, current)
     if cursor.bar is not None:
         items = cursors.through_bar(cursor, items, loop.count - (current is not NOTHING))
     return items if loop.gathering is None else adding(loop.gathering, [items])
@@ -111,13 +120,13 @@ def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
 
 def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[Iterator[Any]]:
     flag = keeper.schedule
-    ended = False
+    item, ended = NOTHING, False
+    counted = _counted(loop, items)
+    loop.find = lambda: item
 
     def piece() -> Iterator[Any]:
-        nonlocal ended
-        for item in items:
-            loop.count += 1
-            loop.item = item
+        nonlocal item, ended
+        for item in counted:
             yield item
             if flag.due:
                 return
@@ -127,13 +136,30 @@ def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[I
         while not ended:
             yield piece()
             if flag.due and not ended:
+                loop.look()
                 keeper.top(loop)
     finally:
         keeper.left(loop)
 
 
-# Called for each item as `get(token, item)`: a function in C that gives back its second argument.
-_second: Callable[[bool, Any], Any] = {}.get  # type: ignore[assignment]
+def _counted(loop: Loop, items: Iterator[Any]) -> Iterator[Any]:
+    """Some items, of which the loop's `look` finds out how many were drawn.
+
+    `compress` takes a token for each that it has drawn; there are more of them than a loop lives to see. A sum kept in
+    Python would cost twice as much.
+    """
+    begun, tokens = loop.count, repeat(object=True, times=sys.maxsize)
+
+    def look() -> None:
+        loop.count = begun + sys.maxsize - operator.length_hint(tokens)
+
+    loop.look = look
+    return compress(items, tokens)
+
+
+# Called for each item as `pop(token, item)`: a function in C that gives back its second argument.
+# It is a quick one, as an empty dict does not hash what it is asked for.
+_second: Callable[[bool, Any], Any] = {}.pop  # type: ignore[assignment]
 
 
 def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
@@ -154,9 +180,12 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
 
     def look() -> None:
         if (place := cursors.place(cursor.iterator)) is not None:
-            loop.count, loop.item = begun + place, cursors.latest(cursor.iterator)
+            loop.count = begun + place
 
-    loop.look = look
+    def find() -> Any:
+        return NOTHING if cursors.place(cursor.iterator) is None else cursors.latest(cursor.iterator)
+
+    loop.look, loop.find, loop.item = look, find, NOTHING
     try:
         while left := cursor.iterator.__length_hint__():
             if is_own and left > 1:
@@ -173,52 +202,29 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
         keeper.left(loop)
 
 
-def _innermost(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
-    assert loop.cursor is not None  # noqa: S101
-    flag = keeper.schedule
-    count, item = loop.count, current
+def _one_by_one(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
+    """The items of a loop with boundaries inside its body, or over what does not tell where it is and what it gave.
 
-    def look() -> None:
-        loop.count, loop.item = count, item
-
-    loop.look = look
-    try:
-        if current is not NOTHING:
-            yield current
-        for item in onward(loop.cursor.iterator):
-            count += 1
-            yield item
-            if flag.due:
-                loop.count, loop.item = count, item
-                keeper.top(loop)
-    finally:
-        loop.count = count
-        keeper.left(loop)
-
-
-def _nested(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
+    Here they are drawn by Python code: only so is the current one still at hand when a snapshot needs it.
+    """
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101
     flag = keeper.schedule
-    before = None
     try:
         if current is not NOTHING:
-            loop.item = current
             yield current
             if flag.due:
                 keeper.top(loop)
-        # a replay inside this loop may have the iterator built a second time
-        while (iterator := cursor.iterator) is not before:
-            before = iterator
-            for item in onward(iterator):
-                loop.count += 1
-                loop.item = item
-                yield item
-                if flag.due:
-                    keeper.top(loop)
-                if cursor.iterator is not iterator:
-                    break
+        # a replay inside that iteration may have had both built a second time
+        items, item = onward(cursor.iterator), loop.item
+        loop.find, loop.item, current = lambda: item, NOTHING, NOTHING
+        for item in _counted(loop, items):
+            yield item
+            if flag.due:
+                loop.look()
+                keeper.top(loop)
     finally:
+        loop.look()
         keeper.left(loop)
 
 

@@ -310,3 +310,28 @@ for k in range(A.train("ab")):
     outcome, kernel = lab.again(lab.folder(), cell, before=(TRAIN,))
     assert not outcome.error
     assert "resumable" not in kernel.notices
+
+
+INDIRECTLY = """
+import nbckpt, ledger
+def fit(done, start):
+    for k in nbckpt.loop(range(3), state=done):
+        done.append((start, k))
+        ledger.note((start, k))
+ways, done = [fit], []
+for start in {}:
+    ways[0](done, start)
+"""
+
+
+@pytest.mark.parametrize("items", ["[5, 6]", "(5, 6)", "range(5, 7)", "map(str, [5, 6])"])
+def test_killed_twice_in_one_iteration(lab: Lab, items: str) -> None:
+    """An iteration that was gone on with, of a loop without boundaries in its body, still knows its item."""
+    program = Program("twice", "", INDIRECTLY.format(items))
+    plain = lab.plain(program)
+    _, photos = lab.photographed(program, lab.folder())
+    first = lab.copy(next(photo for photo in photos if photo.progress.endswith("k 1 of 3")))
+    _, photos = lab.photographed(program, first.store, seed=7, notes=first.notes)
+    second = next(photo for photo in photos if photo.progress.endswith("k 2 of 3"))
+    assert first.notes == second.notes[:-1]
+    lab.compare(program, plain, lab.resumed(program, second, before=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
@@ -109,17 +110,42 @@ def test_an_iterator_that_others_draw_from_is_never_ahead(source: Any) -> None:
     assert seen == list(source(20_000))
 
 
-@pytest.mark.parametrize("source", TIGHT, ids=TIGHT_NAMES)
-def test_it_knows_where_it_is_in_the_middle_of_an_iteration(source: Any) -> None:
-    """`look` finds the count and the item of the iteration that is running."""
-    loop = Loop("0", open_cursor(source(10_000)))
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_it_knows_where_it_is_in_the_middle_of_an_iteration(source: Any, nested: bool) -> None:
+    """The count and the item of the iteration that is running are found, from the one on that it goes on with."""
+    loop = Loop("0", open_cursor(source(10_000)), nested=nested)
     keeper = Keeper()
-    for count, item in enumerate(turns(keeper, loop), 1):
+    assert loop.cursor is not None
+    current = next(loop.cursor.iterator)
+    loop.count = 1
+    for count, item in enumerate(turns(keeper, loop, current), 1):
         if count % 777 == 0:
             keeper.schedule.ask()
-        if count % 333 == 0 or count in (1, 9_999, 10_000):
+        if count % 333 == 0 or count in (1, 2, 9_999, 10_000):
             loop.look()
-            assert (loop.count, loop.item) == (count, item)
+            assert loop.count == count
+            assert loop.current == item
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_item_that_is_done_is_not_held_on_to(nested: bool) -> None:
+    """Whatever looked at it: a batch of data may fill the memory."""
+
+    class Thing:
+        pass
+
+    loop = Loop("0", open_cursor(Thing() for _ in range(4)), nested=nested)
+    assert loop.cursor is not None
+    known = []
+    first = next(loop.cursor.iterator)
+    for thing in turns(Keeper("1it"), loop, first):
+        loop.look()
+        assert loop.current is thing
+        known.append(weakref.ref(thing))
+        first = None
+        assert [one() is None for one in known[:-1]] == [True] * (len(known) - 1)
+    assert len(known) == 4
 
 
 def test_a_list_that_shrinks_below_where_the_loop_is() -> None:
