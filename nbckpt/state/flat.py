@@ -1,31 +1,32 @@
 """Lists and dicts of plain values, and of rows: lists and dicts of such in turn that nobody else refers to.
 
-They are pickled in stretches, and each stretch level by level: how long its rows are, their keys, and all their values
-in one list. That takes a fraction of pickling row after row, and what is as it was at the save before is told by the
-addresses of keys and values and not pickled again. What is not plain, or known to others, is pickled beside the
-stretches, as it would be anyway.
+They are pickled in stretches, by C alone. Of a stretch of plain values their addresses tell whether it is as it was at
+the save before, and nothing is pickled. A stretch of rows is pickled each time, which takes no longer than any other
+look at all its keys and values; its bytes tell what was found out about such a stretch before, so that only who else
+refers to its rows is to be seen. What is not plain, or known to others, is pickled beside the stretches, as it would be
+anyway.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
+import io
 import pickle
 import sys
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, compress, islice, repeat
-from operator import is_
+from functools import partial
+from itertools import chain, compress, islice
+from operator import not_
 from typing import Any
 
 from . import pieces
 from .home import uncollected
 from .pieces import Pieces
 
-Level = tuple[bytes, list[Any], list[int] | int, list[Any], list[int]]
-"""Which of the values are dicts and lists, if not all are of one kind; the others; the lengths of the dicts, and their
-keys, or how many dicts there are that all have these; the lengths of the lists."""
-
-_KINDS: dict[type, int] = {list: 1, dict: 2}
+_ROWS: set[type] = {dict, list}
+_PLAIN, _OTHER = b"plain", b"other"
+"""What bytes of rows tell: that all in them is plain and no float is told by its identity, or that it is to be seen."""
 MOST = 16
 """Values that may be beside the pieces: to find more of them takes as long as pickling all anew."""
 
@@ -50,43 +51,60 @@ def flat(thing: Any) -> Flat | None:
         return None
     with uncollected():
         if type(thing) is list:
-            column = _column(known, thing.copy())
+            column = _column(known, thing.copy(), 0)
             return None if column is None else Flat(make_list, *column)
-        keys, values = _halves(chain(thing, thing.values()))
-        column = _column(known, values)
-        names = None if column is None else pieces.column(known, keys)
-        return None if names is None or column is None else Flat(make_dict, names, *column)
+        # in one call of C, so that no other thread changes it meanwhile
+        parts = list(chain(thing, thing.values()))
+        column = _column(known, parts, len(parts) // 2)
+        keys = None if column is None else pieces.column(known, parts)
+        return None if keys is None or column is None else Flat(make_dict, keys, *column)
 
 
 def make_list(found: list[Any], odd: dict[int, Any]) -> list[Any]:
     """The values in pieces, and those beside them by their places."""
-    values = list(chain.from_iterable(_built(*pieces.loaded(piece)) for piece in found))
-    for at, value in odd.items():
-        values[at] = value
-    return values
+    return list(chain.from_iterable(_stretches(found, odd)))
 
 
 def make_dict(keys: list[Any], found: list[Any], odd: dict[int, Any]) -> dict[Any, Any]:
     """The same by the keys in pieces."""
-    return dict(zip(pieces.make_list(keys), make_list(found, odd), strict=True))
+    made: dict[Any, Any] = {}
+    for names, values in zip(keys, _stretches(found, odd), strict=True):
+        # one by one: of millions the first would have left the processor's cache when they are looked at again
+        made.update(zip(pieces.loaded(names), values, strict=True))
+    return made
 
 
-def _column(known: Pieces, values: list[Any]) -> tuple[list[pickle.PickleBuffer], dict[int, Any]] | None:
-    """The pieces of values, in each None for what is beside them, and that by its place; None if there is too much."""
+def _stretches(found: list[Any], odd: dict[int, Any]) -> Iterator[list[Any]]:
+    begin = 0
+    for piece in found:
+        values: list[Any] = pieces.loaded(piece)
+        end = begin + len(values)
+        for at in odd.keys() & range(begin, end) if odd else ():
+            values[at - begin] = odd[at]
+        yield values
+        begin = end
+
+
+def _column(known: Pieces, parts: list[Any], start: int) -> tuple[list[pickle.PickleBuffer], dict[int, Any]] | None:
+    """The pieces of the values from `start` on, in each None for what is beside them, and that by its place.
+
+    None if there is too much beside them. They are taken out of `parts`.
+    """
     found: list[pickle.PickleBuffer] = []
     beside: dict[int, Any] = {}
-    for at in range(0, len(values), pieces.STRETCH):
-        stretch = values[at : at + pieces.STRETCH]
-        piece = _piece(known, stretch, places=3)
+    for at in reversed(range(start, len(parts), pieces.STRETCH)):
+        stretch = parts[at:]
+        del parts[at:]
+        piece = _piece(known, stretch, places=2)
         if piece is None:
-            odd = list(islice(_odd(stretch, places=3), MOST + 1 - len(beside)))
-            beside |= {at + place: stretch[place] for place in odd}
+            odd = list(islice(_odd(stretch, places=2), MOST + 1 - len(beside)))
+            beside |= {at - start + place: stretch[place] for place in odd}
             for place in odd:
                 stretch[place] = None
-            if len(beside) > MOST or (piece := _piece(known, stretch, places=3)) is None:
+            if len(beside) > MOST or (piece := _piece(known, stretch, places=2)) is None:
                 return None
         found.append(pickle.PickleBuffer(piece))
-    return found, beside
+    return found[::-1], beside
 
 
 def _odd(values: list[Any], places: int) -> Iterator[int]:
@@ -103,113 +121,98 @@ def _odd(values: list[Any], places: int) -> Iterator[int]:
 
 
 def _piece(known: Pieces, values: list[Any], places: int) -> bytes | None:
-    """The pickle of a stretch; None if something in it is not plain, or others refer to it.
+    """The pickle of a stretch; None if something in it is not plain, or others refer to a row.
 
     `places` is in how many places the values are known to be.
     """
-    from xxhash import xxh3_128
+    from xxhash import xxh3_128_digest
 
-    hasher = xxh3_128()
-    levels: list[Level] = []
+    told = xxh3_128_digest(pieces.addresses(values))
+    if (piece := known.find(told)) is not None:
+        return piece
+    if not _ROWS.isdisjoint(map(type, values)):
+        return None if _are_shared(values, places) else _piece_of_rows(known, values)
+    if (piece := pieces.pickled(values, values)) is not None:
+        known.keep(told, values, piece)
+    return piece
+
+
+def _piece_of_rows(known: Pieces, values: list[Any]) -> bytes | None:
+    """The same of a stretch with rows in it, to which nobody else refers."""
+    from xxhash import xxh3_128_digest
+
+    piece = found = None
+    if not known.is_new:
+        piece, _ = _pickled(values)
+        if piece is None or (found := known.find(xxh3_128_digest(piece))) == _PLAIN:
+            return piece
+    rows, plain = _split(values)
+    if found is None:
+        piece, inside = _pickled(values, rows)
+    else:
+        inside = gc.get_referents(*rows)
+    is_plain = found is None
     while True:
-        leaves = hasher.copy()
-        leaves.update(b"leaves")
-        leaves.update(pieces.addresses(values))
-        if (piece := known.find(leaves.digest())) is not None:
-            return piece
-        kinds = list(map(type, values))
-        if not (kinds.count(dict) or kinds.count(list)):
-            held = [*chain.from_iterable([*plain, *keys] for _, plain, _, keys, _ in levels), *values]
-            if (piece := pieces.pickled((levels, values), held)) is not None:
-                known.keep(leaves.digest(), held, piece)
-            return piece
-        opened = _opened(values, kinds, places)
-        if opened is None:
+        rows, leaves = _split(inside)
+        plain += leaves
+        if not rows:
+            break
+        if _are_shared(rows, places=2 + (rows is not inside)):
             return None
-        level, marks, values = opened
-        for mark in marks:
-            hasher.update(b"%d " % memoryview(mark).nbytes)
-            hasher.update(mark)
-        levels.append(level)
-        places = 2
+        is_plain, inside = False, gc.get_referents(*rows)
+    unequal = pieces.not_numbers(plain)
+    if piece is None or unequal is None:
+        return None
+    known.keep(xxh3_128_digest(piece), [], _PLAIN if is_plain and not unequal else _OTHER)
+    if not unequal:
+        return piece
+    told = xxh3_128_digest(piece + pieces.addresses(unequal))
+    if (words := known.find(told)) is None and (words := pieces.dumped(values, unequal)) is not None:
+        known.keep(told, unequal, words)
+    return words
 
 
-def _opened(values: list[Any], kinds: list[type], places: int) -> tuple[Level, list[Any], list[Any]] | None:
-    """A level of a stretch, what tells it from others while its values are held, and the values of the level below.
+def _pickled(values: list[Any], rows: Iterable[Any] = ()) -> tuple[bytes | None, list[Any]]:
+    """The pickle of some values, if C alone can make it, and at the same moment what rows among them refer to.
 
-    None if others refer to a list or dict in it.
+    Of a dict whose keys are all texts that is its values only.
     """
-    dicts, lists = _of(dict, values, kinds), _of(list, values, kinds)
-    for boxes in (dicts, lists):
-        own = places + (boxes is not values)
-        if boxes and max(map(sys.getrefcount, boxes)) > _counted_once() + own - 1:
-            return None
-    boxed = len(dicts) + len(lists) == len(values)
-    codes = b"" if boxed and not (dicts and lists) else bytes(map(defaultdict(int, _KINDS).__getitem__, kinds))
-    plain = [] if boxed else list(compress(values, map((0).__eq__, codes)))
-    # what belongs together in one call of C, so that no other thread changes a row meanwhile
-    sizes, items = _split(list(chain(map(len, lists), chain.from_iterable(lists))), len(lists))
-    lengths, keys, below = _alike(dicts) or _unlike(dicts)
-    marks = [codes, pieces.addresses(plain), pickle.dumps((lengths, sizes), 5), pieces.addresses(keys)]
-    return (codes, plain, lengths, keys, sizes), marks, below + items if items else below
+    stream = io.BytesIO()
+    calls: list[partial[Any]] = [partial(_Pickler(stream, 5).dump, values), partial(gc.get_referents, *rows)]
+    inside: list[Any]
+    try:
+        # in one call of C, so that no other thread changes a row meanwhile
+        _, inside = list(map(partial.__call__, calls))
+    except Exception:  # noqa: BLE001 - what is not plain, or nested too deeply, is pickled otherwise, which says why
+        return None, []
+    return stream.getvalue(), inside
 
 
-def _alike(dicts: list[dict[Any, Any]]) -> tuple[int, list[Any], list[Any]] | None:
-    """How many dicts these are, their keys if all have the very same in the same order, and the values of them all."""
-    keys, values = _halves(chain(chain.from_iterable(dicts), chain.from_iterable(map(dict.values, dicts))))
-    first = keys[: len(keys) // (len(dicts) or 1)]
-    # none has a key twice, so none is longer than this, and none shorter as they are as many
-    if first and len(first) == len(set(map(id, first))) and _same(keys, first * len(dicts)):
-        return len(dicts), first, values
-    return None
+class _Pickler(pickle.Pickler):
+    """Refuses all but what it has a way of its own for: those classes, and none that is derived from them."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Say that C has no way of its own for a thing."""
+        raise pickle.PicklingError(type(thing))
 
 
-def _unlike(dicts: list[dict[Any, Any]]) -> tuple[list[int], list[Any], list[Any]]:
-    """The lengths of some dicts, and the keys and values of them all."""
-    parts = chain(map(len, dicts), chain.from_iterable(dicts), chain.from_iterable(map(dict.values, dicts)))
-    lengths, rest = _split(list(parts), len(dicts))
-    return lengths, *_halves(rest)
+def _are_shared(values: list[Any], places: int) -> bool:
+    """Whether others refer to a row among these values, which are known to be in so many places."""
+    most = _counted_once() + places - 1
+    if max(map(sys.getrefcount, values)) <= most:
+        return False
+    rows, _ = _split(values)
+    return max(map(sys.getrefcount, rows)) > most + (rows is not values)
 
 
-def _halves(parts: Iterable[Any]) -> tuple[list[Any], list[Any]]:
-    """The two halves of what comes, which is taken in one call of C."""
-    found = list(parts)
-    return _split(found, len(found) // 2)
-
-
-def _split(parts: list[Any], at: int) -> tuple[list[Any], list[Any]]:
-    return parts[:at], parts[at:]
-
-
-def _same(one: list[Any], other: list[Any]) -> bool:
-    """Whether two lists hold the very same things."""
-    return bytes(pieces.addresses(one)) == bytes(pieces.addresses(other))
-
-
-def _built(levels: list[Level], values: list[Any]) -> list[Any]:
-    """The values of the uppermost of some levels, from those of the lowest."""
-    for codes, plain, lengths, keys, sizes in reversed(levels):
-        items = iter(values)
-        if isinstance(lengths, int):
-            dicts = list(map(dict.copy, repeat(dict.fromkeys(keys), lengths)))
-            columns = list(islice(items, lengths * len(keys)))
-            for at, key in enumerate(keys):  # by C alone, for there may be millions of them
-                deque(map(dict.__setitem__, dicts, repeat(key), columns[at :: len(keys)]), maxlen=0)
-        else:
-            names = iter(keys)
-            dicts = [dict(zip(islice(names, size), islice(items, size), strict=True)) for size in lengths]
-        lists = [list(islice(items, size)) for size in sizes]
-        kinds = iter(plain), iter(lists), iter(dicts)
-        values = [next(kinds[code]) for code in codes] if codes else dicts or lists
-    return values
-
-
-def _of(kind: type, values: list[Any], kinds: list[type]) -> list[Any]:
-    """The values of a kind; the very list if that is all."""
-    count = kinds.count(kind)
-    if count in (0, len(values)):
-        return values if count else []
-    return list(compress(values, map(is_, kinds, repeat(kind))))
+def _split(values: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The rows among some values, and the others; the very list if it is all of one kind."""
+    if _ROWS.isdisjoint(map(type, values)):
+        return [], values
+    are_rows = list(map(_ROWS.__contains__, map(type, values)))
+    if all(are_rows):
+        return values, []
+    return list(compress(values, are_rows)), list(compress(values, map(not_, are_rows)))
 
 
 @functools.cache

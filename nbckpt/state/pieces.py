@@ -53,6 +53,11 @@ class Pieces:
             _in_use.reset(token)
             self._coming = {}
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no save before, so that nothing is known."""
+        return not self._newest
+
     def find(self, key: bytes) -> bytes | None:
         """The pickle of the values that a key tells; None if it is not known."""
         held, piece = self._coming.get(key) or self._newest.get(key) or (None, None)
@@ -118,17 +123,27 @@ def stretches(known: Pieces, start: int, count: int, held: Callable[[int], Any])
 
 def pickled(thing: Any, values: list[Any]) -> bytes | None:
     """The pickle of what some values are in, if they are plain and none is told from an equal one by its identity."""
+    unequal = not_numbers(values)
+    return None if unequal is None else dumped(thing, unequal)
+
+
+def not_numbers(values: list[Any]) -> list[float] | None:
+    """The floats among plain values, and in tuples among them, that are not numbers; None if not all are plain."""
     kinds = set(map(type, values))
     if tuple in kinds:
         inner = list(chain.from_iterable(one for one in values if type(one) is tuple))
         values, kinds = values + inner, (kinds - {tuple}) | set(map(type, inner))
     if not kinds <= PLAIN:
         return None
-    unequal = set(map(id, compress(values, map(operator.ne, values, values)))) if float in kinds else set()
+    return list(compress(values, map(operator.ne, values, values))) if float in kinds else []
+
+
+def dumped(thing: Any, unequal: list[float]) -> bytes | None:
+    """The pickle of something plain with these floats in it, if each is a constant of a module, known by a word."""
     if not unequal:
         return pickle.dumps(thing, 5)
     constants = stand_ins.constants()
-    if not constants.keys() >= unequal:
+    if not constants.keys() >= set(map(id, unequal)):
         return None
     stream = io.BytesIO()
     pickler: Any = pickle.Pickler(stream, 5)

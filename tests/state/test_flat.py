@@ -54,7 +54,10 @@ KEYS = st.one_of(
     st.integers(0, 30), st.text(max_size=3), st.sampled_from([True, 0.0, -0.0, 1.0, np.nan, OWN, (1, "a")])
 )
 ROWS = st.one_of(VALUES, st.tuples(VALUES, VALUES), st.just(()))
-ODD_ROWS = st.one_of(ROWS, st.just([1]).map(list), st.just({"a": 1}).map(dict), st.just((1, [2])), st.builds(Text))
+ODD_ROWS = st.one_of(
+    *(ROWS, st.just([1]).map(list), st.just({"a": 1}).map(dict), st.just((1, [2])), st.builds(Text)),
+    *(st.just({1}).map(set), st.just(frozenset({1})), st.builds(bytearray)),
+)
 DOINGS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), KEYS, ROWS),
@@ -112,6 +115,8 @@ def shape(thing: Any, seen: dict[int, int]) -> Any:
         return tuple, [shape(part, seen) for part in thing]
     if type(thing) in (type(None), bool, int, str, bytes):
         return type(thing), thing
+    if isinstance(thing, (frozenset, np.generic)):
+        return type(thing), repr(thing)
     if id(thing) in seen:
         return "known", seen[id(thing)]
     seen[id(thing)] = len(seen)
@@ -121,6 +126,8 @@ def shape(thing: Any, seen: dict[int, int]) -> Any:
         return type(thing), [(shape(key, seen), shape(value, seen)) for key, value in thing.items()]
     if isinstance(thing, list):
         return type(thing), [shape(part, seen) for part in thing]
+    if isinstance(thing, (set, bytearray)):
+        return type(thing), repr(thing)
     if isinstance(thing, Text):
         return Text, f"{thing}", vars(thing)
     if isinstance(thing, Owner):
@@ -128,7 +135,7 @@ def shape(thing: Any, seen: dict[int, int]) -> Any:
     return "iterator", [shape(part, seen) for part in copy.copy(thing)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(ROWS, max_size=20), st.dictionaries(KEYS, ROWS, max_size=20), DOINGS)
 def test_lists_and_dicts_come_back_as_they_are_at_each_save(one: Any, table: Any, doings: list[Any]) -> None:
     """Their order, their values' types and signs, what is no number, and whoever refers to them."""
@@ -302,7 +309,7 @@ def test_a_row_that_others_refer_to_keeps_no_other_from_its_piece() -> None:
         assert back["row"] is back["table"]["item 3"]
         assert back["inner"] is back["table"]["item 11"]["scores"]
         assert back["again"] is back["table"]
-        assert len(known(sharing) & before) == 8
+        assert len(known(sharing) & before) >= 8
 
 
 def test_a_table_that_something_goes_over_is_pickled_again_until_it_is_left() -> None:
@@ -339,4 +346,94 @@ def test_keys_that_all_rows_have_are_kept_once() -> None:
         assert odd == {}
         assert make(found, odd) == rows
     assert all(bytes(piece).count(b"a rather long name") == 1 for piece in found)
-    assert max(len(held) for held, _ in known._newest.values()) == 2 + 2 * pieces.STRETCH
+    assert all(held == [] for held, _ in known._newest.values())
+
+
+HELD: list[Any] = [1, 1.5, "text"]
+EXCHANGES: list[tuple[Any, Any]] = [
+    *((1, True), (1, 1.0), (0.0, -0.0), (0, False), ("1", b"1"), (None, 0), (10**30, 10**30 + 1), ("a", Text("a"))),
+    *((math.nan, np.nan), (1.0, math.nan), (1.0, float("nan")), (1.0, np.float64(1)), (1, np.int64(1)), ((1,), [1])),
+    *(((1, 2), (1, True)), ((1,), (1, HELD)), (1, HELD), (1, {1}), (1, frozenset({1})), (1, bytearray(b"1")), ({}, [])),
+    *(([1], [True]), ({"a": 1}, {"a": 1.0}), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ([], ()), ([[1]], [[HELD]])),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EXCHANGES)
+@pytest.mark.parametrize("back_and_forth", [1, 2])
+def test_a_value_that_took_the_place_of_another_is_what_comes_back(one: Any, other: Any, back_and_forth: int) -> None:
+    """Equal ones of other types among them, and such as others refer to; also when the first one is there again."""
+    variables: dict[str, Any] = {"rows": [{"at": at, "value": 0} for at in range(20)], "held": HELD}
+    sharing = Sharing()
+    for value in [one, other] * back_and_forth:
+        variables["rows"][7]["value"] = copy.deepcopy(value, {id(HELD): HELD})
+        for _ in range(2):
+            back = restored(sharing.dump({"variables": variables}))
+            assert shape({name: back[name] for name in variables}, {}) == shape(variables, {})
+
+
+def by_another_key(row: dict[Any, Any]) -> None:
+    row[True] = row.pop(1)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda row: row.update(b=row.pop("b"), a=row.pop("a")),
+        lambda row: row.update(c=row.pop("b")),
+        lambda row: row.pop("a"),
+        lambda row: row.update(c=1),
+        lambda row: row.clear(),
+        by_another_key,
+    ],
+)
+def test_other_keys_or_another_order_of_keys_come_back(act: Any) -> None:
+    """Of one row of many."""
+    rows = [{"a": at, "b": at / 2, 1: None} for at in range(20)]
+    sharing = Sharing()
+    sharing.dump({"variables": {"rows": rows}})
+    act(rows[7])
+    for _ in range(2):
+        assert shape(restored(sharing.dump({"variables": {"rows": rows}}))["rows"], {}) == shape(rows, {})
+
+
+def test_whoever_refers_to_a_row_of_what_did_not_change_has_the_very_same() -> None:
+    """Though its bytes are what they were: a row is held by a variable, is in two places, or holds what is held."""
+    rows: list[Any] = [{"at": at, "value": 1.5} for at in range(20)]
+    deep: list[Any] = [{"at": at, "inner": [at]} for at in range(20)]
+    variables: dict[str, Any] = {"rows": rows, "deep": deep}
+    sharing = Sharing()
+
+    def back() -> dict[str, Any]:
+        found: dict[str, Any] = restored(sharing.dump({"variables": variables}))
+        assert found == variables
+        return found
+
+    for _ in range(2):
+        back()
+    variables |= {"row": rows[3], "inner": [deep[4]["inner"]]}
+    for _ in range(2):
+        found = back()
+        assert found["row"] is found["rows"][3]
+        assert found["inner"][0] is found["deep"][4]["inner"]
+    del variables["row"], variables["inner"]
+    assert found["rows"] == back()["rows"]
+    rows[5] = rows[6] = {"at": 5, "value": 1.5}
+    deep[5]["inner"] = deep[6]["inner"] = [5]
+    found = back()
+    assert found["rows"][5] is found["rows"][6]
+    assert found["deep"][5]["inner"] is found["deep"][6]["inner"]
+
+
+def test_only_what_changed_is_looked_into_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows of plain values whose bytes are known nothing but the references to them is seen."""
+    rows = [{"at": at, "value": at / 2} for at in range(20)]
+    sharing = Sharing()
+    sharing.dump({"variables": {"rows": rows}})
+    seen: list[int] = []
+    numbers = pieces.not_numbers
+    monkeypatch.setattr(pieces, "not_numbers", lambda values: seen.append(len(values)) or numbers(values))
+    sharing.dump({"variables": {"rows": rows}})
+    assert seen == []
+    rows[7]["value"] = -1.0
+    sharing.dump({"variables": {"rows": rows}})
+    assert seen == [2 * pieces.STRETCH]

@@ -111,13 +111,13 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         """Return where a blob is; raises `StoreError` if the way there leads through a link, perhaps out of here."""
-        path = self._root / check_key(key)
-        for place in (path, *path.parents):
-            if place == self._root:
-                break
-            if place.is_symlink():
+        place = os.path.join(self._root, *check_key(key).split("/"))  # noqa: PTH118 - a Path takes five times as long
+        path, root = Path(place), str(self._root)
+        while place != root:
+            if os.path.islink(place):  # noqa: PTH114
                 msg = f"{place} is a symbolic link, and a store follows none: replace it by what it leads to."
                 raise StoreError(msg)
+            place = os.path.dirname(place)  # noqa: PTH120
         return path
 
     @contextlib.contextmanager
