@@ -45,6 +45,7 @@ def save(repository: Repository, *numbers: int, name: str = "train", **options: 
     writer = repository.writer(name, **options)
     for number in numbers:
         writer.commit(*state(number))
+    writer.close()
 
 
 def test_no_store_is_empty(tmp_path: Path) -> None:
@@ -148,6 +149,7 @@ def test_final(store: MemoryStore, repository: Repository) -> None:
     for number in range(4):
         writer.commit(*state(number))
     writer.commit(*state(4), final=True)
+    writer.close()
     (info,) = repository.history("train")
     assert info.final
     assert (info.seq, info.description, info.damage) == (5, {"number": 4}, "")
@@ -342,6 +344,7 @@ def test_death_at_every_operation(mode: str, final: bool) -> None:
         done = True
         try:
             writer.commit(*state(4), final=final)
+            writer.tidy()
         except Died:
             done = False
         after = Repository.open(store)
