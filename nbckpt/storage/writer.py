@@ -127,9 +127,10 @@ class Writer:
     ) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
-        `final` keeps this snapshot, and of the others only those that are kept for good: `tidy` deletes what is
-        not kept, at the latest before the next one is saved. Raises `CheckpointConflict`, or `StoreError` if the
-        store fails: then the snapshot before stands, and a later `commit` may succeed.
+        `final` keeps this snapshot, and of the others only those that are kept for good. What is not kept is deleted
+        by `tidy`, at the latest before the next one is saved; after a final one nothing more happens to the store.
+        Raises `CheckpointConflict`, or `StoreError` if the store fails: then the snapshot before stands, and a later
+        `commit` may succeed.
         """
         started = time.perf_counter()
         if self._conflict:
@@ -148,6 +149,8 @@ class Writer:
             if outcome == "ours":
                 break
             reusable, sizes = self._rebase(upload), upload.packs
+        if final:
+            self.tidy()
         seconds = time.perf_counter() - started
         return Committed(entry.seq, digest(raw), written + len(entry_raw), manifest.total_bytes, seconds)
 
@@ -237,7 +240,7 @@ class Writer:
         return writer
 
     def tidy(self) -> None:
-        """Delete what retention dropped, and old log entries: nobody who waits for a snapshot waits for this."""
+        """Delete what retention dropped, and old log entries, once nobody waits any more to hear of the snapshot."""
         self._is_tidy = True
         # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
         # a reader never meets a manifest whose packs are being deleted.
@@ -249,7 +252,7 @@ class Writer:
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
-        if self._conflict is None:
+        if self._conflict is None and (not self._is_tidy or self._doomed):
             self.tidy()
 
     def _put(

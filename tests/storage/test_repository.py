@@ -149,7 +149,6 @@ def test_final(store: MemoryStore, repository: Repository) -> None:
     for number in range(4):
         writer.commit(*state(number))
     writer.commit(*state(4), final=True)
-    writer.close()
     (info,) = repository.history("train")
     assert info.final
     assert (info.seq, info.description, info.damage) == (5, {"number": 4}, "")

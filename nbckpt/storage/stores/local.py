@@ -8,8 +8,10 @@ import os
 import secrets
 import stat
 import time
+from collections import deque
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from nbckpt.errors import AlreadyExists, NotFound, StoreError
 from nbckpt.storage.stores import Buffer, Entry, check_key
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _TEMPORARY = ".tmp-"  # a leading dot: no key can look like it, no listing shows it
 _STALE = 24 * 3600  # seconds after which a temporary file belongs to a writer that was killed
+_PIECES = 1024  # that one call may write, by POSIX and on every system that we know
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -156,6 +159,8 @@ class LocalStore:
                     stat = entry.stat()
                 except FileNotFoundError:  # deleted while we walked
                     continue
+                except OSError as error:
+                    raise self._explain("list", place, error) from error
                 yield Entry(key, stat.st_size, stat.st_mtime)
 
     def _write_temporary(self, folder: Path, bufs: Sequence[Buffer]) -> Path:
@@ -164,9 +169,7 @@ class LocalStore:
         temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:
-                for buf in bufs:
-                    file.write(buf)
-                file.flush()
+                _write(file, bufs)
                 os.fsync(file.fileno())
         except BaseException:
             with contextlib.suppress(OSError):
@@ -253,6 +256,21 @@ def _name_new(temporary: Path, path: Path) -> None:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def _write(file: BinaryIO, bufs: Sequence[Buffer]) -> None:
+    """Write all pieces, many by one call: between two calls a thread has to wait for its turn."""
+    if not hasattr(os, "writev"):
+        file.writelines(bufs)
+        file.flush()
+        return
+    left = deque(memoryview(buf).cast("B") for buf in bufs if len(buf))
+    while left:
+        count = os.writev(file.fileno(), [*islice(left, _PIECES)])
+        while left and count >= len(left[0]):
+            count -= len(left.popleft())
+        if count:  # the disk is full, or files may not be larger: the next call says so
+            left[0] = left[0][count:]
 
 
 def _sync_folder(folder: Path) -> None:
