@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbckpt.storage.stores import Buffer, Store
 
 _IN_FLIGHT = 4  # packs being written while the next is filled
+_LITTLE = 256 * 1024  # bytes of a pack that is written sooner than a thread for it is started
 _SMALL = 1024 * 1024  # bytes in use that make a pack a small one
 _CROWD = 64  # small packs, before they are merged
 _BURDEN = 2.5  # bytes in the packs of a snapshot for each that it needs, before the deadest are written anew
@@ -48,19 +49,22 @@ class Upload:
         """Store a part."""
         return Part(part.name, part.info, self._blob(part.stream), tuple(map(self._blob, part.buffers)))
 
-    def finish(self) -> None:
-        """Write the last pack and wait until all are durable."""
+    def flush(self) -> None:
+        """Send the last pack on its way: after this, `packs` and `written` know of all."""
         if self._builder.size:
-            self._put_pack(self._builder)
-        if self._pool is not None:
-            for task in self._running:
-                task.result()
-            self._pool.shutdown()
+            self._send(self._builder)
 
     def put(self, key: str, bufs: Sequence[Buffer]) -> None:
         """Write one blob, and remember that this attempt did."""
         self.written[key] = sum(map(len, bufs))
         self._store.put(key, bufs)
+
+    def finish(self) -> None:
+        """Wait until all packs are durable."""
+        if self._pool is not None:
+            for task in self._running:
+                task.result()
+            self._pool.shutdown()
 
     def discard(self) -> None:
         """Remove what was written: no entry leads to it, and the disk may be full of it."""
@@ -96,7 +100,7 @@ class Upload:
             chunk = self._builder.add(id_, plain, compress=compress)
             if self._builder.size >= PACK_SIZE:
                 full, self._builder = self._builder, PackBuilder()
-                self._submit(full)
+                self._send(full)
         self.chunks[id_] = chunk
         return chunk
 
@@ -120,20 +124,20 @@ class Upload:
     def _found(self, id_: bytes) -> Chunk | None:
         return self.chunks.get(id_) or self._reusable.get(id_)
 
-    def _submit(self, builder: PackBuilder) -> None:
-        """Write a full pack while the next one is being filled."""
+    def _send(self, builder: PackBuilder) -> None:
+        """Write a pack while the next one is being filled, or the manifest is written."""
+        pieces, key = builder.finish(), f"{self._folder}/packs/{builder.id}"
+        self.packs[builder.id] = builder.size
+        if self._pool is None and builder.size < _LITTLE:
+            self.put(key, pieces)
+            return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_IN_FLIGHT)
         if len(self._running) >= _IN_FLIGHT:
             done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
             for task in done:
                 task.result()
-        self._running.add(self._pool.submit(self._put_pack, builder))
-
-    def _put_pack(self, builder: PackBuilder) -> None:
-        pieces = builder.finish()
-        self.packs[builder.id] = builder.size
-        self.put(f"{self._folder}/packs/{builder.id}", pieces)
+        self._running.add(self._pool.submit(self.put, key, pieces))
 
 
 def _worth_keeping(chunks: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> dict[bytes, Chunk]:

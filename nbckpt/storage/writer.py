@@ -1,4 +1,4 @@
-"""Writing snapshots: packs, the manifest, then the log entry that makes it exist, each durable before the next."""
+"""Writing snapshots: packs and the manifest, and when all are durable the log entry that makes it exist."""
 
 from __future__ import annotations
 
@@ -261,12 +261,14 @@ class Writer:
         """Make all of a snapshot durable but the entry that makes it exist; return its manifest, also as a file."""
         try:
             stored = tuple(upload.part(part) for part in parts)
-            upload.finish()
+            upload.flush()
             needed = dict.fromkeys(chunk.pack for chunk in upload.chunks.values())
             packs = {pack: upload.packs[pack] for pack in needed}
             manifest = Manifest(secrets.token_hex(16), time.time(), self._writer, final, description, stored, packs)
             raw = encode_manifest(manifest)
+            # beside the last packs: until the entry exists, nothing leads to the manifest, and nothing from it
             upload.put(f"{self._name}/manifests/{digest(raw)}", [raw])
+            upload.finish()
         except BaseException:
             upload.discard()
             raise

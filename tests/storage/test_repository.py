@@ -364,6 +364,7 @@ def test_death_at_every_operation(mode: str, final: bool) -> None:
 def test_many_packs_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where packs are written by several threads."""
     monkeypatch.setattr(upload, "PACK_SIZE", 100_000)
+    monkeypatch.setattr(upload, "_LITTLE", 0)
     for at in range(1, 30):
         store = MemoryStore()
         save(Repository.open(store), 0)
