@@ -121,7 +121,15 @@ class Service:
                 said |= told(error)
         self._pause = spool.PAUSE
         self._again = time.monotonic() + self._pause
+        self._tell(said)
+
+    def _tell(self, said: dict[str, Any]) -> None:
+        """Say what became of a snapshot, and only then delete what it replaces."""
         self._say({**said, "waits": self._spool.holds})
+        if "committed" in said:
+            # the lease was given back: the kernel may have taken it already, for a snapshot that waits for this
+            with contextlib.nullcontext() if self._lease is None else self._lease.beating():
+                self._writer.tidy()
 
     def _batch(self, message: dict[str, Any]) -> Batch:
         return self._arena.view(message["size"]), message
@@ -152,7 +160,7 @@ class Service:
         self._pause = min(2 * self._pause, spool.LONGEST_PAUSE)
         self._again = time.monotonic() + self._pause
         if len(said) > 2:
-            self._say({**said, "waits": self._spool.holds})
+            self._tell(said)
 
     def _at_work(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._lease is None else self._lease.held()

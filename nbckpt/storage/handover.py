@@ -284,6 +284,9 @@ class Threaded:
     def __init__(self, writer: Writer) -> None:
         self._writer, self._spool = writer, Spool(writer)
         self._thread: threading.Thread | None = None
+        """The newest that saves, or deletes what was replaced."""
+        self._told: threading.Event | None = None
+        """Set when the outcome of the snapshot on its way is known, None if there is none."""
         self._outcomes: list[Outcome] = []
         self._retry: threading.Thread | None = None
         """Uploads what waits on this machine, when the store is back."""
@@ -292,7 +295,7 @@ class Threaded:
     @property
     def is_busy(self) -> bool:
         """See `Hand.is_busy`."""
-        return self._thread is not None
+        return self._told is not None
 
     def hand_over(self, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> None:
         """Copy it, and begin; raises `MemoryError`."""
@@ -301,25 +304,32 @@ class Threaded:
             for part in parts
         ]
 
+        before, told = self._thread, threading.Event()
+
         def work() -> None:
+            if before is not None:
+                before.join()
             self._end_retry()
             began = time.thread_time()
             outcome = _commit(self._spool, description, copies, final=final)
             if isinstance(outcome, Committed):
                 outcome = replace(outcome, processor=time.thread_time() - began)
             self._outcomes[:] = [outcome]
+            told.set()
+            if isinstance(outcome, Committed):
+                self._writer.tidy()
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")
         self._thread.start()
+        self._told = told
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:
         """See `Hand.outcome`."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
+        if self._told is not None:
+            if not self._told.wait(timeout):
                 return None
-            self._thread = None
+            self._told = None
             if self._spool.holds:
                 outcome = self._outcomes.pop()
                 self._stop.clear()

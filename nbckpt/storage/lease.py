@@ -63,14 +63,23 @@ class Lease:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold it and give signs of life until the block ends: every operation of a store ends at some time."""
+        """Hold it and give signs of life until the block ends."""
+        self.take()
+        try:
+            with self.beating():
+                yield
+        finally:
+            self.give_back()
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Give signs of life until the block ends: every operation of a store ends at some time."""
         done = threading.Event()
 
         def beats() -> None:
             while not done.wait(BEAT):
                 self.beat()
 
-        self.take()
         thread = threading.Thread(target=beats, name="nbckpt lease", daemon=True)
         thread.start()
         try:
@@ -78,7 +87,6 @@ class Lease:
         finally:
             done.set()
             thread.join()
-            self.give_back()
 
     def beat(self) -> None:
         """Give a sign of life."""

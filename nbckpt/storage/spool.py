@@ -17,6 +17,7 @@ from nbckpt.settings import bytes_from_environment
 from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
+from nbckpt.storage.writer import Committed
 
 if TYPE_CHECKING:
     import threading
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nbckpt.storage.repository import Loaded
     from nbckpt.storage.retention import Retention
     from nbckpt.storage.snapshot import PartData
-    from nbckpt.storage.writer import Committed, Writer
+    from nbckpt.storage.writer import Writer
 
 LIMIT = 16 * 1024**3
 """Bytes that all spools together may take, unless `NBCKPT_SPOOL` says otherwise; 0 turns them off."""
@@ -94,6 +95,8 @@ class Spool:
                 outcome = error
             if outcome is not None:
                 tell(outcome)
+                if isinstance(outcome, Committed):
+                    self._writer.tidy()
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _forget(self) -> None:
@@ -112,6 +115,7 @@ class Spool:
                 spool = Repository.open(str(place))
                 self._spooling = spool.writer(self._writer.name, keep=1, writer_info=self._writer.info)
             self._spooling.commit(description, parts, final=final)
+            self._spooling.tidy()  # what waits has to share its room with that of others
         except (NbckptError, OSError) as why:
             self._spooling = None
             if isinstance(why, BlocksGoneError):  # only the store has what was not handed over

@@ -1,4 +1,4 @@
-"""Writing snapshots: packs, the manifest, then the log entry that makes it exist, each durable before the next."""
+"""Writing snapshots: packs and the manifest, and when all are durable the log entry that makes it exist."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ class Writer:
         self._base = base
         self._attempts: dict[str, _Attempt] = {}  # by their files' digests: entries that exist, for all we know
         self._doomed: set[str] = set()  # keys that retention dropped and the store has not deleted yet
+        self._is_tidy = True  # or its newest commit dropped what was not tried to be deleted yet
         self._conflict: str | None = None
 
     def commit(
@@ -126,13 +127,16 @@ class Writer:
     ) -> Committed:
         """Save a snapshot; when this returns it is durable and is what `Repository.load` finds.
 
-        `final` keeps this snapshot, and of the others only those that are kept for good. Raises
-        `CheckpointConflict`, or `StoreError` if the store fails: then the snapshot before stands, and a later
+        `final` keeps this snapshot, and of the others only those that are kept for good. What is not kept is deleted
+        by `tidy`, at the latest before the next one is saved; after a final one nothing more happens to the store.
+        Raises `CheckpointConflict`, or `StoreError` if the store fails: then the snapshot before stands, and a later
         `commit` may succeed.
         """
         started = time.perf_counter()
         if self._conflict:
             raise CheckpointConflict(self._conflict)
+        if not self._is_tidy:
+            self.tidy()
         reusable, sizes, written = self._base.chunks, self._base.pack_sizes, 0
         while True:
             upload = Upload(self._store, self._name, reusable, sizes)
@@ -145,7 +149,8 @@ class Writer:
             if outcome == "ours":
                 break
             reusable, sizes = self._rebase(upload), upload.packs
-        self._tidy()
+        if final:
+            self.tidy()
         seconds = time.perf_counter() - started
         return Committed(entry.seq, digest(raw), written + len(entry_raw), manifest.total_bytes, seconds)
 
@@ -231,12 +236,24 @@ class Writer:
         store = SingleWriter(store) if record["looks_first"] else store
         writer = cls(store, record["store_id"], record["name"], key, base, retention, record["writer"])
         writer._doomed.update(record["doomed"])
+        writer._is_tidy = not writer._doomed
         return writer
+
+    def tidy(self) -> None:
+        """Delete what retention dropped, and old log entries, once nobody waits any more to hear of the snapshot."""
+        self._is_tidy = True
+        # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
+        # a reader never meets a manifest whose packs are being deleted.
+        with contextlib.suppress(StoreError):
+            old = old_seqs(log_seqs(self._store, self._name), self._base.seq)
+            self._doomed.update(log_key(self._name, seq) for seq in old)
+            self._store.delete(sorted(self._doomed))
+            self._doomed.clear()
 
     def close(self) -> None:
         """Finish deleting what retention dropped, if the store lets us; what remains harms nobody."""
-        if self._conflict is None:
-            self._tidy()
+        if self._conflict is None and (not self._is_tidy or self._doomed):
+            self.tidy()
 
     def _put(
         self, upload: Upload, description: dict[str, Any], parts: Sequence[PartData | HandedPart], *, final: bool
@@ -244,12 +261,14 @@ class Writer:
         """Make all of a snapshot durable but the entry that makes it exist; return its manifest, also as a file."""
         try:
             stored = tuple(upload.part(part) for part in parts)
-            upload.finish()
+            upload.flush()
             needed = dict.fromkeys(chunk.pack for chunk in upload.chunks.values())
             packs = {pack: upload.packs[pack] for pack in needed}
             manifest = Manifest(secrets.token_hex(16), time.time(), self._writer, final, description, stored, packs)
             raw = encode_manifest(manifest)
+            # beside the last packs: until the entry exists, nothing leads to the manifest, and nothing from it
             upload.put(f"{self._name}/manifests/{digest(raw)}", [raw])
+            upload.finish()
         except BaseException:
             upload.discard()
             raise
@@ -351,16 +370,7 @@ class Writer:
         self._doomed = (self._doomed | dropped | failed) - needed
         self._base = base
         self._attempts.clear()
-
-    def _tidy(self) -> None:
-        """Delete what retention dropped, and old log entries."""
-        # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
-        # a reader never meets a manifest whose packs are being deleted.
-        with contextlib.suppress(StoreError):
-            old = old_seqs(log_seqs(self._store, self._name), self._base.seq)
-            self._doomed.update(log_key(self._name, seq) for seq in old)
-            self._store.delete(sorted(self._doomed))
-            self._doomed.clear()
+        self._is_tidy = False
 
     def _refuse(self, seq: int, found: bytes) -> NoReturn:
         """Stop saving for good, and say who has the name: by the file that was found in our place, or the newest."""

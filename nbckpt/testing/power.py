@@ -14,6 +14,7 @@ import random
 import secrets
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Journal:
         self._fd = os.open(aside / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._steps = 0
         self._nested = False
+        self._turn = threading.RLock()
+        """One step after another: what one thread does while another syncs may or may not be covered by that."""
 
     def watch(self) -> None:
         """Listen to what a `LocalStore` does from now on."""
@@ -71,18 +74,19 @@ class Journal:
         """Do a step and write it down; the power may go just before it."""
         place = os.path.abspath(path)  # noqa: PTH100 - links are not followed
         watched = f"{place}/".startswith(f"{self._folder}/") or (step == "sync" and place == str(self._folder.parent))
-        if self._nested or not watched:
-            return do()
-        self._steps += 1
-        if self._steps > self._last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._nested = True
-        try:
-            done = do()
-        finally:
-            self._nested = False
-        os.write(self._fd, (json.dumps({"step": step, "path": place, **more}) + "\n").encode("ascii"))
-        return done
+        with self._turn:
+            if self._nested or not watched:
+                return do()
+            self._steps += 1
+            if self._steps > self._last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._nested = True
+            try:
+                done = do()
+            finally:
+                self._nested = False
+            os.write(self._fd, (json.dumps({"step": step, "path": place, **more}) + "\n").encode("ascii"))
+            return done
 
 
 _link = os.link

@@ -181,6 +181,7 @@ def test_there_and_back(first: list[tuple[int, int, int]], second: list[tuple[in
         buffers = [cook(recipe) for recipe in recipes_]
         upload = Upload(store, "train", known, sizes)
         saved = upload.part(PartData("p", b"stream", [memoryview(b) for b in buffers], {}))
+        upload.flush()
         upload.finish()
         described = Manifest("w", 0.0, {}, False, {}, (saved,), upload.packs)
         parts, known = read_parts(store, "train", decode_manifest(encode_manifest(described)))
@@ -197,6 +198,7 @@ def test_the_same_bytes_are_stored_once() -> None:
     upload = Upload(store, "train", {}, {})
     noise = random.Random(0).randbytes(SMALL_CHUNK)
     saved = upload.part(PartData("p", b"", [memoryview(noise * 50), memoryview(noise)], {}))
+    upload.flush()
     upload.finish()
     assert sum(upload.written.values()) < 2 * SMALL_CHUNK
     described: Any = Manifest("w", 0.0, {}, False, {}, (saved,), upload.packs)

@@ -147,6 +147,7 @@ class World:
                     final = actor.rng.random() < 0.1
                     committed = writer.commit(*state(next(self.numbers), size=SIZE), final=final)
                     self.acknowledged.append((committed.seq, committed.manifest_id))
+                    writer.tidy()
             except CheckpointConflict:
                 actor.conflicts += 1
             except StoreError:
@@ -358,7 +359,7 @@ def sweeping_writer(patch: Patch) -> None:
         listed = [entry.key for entry in self._store.list("train/packs/")]
         self._store.delete([key for key in listed if key not in needed])
 
-    patch.setattr(Writer, "_tidy", tidy)
+    patch.setattr(Writer, "tidy", tidy)
 
 
 def early_deletion(patch: Patch) -> None:
@@ -461,9 +462,9 @@ def lead(actor: Actor, arrived: Callable[[], bool]) -> None:
 
 def save(actor: Any, number: int, keep: int, *, final: bool = False) -> None:
     repository = Repository.open(actor, create=False)
-    repository.writer("train", keep=keep, based_on=repository.load("train")).commit(
-        *state(number, size=SIZE), final=final
-    )
+    writer = repository.writer("train", keep=keep, based_on=repository.load("train"))
+    writer.commit(*state(number, size=SIZE), final=final)
+    writer.close()
 
 
 def overtaken() -> bool:

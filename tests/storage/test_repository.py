@@ -45,6 +45,7 @@ def save(repository: Repository, *numbers: int, name: str = "train", **options: 
     writer = repository.writer(name, **options)
     for number in numbers:
         writer.commit(*state(number))
+    writer.close()
 
 
 def test_no_store_is_empty(tmp_path: Path) -> None:
@@ -342,6 +343,7 @@ def test_death_at_every_operation(mode: str, final: bool) -> None:
         done = True
         try:
             writer.commit(*state(4), final=final)
+            writer.tidy()
         except Died:
             done = False
         after = Repository.open(store)
@@ -362,6 +364,7 @@ def test_death_at_every_operation(mode: str, final: bool) -> None:
 def test_many_packs_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where packs are written by several threads."""
     monkeypatch.setattr(upload, "PACK_SIZE", 100_000)
+    monkeypatch.setattr(upload, "_LITTLE", 0)
     for at in range(1, 30):
         store = MemoryStore()
         save(Repository.open(store), 0)

@@ -125,6 +125,37 @@ def test_file_size_limit(tmp_path: Path) -> None:
     assert [entry.key for entry in LocalStore(tmp_path / "store").list("")] == ["small"]
 
 
+def test_many_pieces_written_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system writes only in part is written to its end, however many pieces there are."""
+    written = os.writev
+    asked: list[int] = []
+
+    def writev(fd: int, pieces: list[memoryview]) -> int:
+        asked.append(len(pieces))
+        some = b"".join(pieces)
+        return written(fd, [some[: max(1, len(some) // 3)]])
+
+    monkeypatch.setattr(os, "writev", writev)
+    store = LocalStore(tmp_path / "store")
+    pieces = [bytes([k % 256]) * (k % 7) for k in range(3000)]
+    store.put("k", pieces)
+    assert store.get("k") == b"".join(pieces)
+    assert 1 < max(asked) <= 1024
+
+
+def test_folder_that_becomes_a_file_while_it_is_listed(tmp_path: Path) -> None:
+    """It is an error of the store, as any other."""
+    store = LocalStore(tmp_path / "store")
+    for key in ("a/1", "a/2"):
+        store.put(key, [b""])
+    listing = store.list("")
+    assert next(listing).key == "a/1"
+    (tmp_path / "store" / "a").rename(tmp_path / "away")
+    (tmp_path / "store" / "a").write_text("in the way")
+    with pytest.raises(StoreError, match="choose another folder"):
+        next(listing)
+
+
 def test_path_is_a_file(tmp_path: Path) -> None:
     """A file where a folder should be is an error, never an empty store."""
     (tmp_path / "store").write_text("mine")
