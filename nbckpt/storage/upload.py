@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nbckpt.errors import DamagedSnapshot, StoreError
 from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, Probe, chunk_id, chunk_size, cut, flat
 from nbckpt.storage.fetch import Stretch, fetch
-from nbckpt.storage.parcel import BLOCK, BlocksGoneError, Piece
+from nbckpt.storage.parcel import BlocksGoneError, Piece
 from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.stores import Buffer, Store
 
 _IN_FLIGHT = 4  # packs being written while the next is filled
-_LARGE = 4 * 1024 * 1024  # bytes of a stream or buffer whose blocks are hashed ahead, by threads
-_AHEAD = 8  # blocks, at most
 _LITTLE = 256 * 1024  # bytes of a pack that is written sooner than a thread for it is started
 _SMALL = 1024 * 1024  # bytes in use that make a pack a small one
 _CROWD = 64  # small packs, before they are merged
 _BURDEN = 2.5  # bytes in the packs of a snapshot for each that it needs, before the deadest are written anew
-
-
-class _Cut(NamedTuple):
-    """A block in chunks, each with whether compressing it promises to pay; `ids` waits for their names."""
-
-    pieces: list[tuple[Buffer, bool]]
-    ids: Callable[[], list[bytes]]
 
 
 class Upload:
@@ -85,36 +75,26 @@ class Upload:
 
     def _blob(self, buffer: Buffer | Piece) -> Blob:
         whole = buffer if isinstance(buffer, Piece) else flat(buffer)
-        stored = [
-            tuple(self._chunk(id_, *piece) for id_, piece in zip(block.ids(), block.pieces, strict=True))
-            if isinstance(block, _Cut)
-            else self._again(block)
-            for block in self._ahead(whole)
-        ]
+        blocks = whole.blocks() if isinstance(whole, Piece) else [whole]
+        size, probe = chunk_size(len(whole)), Probe()
+        stored = []
+        for block in blocks:
+            if isinstance(block, memoryview):
+                stays = isinstance(whole, Piece) and whole.stays
+                pieces = cut(block, size, probe, stays=stays)
+                stored.append(tuple(self._chunk(plain, compress=pays) for plain, pays in pieces))
+            else:
+                stored.append(self._again(block))
         if isinstance(whole, Piece):
             whole.stored = stored
         chunks = [chunk for block in stored for chunk in block]
         if len(chunks) <= INLINE:
             return Blob(len(whole), tuple(chunks))
         segments = (encode_segment(chunks[at : at + SEGMENT]) for at in range(0, len(chunks), SEGMENT))
-        return Blob(len(whole), tuple(self._chunk(chunk_id(raw), raw, compress=False) for raw in segments), table=True)
+        return Blob(len(whole), tuple(self._chunk(raw, compress=False) for raw in segments), table=True)
 
-    def _ahead(self, whole: memoryview | Piece) -> Iterator[_Cut | Sequence[Chunk]]:
-        """Yield the blocks of a stream or buffer, cut, while a thread hashes those that come next."""
-        size, probe = chunk_size(len(whole)), Probe()
-        ahead: deque[_Cut | Sequence[Chunk]] = deque()
-        for block in whole.blocks() if isinstance(whole, Piece) else _blocks(whole):
-            if isinstance(block, memoryview):
-                pieces = [*cut(block, size, probe, stays=isinstance(whole, Piece) and whole.stays)]
-                ids = partial(_ids, pieces)
-                ahead.append(_Cut(pieces, self._threads().submit(ids).result if len(whole) >= _LARGE else ids))
-            else:
-                ahead.append(block)
-            if len(ahead) > _AHEAD:
-                yield ahead.popleft()
-        yield from ahead
-
-    def _chunk(self, id_: bytes, plain: Buffer, compress: bool) -> Chunk:  # noqa: FBT001 - as `cut` has it
+    def _chunk(self, plain: Buffer, *, compress: bool) -> Chunk:
+        id_ = chunk_id(plain)
         chunk = self._found(id_)
         if chunk is None:
             chunk = self._builder.add(id_, plain, compress=compress)
@@ -138,7 +118,7 @@ class Upload:
         except DamagedSnapshot as error:
             raise BlocksGoneError(f"The snapshot before cannot be read any more: {error}.") from error
         for chunk, plain in zip(gone, targets, strict=True):
-            self._chunk(chunk.id, bytes(plain), compress=chunk.codec == ZSTD)
+            self._chunk(bytes(plain), compress=chunk.codec == ZSTD)
         return self._again(block)
 
     def _found(self, id_: bytes) -> Chunk | None:
@@ -151,24 +131,13 @@ class Upload:
         if self._pool is None and builder.size < _LITTLE:
             self.put(key, pieces)
             return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_IN_FLIGHT)
         if len(self._running) >= _IN_FLIGHT:
             done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
             for task in done:
                 task.result()
-        self._running.add(self._threads().submit(self.put, key, pieces))
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_IN_FLIGHT + 1)  # so that one is left to hash
-        return self._pool
-
-
-def _ids(pieces: Iterable[tuple[Buffer, bool]]) -> list[bytes]:
-    return [chunk_id(plain) for plain, _ in pieces]
-
-
-def _blocks(view: memoryview) -> Iterator[memoryview]:
-    return (view[at : at + BLOCK] for at in range(0, len(view), BLOCK))
+        self._running.add(self._pool.submit(self.put, key, pieces))
 
 
 def _worth_keeping(chunks: dict[bytes, Chunk], pack_sizes: dict[str, int]) -> dict[bytes, Chunk]:
