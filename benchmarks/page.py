@@ -10,6 +10,7 @@ from nbckpt.front.display import size
 from .curves import TITLES, Curve
 from .loops import described
 from .peers import FORKED, OURS, PEERS, find
+from .reasons import reason
 from .rounds import FLOORS, MEASURES, Row
 from .targets import Goal, reached
 from .workloads import WORKLOADS
@@ -142,6 +143,15 @@ def verdict(found: Sequence[Goal]) -> str:
     return f"{met}; not: {', '.join(named)}.\n" if named else f"{met}.\n"
 
 
+def reasons(found: Sequence[Goal]) -> str:
+    """Why some are not met, as far as that is known."""
+    said: dict[str, list[str]] = {}
+    for one in found:
+        if not one.is_met and (why := reason(one)):
+            said.setdefault(why, []).append(f"{one.what} (beside {one.beside})")
+    return "".join(f"- {'; '.join(goals)}: {why}\n" for why, goals in said.items())
+
+
 def loops_table(costs: dict[str, float]) -> str:
     """What a loop costs."""
     lines = [[name, f"{cost:.1f}", f"{over:.1f}"] for name, cost, over in described(costs)]
@@ -190,7 +200,7 @@ def body(results: Mapping[str, Any]) -> str:
         parts += ["## How it grows\n", "![Costs against sizes](images/scale.png)\n"]
         parts += [curve_table(name, curve) for name, curve in curves.items()]
     if found := reached(results):
-        parts += ["## What was to be reached\n", _GOALS, verdict(found), goals_table(found)]
+        parts += ["## What was to be reached\n", _GOALS, verdict(found), goals_table(found), reasons(found)]
     return "\n".join(parts)
 
 

@@ -20,7 +20,8 @@ _LONG = 1024 * 1024
 """Bytes of a piece from which on it is worth asking where it lies."""
 _MUCH = 16 * 1024 * 1024
 """Bytes that another thread is worth starting for."""
-_MOST = 128 * 1024 * 1024
+_LEAST, _MOST = 4 * 1024 * 1024, 128 * 1024 * 1024
+"""Bytes that one thread copies at a stretch: few enough to share, and enough to go past the caches."""
 _MOST_THREADS = 4
 
 
@@ -64,7 +65,7 @@ class Copier:
                 stretches.append(found)
         total = sum(stretch.length for stretch in stretches)
         threads = min(_MOST_THREADS, os.cpu_count() or 1, 1 + total // _MUCH)
-        longest = max(_MUCH, min(_MOST, total // (2 * threads)))
+        longest = max(_LEAST, min(_MOST, total // (4 * threads)))
         left = deque(part for stretch in stretches for part in _parts(stretch, longest))
         self._at_work = [threading.Lock() for _ in range(threads - 1)]
         try:

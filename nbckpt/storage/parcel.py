@@ -13,6 +13,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbckpt.errors import StoreError
@@ -93,28 +94,36 @@ class Comparison:
 
         self.found, self._looked = "hash", []
         found: list[bytes] = []
-        for name, index, view in pieces:
-            places = [(name, index, at) for at in range(0, len(view), BLOCK)]
-            quiet = sum(place in self._seen and place not in self._restless for place in places)
-            is_quiet = len(places) - quiet <= MUCH * len(places)
-            area = self._untouched.look(view, BLOCK, is_quiet=is_quiet) if index else None
+        for _, index, view in pieces:
+            begun, blocks = len(found), -(-len(view) // BLOCK)
+            places = self._asked[begun : begun + blocks]
+            area = self._untouched.look(view, BLOCK, partial(self._is_quiet, places)) if index else None
+            if area is None:
+                marks: list[bytes | None] = [None] * blocks
+            else:
+                self._looked.append((area, begun, begun + blocks))
+                marks = area.stands(blocks)
+            if area is not None and not self._untouched.needs_check(area):
+                self.found = "pages" if any(marks) else self.found
+                asked = [number for number, mark in enumerate(marks) if mark is None]
+            else:
+                asked = [*range(blocks)]
+            for number in asked:
+                place, stands = places[number], marks[number]
+                if stands is None and (place in self._restless or (area is not None and number in area.written)):
+                    continue
+                marks[number] = mark = xxh3_128_digest(view[place[2] : place[2] + BLOCK], self.seed)
+                if area is not None and stands not in (None, mark) and not self._untouched.question(area, number):
+                    return None
+            found += [mark if mark is not None and mark in self._known else _COPIED for mark in marks]
             if area is not None:
-                self._looked.append((area, len(found), len(found) + len(places)))
-            begun = len(found)
-            for number, place in enumerate(places):
-                stands = None if area is None else area.mark(number)
-                if area is not None and stands is not None and not self._untouched.needs_check(area):
-                    mark, self.found = stands, "pages"
-                elif stands is None and (place in self._restless or (area is not None and number in area.written)):
-                    mark = _COPIED
-                else:
-                    mark = xxh3_128_digest(view[place[2] : place[2] + BLOCK], self.seed)
-                    if area is not None and stands not in (None, mark) and not self._untouched.question(area, number):
-                        return None
-                found.append(mark if mark in self._known else _COPIED)
-            if area is not None:
-                self._untouched.judge(area, found[begun:].count(_COPIED), len(places))
+                self._untouched.judge(area, found[begun:].count(_COPIED), blocks)
         return found
+
+    def _is_quiet(self, places: Sequence[Place]) -> bool:
+        """Whether few of some blocks have changed last time, or are new."""
+        quiet = sum(place in self._seen and place not in self._restless for place in places)
+        return len(places) - quiet <= MUCH * len(places)
 
     def learn(self, raw: bytes) -> None:
         """Take note of the marks of all blocks of a snapshot that is durable, in the order of `marks`."""

@@ -48,12 +48,16 @@ class Area:
     pages: int = 0
     """How many pages were written between the last two saves."""
 
-    def mark(self, number: int) -> bytes | None:
-        """The mark of a block that is known not to have changed; None if that is not known."""
-        start = self.address + number * self.block
-        end = min(start + self.block, self.address + self.size)
-        inside = self.first <= start and end <= self.last
-        return self.marks[number] if inside and self.marks and number not in self.written else None
+    def stands(self, blocks: int) -> list[bytes | None]:
+        """The marks of its blocks, so many, where it is known that they have not changed; None where it is not."""
+        if not self.marks:
+            return [None] * blocks
+        found: list[bytes | None] = [*self.marks]
+        begin = -(-(self.first - self.address) // self.block)
+        end = blocks if self.last == self.address + self.size else (self.last - self.address) // self.block
+        for number in (*range(begin), *range(end, blocks), *self.written):
+            found[number] = None
+        return found
 
     def note(self, start: int, end: int) -> None:
         """Take note that something was written from one address to another."""
@@ -112,7 +116,7 @@ class Untouched:
         self._is_sure = True
         self._places = sorted((area.first, area.last) for area in self._areas.values())
 
-    def look(self, view: memoryview, block: int, *, is_quiet: bool) -> Area | None:
+    def look(self, view: memoryview, block: int, is_quiet: Callable[[], bool]) -> Area | None:
         """Return what is known of one of these buffers, and watch it from now on; None if it is not watched.
 
         It must be compared or copied after this. `is_quiet` says whether few of its blocks changed last time.
@@ -120,7 +124,7 @@ class Untouched:
         if self._off or self._mappings is None or len(view) < LEAST:
             return None
         key = address(view), len(view)
-        if key in self._areas or not is_quiet:
+        if key in self._areas or not is_quiet():
             return self._areas.get(key)
         try:
             return self._watch(key, block, self._mappings)

@@ -21,6 +21,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few bytes are much, so that small pieces are cut and shared."""
     monkeypatch.setattr(copying, "_LONG", 8)
     monkeypatch.setattr(copying, "_MUCH", 100)
+    monkeypatch.setattr(copying, "_LEAST", 100)
     monkeypatch.setattr(copying, "_MOST", 200)
     monkeypatch.setattr(copying.os, "cpu_count", lambda: 3)
 
