@@ -265,6 +265,8 @@ class Here:
         """Save it."""
         began = time.perf_counter()
         self._outcome = _commit(self._spool, description, parts, final=final)
+        if isinstance(self._outcome, Committed):
+            self.writer.tidy()  # nobody would hear of it sooner, and what is left when we are killed needs a prune
         self._took = time.perf_counter() - began
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:  # noqa: ARG002 - it is known

@@ -290,6 +290,17 @@ def test_errors_come_back_as_what_they_are(way: str, saving: Saving, monkeypatch
     assert saving.newest == 7
 
 
+def test_what_a_snapshot_replaces_does_not_wait_for_the_next_one(
+    saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the loop stands still for it, a kernel that is killed between two snapshots leaves nothing behind."""
+    monkeypatch.setenv("NBCKPT_WRITER", "sync")
+    saving.begin()
+    for number in range(1, 6):
+        saving.save(number)
+    assert len([*(Path(saving.repository.url) / "train" / "manifests").iterdir()]) == 3
+
+
 def test_a_thread_that_could_not_be_started(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next snapshot is saved, and nobody waits for the thread that never was."""
     monkeypatch.setenv("NBCKPT_WRITER", "thread")
