@@ -17,6 +17,10 @@ from .cursors import Cursor
 from .gathering import Gathering
 
 
+def _nothing() -> None:
+    """There is nothing to look at: `count` is always up to date."""
+
+
 @dataclass(slots=True)
 class Loop:
     """A loop in progress: `count` iterations were begun, `current` is the item of the one that is running."""
@@ -29,7 +33,7 @@ class Loop:
     """The current item, where there is nothing to `find` it."""
     nested: bool = False
     """Whether there are boundaries inside its body."""
-    look: Callable[[], None] = lambda: None
+    look: Callable[[], None] = _nothing
     """Brings `count` up to date in the middle of an iteration."""
     find: Callable[[], Any] | None = None
     gathering: Gathering | None = None
@@ -139,7 +143,14 @@ def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[I
                 loop.look()
                 keeper.top(loop)
     finally:
-        keeper.left(loop)
+        _leave(keeper, loop)
+
+
+def _leave(keeper: Keeper, loop: Loop) -> None:
+    """Take leave of a loop, and of what refers to it itself: what it goes over is freed at once, as without us."""
+    loop.look()
+    loop.look, loop.find = _nothing, None
+    keeper.left(loop)
 
 
 def _counted(loop: Loop, items: Iterator[Any]) -> Iterator[Any]:
@@ -199,7 +210,7 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
                 loop.count = begun + place
                 keeper.top(loop)
     finally:
-        keeper.left(loop)
+        _leave(keeper, loop)
 
 
 def _one_by_one(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
@@ -224,8 +235,7 @@ def _one_by_one(keeper: Keeper, loop: Loop, current: Any) -> Iterator[Any]:
                 loop.look()
                 keeper.top(loop)
     finally:
-        loop.look()
-        keeper.left(loop)
+        _leave(keeper, loop)
 
 
 class AsyncTurns:

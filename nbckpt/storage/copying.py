@@ -41,6 +41,7 @@ class Copier:
     """
 
     def __init__(self) -> None:
+        self._left: deque[_Stretch] = deque()
         self._at_work: list[threading.Lock] = []
         """One for each other thread, which has it while it copies."""
         self._held: list[memoryview] = []
@@ -48,7 +49,14 @@ class Copier:
     def copy(self, pieces: Iterable[tuple[Buffer, slice]], target: memoryview) -> None:
         """Copy each to where it belongs in `target`, which is writable bytes."""
         self.wait()
-        self._held = [memoryview(target)]
+        try:
+            self._copy(self._stretches(pieces, target))
+        finally:
+            self.wait()
+
+    def _stretches(self, pieces: Iterable[tuple[Buffer, slice]], target: memoryview) -> list[_Stretch]:
+        """Copy what is short, and return what is left to copy."""
+        self._held.append(memoryview(target))
         stretches: list[_Stretch] = []
         begin = address(target)
         for piece, place in pieces:
@@ -63,22 +71,22 @@ class Copier:
                 stretches[-1] = last._replace(length=last.length + found.length)
             else:
                 stretches.append(found)
+        return stretches
+
+    def _copy(self, stretches: list[_Stretch]) -> None:
         total = sum(stretch.length for stretch in stretches)
         threads = min(_MOST_THREADS, os.cpu_count() or 1, 1 + total // _MUCH)
         longest = max(_LEAST, min(_MOST, total // (4 * threads)))
-        left = deque(part for stretch in stretches for part in _parts(stretch, longest))
+        self._left = deque(part for stretch in stretches for part in _parts(stretch, longest))
         self._at_work = [threading.Lock() for _ in range(threads - 1)]
-        try:
-            for lock in self._at_work:
-                with contextlib.suppress(RuntimeError):  # there can be no more threads: those that there are do it all
-                    threading.Thread(target=_help, args=(left, lock), name="nbckpt copy", daemon=True).start()
-            _work(left)
-        finally:
-            left.clear()
-            self.wait()
+        for lock in self._at_work:
+            with contextlib.suppress(RuntimeError):  # there can be no more threads: those that there are do it all
+                threading.Thread(target=_help, args=(self._left, lock), name="nbckpt copy", daemon=True).start()
+        _work(self._left)
 
     def wait(self) -> None:
         """Wait until no thread copies any more."""
+        self._left.clear()  # a thread that comes late finds nothing
         for lock in self._at_work:
             with lock:
                 pass
@@ -121,11 +129,16 @@ class _Buffer(ctypes.Structure):
     )
 
 
+_get = ctypes.pythonapi.PyObject_GetBuffer
+_give_back = ctypes.pythonapi.PyBuffer_Release
+
+
 def address(view: memoryview) -> int:
     """Where the bytes of a flat view begin."""
     buffer = _Buffer()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
-    try:
+    reference, of = ctypes.byref(buffer), ctypes.py_object(view)
+    try:  # an interrupt may come as soon as the call is over
+        _get(of, reference, 0)
         return int(buffer.buf or 0)
     finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+        _give_back(reference)

@@ -7,6 +7,7 @@ for a store that only this process has, a thread does it (`thread`). `NBCKPT_WRI
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -264,6 +265,8 @@ class Here:
         """Save it."""
         began = time.perf_counter()
         self._outcome = _commit(self._spool, description, parts, final=final)
+        if isinstance(self._outcome, Committed):
+            self.writer.tidy()  # nobody would hear of it sooner, and what is left when we are killed needs a prune
         self._took = time.perf_counter() - began
 
     def outcome(self, timeout: float | None = 0.0) -> Outcome | None:  # noqa: ARG002 - it is known
@@ -307,8 +310,7 @@ class Threaded:
         before, told = self._thread, threading.Event()
 
         def work() -> None:
-            if before is not None:
-                before.join()
+            _join(before)
             self._end_retry()
             began = time.thread_time()
             outcome = _commit(self._spool, description, copies, final=final)
@@ -335,22 +337,27 @@ class Threaded:
                 self._stop.clear()
                 work = (self._stop, self._outcomes.append)
                 self._retry = threading.Thread(target=self._spool.keep_trying, args=work, daemon=True)
-                self._retry.start()
+                with contextlib.suppress(RuntimeError):  # there can be no more threads: the next snapshot tries anew
+                    self._retry.start()
                 return outcome
         return self._outcomes.pop(0) if self._outcomes else None
 
     def close(self) -> None:
         """Wait for a snapshot on its way, and finish what retention has to delete."""
-        if self._thread is not None:
-            self._thread.join()
+        _join(self._thread)
         self._end_retry()
         self._writer.close()
 
     def _end_retry(self) -> None:
         self._stop.set()
-        if self._retry is not None:
-            self._retry.join()
-            self._retry = None
+        _join(self._retry)
+        self._retry = None
+
+
+def _join(thread: threading.Thread | None) -> None:
+    """Wait until a thread has ended; one that could not be started has nothing to do."""
+    if thread is not None and thread.ident is not None:
+        thread.join()
 
 
 def _commit(spool: Spool, description: dict[str, Any], parts: Sequence[PartData], *, final: bool) -> Outcome:

@@ -245,9 +245,11 @@ class Writer:
         # Not a reason to fail a commit that stands: the keys stay on the list. Manifests go before packs, so that
         # a reader never meets a manifest whose packs are being deleted.
         with contextlib.suppress(StoreError):
-            old = old_seqs(log_seqs(self._store, self._name), self._base.seq)
-            self._doomed.update(log_key(self._name, seq) for seq in old)
-            self._store.delete(sorted(self._doomed))
+            log = log_seqs(self._store, self._name)
+            # if the checkpoint was removed and begun anew meanwhile, the log is another run's, and not yet as long; so
+            # its entries are never remembered either: their names come again, those of what is doomed do not
+            old = old_seqs(log, min([self._base.seq, *log[-1:]]))
+            self._store.delete([*(log_key(self._name, seq) for seq in old), *sorted(self._doomed)])
             self._doomed.clear()
 
     def close(self) -> None:

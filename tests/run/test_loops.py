@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -239,3 +241,37 @@ def test_an_iterator_is_not_asked_for_one(source: Any, nested: bool) -> None:
     cursor = open_cursor(source())
     assert [next(cursor.iterator), next(cursor.iterator)] == [1, 2]
     assert list(turns(Keeper(), Loop("0", cursor, count=2, nested=nested))) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_a_loop_that_is_left_went_over_is_closed_at_once(nested: bool) -> None:
+    """A generator cleans up when the loop is left, not when somebody collects garbage."""
+    said: list[str] = []
+
+    def drawn() -> Iterator[int]:
+        try:
+            yield from range(5)
+        finally:
+            said.append("closed")
+
+    def work() -> None:
+        loop = Loop("0", open_cursor(drawn()), nested=nested)
+        for item in turns(Forgetful(), loop):
+            if item == 3:
+                break
+        said.append("left")
+
+    gc.disable()
+    try:
+        work()
+        said.append("returned")
+    finally:
+        gc.enable()
+    assert said == ["left", "closed", "returned"]  # the function itself knows the loop for longer
+
+
+class Forgetful(Keeper):
+    """A run that keeps no loop."""
+
+    def left(self, loop: Loop) -> None:
+        """Forget it."""

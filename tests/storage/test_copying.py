@@ -46,13 +46,14 @@ class Interrupted:
     """Stops this thread's copy at its first stretch, and lets another thread's begin and wait."""
 
     def __init__(self) -> None:
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.begun, self.stopped, self.go_on = threading.Event(), threading.Event(), threading.Event()
         self.main = threading.current_thread()
         self.copied: list[tuple[int, int, int]] = []
 
     def __call__(self, target: int, source: int, length: int) -> None:
         if threading.current_thread() is self.main:
             assert self.begun.wait(60)
+            self.stopped.set()
             raise KeyboardInterrupt
         self.begun.set()
         assert self.go_on.wait(60)
@@ -82,7 +83,12 @@ class _With:
 
 def test_an_interrupt_waits_for_the_other_threads(interrupted: Interrupted) -> None:
     source, target = bytes(1000), bytearray(b"-" * 1000)
-    threading.Thread(target=lambda: interrupted.begun.wait(60) and interrupted.go_on.set()).start()
+
+    def let_go() -> None:
+        assert interrupted.stopped.wait(60)
+        interrupted.go_on.set()
+
+    threading.Thread(target=let_go).start()
     with pytest.raises(KeyboardInterrupt):
         Copier().copy([(source, slice(0, 1000))], memoryview(target))
     assert target.count(0) == sum(length for _, _, length in interrupted.copied)
@@ -119,3 +125,56 @@ def test_where_no_thread_can_be_started_this_one_copies(monkeypatch: pytest.Monk
     source, target = np.random.default_rng(1).bytes(1000), bytearray(1000)
     Copier().copy([(source, slice(0, 1000))], memoryview(target))
     assert target == source
+
+
+def test_a_piece_that_cannot_be_copied_leaves_nothing_held() -> None:
+    """Arrays can be resized after a copy that has failed."""
+    copier, first, target = Copier(), bytearray(1000), bytearray(2000)
+    scattered = memoryview(bytes(2000))[::2]
+    with pytest.raises(BufferError):
+        copier.copy([(first, slice(0, 1000)), (scattered, slice(1000, 2000))], memoryview(target))
+    first.clear()
+    target.clear()
+
+
+def test_an_interrupt_while_it_is_asked_where_a_piece_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target, copier = bytearray(1000), bytearray(1000), Copier()
+    get = copying._get
+
+    def interrupted(*arguments: Any) -> None:
+        get(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "_get", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copier.copy([(source, slice(0, 1000))], memoryview(target))
+    copier.wait()
+    source.clear()
+    target.clear()
+
+
+def test_a_thread_that_comes_after_two_interrupts_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    copier, source, target = Copier(), bytes(1000), bytearray(b"-" * 1000)
+    late: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        late.append(thread)
+        raise KeyboardInterrupt
+
+    def again() -> None:
+        if copier._at_work:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(copier, "wait", again)
+        with pytest.raises(KeyboardInterrupt):
+            copier.copy([(source, slice(0, 1000))], memoryview(target))
+    assert late
+    copier.wait()
+    for thread in late:
+        thread.start()
+        thread.join()
+    assert target == b"-" * 1000
+    target.clear()

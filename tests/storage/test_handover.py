@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,36 @@ def test_errors_come_back_as_what_they_are(way: str, saving: Saving, monkeypatch
     hand.hand_over(*state(4))
     assert isinstance(hand.outcome(None), CheckpointConflict)
     assert saving.newest == 7
+
+
+def test_what_a_snapshot_replaces_does_not_wait_for_the_next_one(
+    saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the loop stands still for it, a kernel that is killed between two snapshots leaves nothing behind."""
+    monkeypatch.setenv("NBCKPT_WRITER", "sync")
+    saving.begin()
+    for number in range(1, 6):
+        saving.save(number)
+    assert len([*(Path(saving.repository.url) / "train" / "manifests").iterdir()]) == 3
+
+
+def test_a_thread_that_could_not_be_started(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next snapshot is saved, and nobody waits for the thread that never was."""
+    monkeypatch.setenv("NBCKPT_WRITER", "thread")
+    hand = saving.begin()
+    saving.save(1)
+
+    def refused(_: object) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError):
+            hand.hand_over(*state(2))
+    hand.hand_over(*state(3))
+    assert isinstance(hand.outcome(60), Committed)
+    assert saving.newest == 3
 
 
 def test_no_room_for_a_copy(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from nbckpt.errors import (
     UnsupportedFormat,
     UntrustedSnapshot,
 )
-from nbckpt.storage import signing, upload
+from nbckpt.storage import log, signing, upload
 from nbckpt.storage.records import seal
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import FORMAT, PartData
@@ -327,6 +327,27 @@ def test_back_to_an_earlier_state(store: MemoryStore) -> None:
     loaded = Repository.open(store).load("train")
     assert loaded is not None
     assert bytes(loaded.parts["p"].stream) == one[0].stream
+
+
+def test_a_late_writer_leaves_a_log_that_was_begun_anew(store: MemoryStore) -> None:
+    """What is still to be deleted when a checkpoint is removed takes nothing from the run that begins it anew."""
+    faulty = Faulty(store)
+    late = Repository.open(faulty).writer("train", keep=2)
+    for number in range(40):
+        late.commit(*state(number))
+    faulty._at, faulty._times = faulty.count + 2, 100  # the log was listed, and nothing can be deleted
+    late.tidy()
+    faulty._at = 0
+    repository = Repository.open(store)
+    repository.remove("train")
+    save(repository, *range(100, 130))
+    for act in (late.close, lambda: late.commit(*state(40))):
+        with contextlib.suppress(CheckpointConflict):
+            act()
+        assert check(repository.load("train")) == 129
+        assert len(keys(store, "log")) >= log.KEEPS
+    late.close()
+    assert check(repository.load("train")) == 129
 
 
 @pytest.mark.parametrize("mode", ["dies", "dies after"])
