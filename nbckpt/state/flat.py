@@ -148,6 +148,9 @@ def _piece_of_rows(known: Pieces, values: list[Any]) -> bytes | None:
             return piece
     rows, plain = _split(values)
     if found is None:
+        # before that is pickled: it may be large, and there may be many rows that refer to it
+        if _hold_what_is_shared(rows):
+            return None
         piece, inside = _pickled(values, rows)
     else:
         inside = gc.get_referents(*rows)
@@ -194,6 +197,13 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, thing: Any) -> Any:
         """Say that C has no way of its own for a thing."""
         raise pickle.PicklingError(type(thing))
+
+
+def _hold_what_is_shared(rows: list[Any]) -> bool:
+    """Whether others refer to a row that is in one of these rows."""
+    inside = gc.get_referents(*rows)
+    below, _ = _split(inside)
+    return bool(below) and _are_shared(below, places=2 + (below is not inside))
 
 
 def _are_shared(values: list[Any], places: int) -> bool:

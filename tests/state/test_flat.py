@@ -437,3 +437,15 @@ def test_only_what_changed_is_looked_into_again(monkeypatch: pytest.MonkeyPatch)
     rows[7]["value"] = -1.0
     sharing.dump({"variables": {"rows": rows}})
     assert seen == [2 * pieces.STRETCH]
+
+
+def test_what_many_rows_share_is_not_pickled_to_find_that_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be large: it is pickled once with all the rest, and not again with each group of rows that is tried."""
+    shared = [1.5]
+    rows = [{"at": at, "all": shared} for at in range(20)]
+    tried: list[int] = []
+    pickled = flat._pickled
+    monkeypatch.setattr(flat, "_pickled", lambda values, *rows: tried.append(len(values)) or pickled(values, *rows))
+    back = restored(Sharing().dump({"variables": {"rows": rows, "shared": shared}}))
+    assert tried == []
+    assert all(row["all"] is back["shared"] for row in back["rows"])
