@@ -13,6 +13,7 @@ _REASONS = {
         f"{_COPIED_AND_HASHED} The peer only writes them, and processor time of all three is counted: half of what the "
         "writing alone takes is less than the writing alone."
     ),
+    "durable, W1": f"{_COPIED_AND_HASHED} The floor only writes.",
     "durable, W2": f"{_COPIED_AND_HASHED} The floor only writes.",
     "durable, W3": "The floor writes some kilobytes that it is given; here it has to be found first which they are.",
     "durable, W4": (
@@ -22,6 +23,7 @@ _REASONS = {
         "One file is on the disk after one fsync. A snapshot is three, with the folders that name them, and the entry "
         "of the log may be written only after the others are on the disk: that is what no power cut tears."
     ),
+    "restore, W1": "The floor verifies nothing: to hash all bytes takes about as long as to read them.",
     "restore, W2": "The floor verifies nothing: to hash all bytes takes about as long as to read them.",
     "restore, W4": (
         "To unpickle the rows takes four tenths of it, and to fill the dict most of the rest: nothing is left to save "
@@ -37,7 +39,6 @@ _REASONS = {
         "0.22 to 0.29 of pickling all. Only reading a reference count for each takes 0.08."
     ),
     "stall of the first save": "What cannot be known yet is found out once: which rows are plain, and who shares them.",
-    "ms of stall": "To copy what changed takes most of it.",
     "S3 download": "The client alone verifies nothing, and client, server and hashing share two processors here.",
     "ns an iteration, tracked, tight loop over an iterator": (
         "A call in C or a generator's frame for each item costs 17 to 24 already. What costs less draws items before "
