@@ -86,7 +86,9 @@ def test_a_long_iteration_is_seen_to_be_saved(folder: Path, tmp_path: Path) -> N
 
 def test_a_writer_that_is_killed(folder: Path, plain: Reply) -> None:
     """The run says so and goes on, protected again from the next boundary on."""
-    cell = CELL.replace("gate.hold(k)", "gate.hold(k); k == 2 and kill()", 1)
+    # what takes the writer long enough to be killed at it
+    much = "extra = random.Random(2).randbytes(50_000_000) if k == 1 else b''"
+    cell = CELL.replace("gate.hold(k)", f"gate.hold(k); k == 2 and kill(); {much}", 1)
     kill = "import os, json, pathlib\ndef kill():\n    (path,) = pathlib.Path('data/writers').iterdir()\n"
     kill += "    os.kill(json.loads(path.read_text())['pid'], 9)\n"
     with notebook(folder, hold=5, NBCKPT_WRITER="process") as book:
