@@ -8,11 +8,12 @@ it was saved. Both are counted: a loop that uses all processors has that much le
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 import time
 from pathlib import Path
+
+from nbckpt.run.pace import processors
 
 from . import machine
 from .workloads import workload_of
@@ -63,7 +64,7 @@ class Clock:
 
     def report(self) -> dict[str, float]:
         elapsed = self._ended - self._began
-        taken = sum(self._used.values()) / (os.cpu_count() or 1)
+        taken = sum(self._used.values()) / processors()
         return {"stood": self.stood / elapsed, "taken": taken / elapsed, "seconds": elapsed}
 
 

@@ -110,10 +110,7 @@ def s3_times(about: dict[str, Any], folder: Path, plan: Plan) -> s3.Times:
         return {}
     say("a state to a server of S3 and back")
     about["s3"] = max(1, int(s3.SIZE * plan.scale))
-    code, out, words = rounds.run("s3", folder, about["s3"], plan.rounds, folder=folder, limit=plan.limit)
-    if code:
-        sys.exit(f"S3 failed: {words}")
-    times: s3.Times = json.loads(next(filter(rounds.is_record, out.splitlines())))
+    times: s3.Times = record("S3", "s3", folder, about["s3"], plan.rounds, folder=folder, limit=plan.limit)
     return times
 
 
@@ -121,11 +118,18 @@ def auto_shares(seconds: float, folder: Path, plan: Plan) -> dict[str, float]:
     """The share of the time that all saves of a run cost under `--every auto`."""
     say(f"W1 for {seconds:.0f} s with --every auto")
     limit = seconds + plan.limit
-    code, out, words = rounds.run("auto", "W1", plan.scale, folder, seconds, folder=folder, limit=limit)
-    if code:
-        sys.exit(f"--every auto failed: {words}")
-    shares: dict[str, float] = json.loads(next(filter(rounds.is_record, out.splitlines())))
+    shares: dict[str, float] = record(
+        "--every auto", "auto", "W1", plan.scale, folder, seconds, folder=folder, limit=limit
+    )
     return shares
+
+
+def record(what: str, module: str, *given: object, folder: Path, limit: float) -> Any:
+    """What a module of the benchmark prints, run in a process of its own."""
+    code, out, words = rounds.run(module, *given, folder=folder, limit=limit)
+    if code:
+        sys.exit(f"{what} failed: {words}")
+    return json.loads(next(filter(rounds.is_record, out.splitlines())))
 
 
 def told(words: Sequence[str]) -> str:

@@ -8,13 +8,15 @@ _COPIED_AND_HASHED = (
     "The bytes are copied, so that the loop can go on, and each is hashed with BLAKE3, so that damage is found; only "
     "then are they written."
 )
+_ONLY_WRITES = f"{_COPIED_AND_HASHED} The floor only writes."
+_ONLY_READS = "The floor verifies nothing: to hash all bytes takes about as long as to read them."
 _REASONS = {
     "effective stall": (
         f"{_COPIED_AND_HASHED} The peer only writes them, and processor time of all three is counted: half of what the "
         "writing alone takes is less than the writing alone."
     ),
-    "durable, W1": f"{_COPIED_AND_HASHED} The floor only writes.",
-    "durable, W2": f"{_COPIED_AND_HASHED} The floor only writes.",
+    "durable, W1": _ONLY_WRITES,
+    "durable, W2": _ONLY_WRITES,
     "durable, W3": "The floor writes some kilobytes that it is given; here it has to be found first which they are.",
     "durable, W4": (
         "The floor writes some kilobytes that it is given; here a million rows are looked through for them."
@@ -23,8 +25,8 @@ _REASONS = {
         "One file is on the disk after one fsync. A snapshot is three, with the folders that name them, and the entry "
         "of the log may be written only after the others are on the disk: that is what no power cut tears."
     ),
-    "restore, W1": "The floor verifies nothing: to hash all bytes takes about as long as to read them.",
-    "restore, W2": "The floor verifies nothing: to hash all bytes takes about as long as to read them.",
+    "restore, W1": _ONLY_READS,
+    "restore, W2": _ONLY_READS,
     "restore, W4": (
         "To unpickle the rows takes four tenths of it, and to fill the dict most of the rest: nothing is left to save "
         "but what pickle does itself."

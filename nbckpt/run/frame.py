@@ -370,10 +370,7 @@ class Frame:
     def position(self, where: Where, key: str, site: int = -1) -> Position:
         around = ancestors(key)
         entered = [*around, key] if where in ("top", "call") else around
-        loops = {name: self.loops[name] for name in entered if name in self.loops}
-        for loop in loops.values():
-            loop.look()
-        turns = {name: (loop.count, loop.total) for name, loop in loops.items()}
+        turns = {name: self.loops[name].progress() for name in entered if name in self.loops}
         return Position(where, key, turns, {name: self.ways[name] for name in around if name in self.ways}, site)
 
     def needed(self, position: Position) -> frozenset[str]:

@@ -48,6 +48,11 @@ class Loop:
     def total(self) -> int | None:
         return self.cursor.total if self.cursor else None
 
+    def progress(self) -> tuple[int, int | None]:
+        """How many iterations were begun by now, of how many."""
+        self.look()
+        return self.count, self.total
+
     def saved(self, *, at_top: bool) -> dict[str, Any]:
         """What a snapshot keeps of it; `at_top`, no item is current."""
         record = self.cursor.saved() if self.cursor else {}

@@ -193,10 +193,7 @@ class Order:
     def position(self, where: Where, key: str, site: int = -1) -> Position:
         """A position in this code."""
         around = [*ancestors(key), key]
-        loops = {name: self.loops[name] for name in around if name in self.loops}
-        for loop in loops.values():
-            loop.look()
-        begun = {name: (loop.count, loop.total) for name, loop in loops.items()}
+        begun = {name: self.loops[name].progress() for name in around if name in self.loops}
         return Position(where, key, begun, site=site)
 
     def loop_name(self, key: str) -> str:
