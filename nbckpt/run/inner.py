@@ -122,6 +122,8 @@ def _calls_of(frame: Caller, line: int, items: Iterable[Any], state: Any, at: Fr
     position = frame.position("call", key)
     inner = frame.inner
     if not isinstance(inner, Inner) or inner.called_at != position:
+        if key in frame.loops:
+            frame.loops[key].hold()
         inner = frame.inner = Inner(frame, position, at.f_code.co_name)
     return inner.going_over(items, state, at)
 

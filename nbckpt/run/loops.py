@@ -18,7 +18,7 @@ from .gathering import Gathering
 
 
 def _nothing() -> None:
-    """There is nothing to look at: `count` is always up to date."""
+    """There is nothing to do: `count` is always up to date, and the current item at hand."""
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class Loop:
     look: Callable[[], None] = _nothing
     """Brings `count` up to date in the middle of an iteration."""
     find: Callable[[], Any] | None = None
+    hold: Callable[[], None] = _nothing
+    """Sees to it that the current item is found as long as it is current, whatever becomes of what it is from."""
     gathering: Gathering | None = None
     """For the first clause of a comprehension: what that has made."""
 
@@ -154,23 +156,32 @@ def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[I
 def _leave(keeper: Keeper, loop: Loop) -> None:
     """Take leave of a loop, and of what refers to it itself: what it goes over is freed at once, as without us."""
     loop.look()
-    loop.look, loop.find = _nothing, None
+    loop.look, loop.find, loop.hold = _nothing, None, _nothing
     keeper.left(loop)
+
+
+_TOKENS = sys.maxsize
 
 
 def _counted(loop: Loop, items: Iterator[Any]) -> Iterator[Any]:
     """Some items, of which the loop's `look` finds out how many were drawn.
 
-    `compress` takes a token for each that it has drawn; there are more of them than a loop lives to see. A sum kept in
-    Python would cost twice as much.
+    `compress` takes a token for each that it has drawn. A sum kept in Python would cost twice as much.
     """
-    begun, tokens = loop.count, repeat(object=True, times=sys.maxsize)
+    begun, tokens = loop.count, repeat(object=True, times=_TOKENS)
 
     def look() -> None:
-        loop.count = begun + sys.maxsize - operator.length_hint(tokens)
+        loop.count = begun + _TOKENS - operator.length_hint(tokens)
+
+    def more() -> Iterator[Iterator[bool]]:
+        nonlocal begun, tokens
+        while True:
+            yield tokens
+            begun, tokens = begun + _TOKENS, repeat(object=True, times=_TOKENS)
 
     loop.look = look
-    return compress(items, tokens)
+    # no loop lives to see the end of 2**63 tokens, but in a small Python there are no more than 2**31 at a time
+    return compress(items, tokens if _TOKENS >= 2**62 else chain.from_iterable(more()))
 
 
 # Called for each item as `pop(token, item)`: a function in C that gives back its second argument.
@@ -198,10 +209,20 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
         if (place := cursors.place(cursor.iterator)) is not None:
             loop.count = begun + place
 
+    held, item = 0, NOTHING
+
     def find() -> Any:
+        look()
+        if loop.count == held:
+            return item
         return NOTHING if cursors.place(cursor.iterator) is None else cursors.latest(cursor.iterator)
 
-    loop.look, loop.find, loop.item = look, find, NOTHING
+    def hold() -> None:
+        nonlocal held, item
+        item = find()
+        held = loop.count
+
+    loop.look, loop.find, loop.hold, loop.item = look, find, hold, NOTHING
     try:
         while left := cursor.iterator.__length_hint__():
             if is_own and left > 1:
@@ -212,7 +233,7 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
             else:
                 yield map(_second, clock.stretch(left), cursor.iterator)
             if clock.due and (place := cursors.place(cursor.iterator)) is not None:
-                loop.count = begun + place
+                loop.count, held, item = begun + place, 0, NOTHING
                 keeper.top(loop)
     finally:
         _leave(keeper, loop)

@@ -324,6 +324,32 @@ for start in {}:
 """
 
 
+SHRINKING = """
+import nbckpt, ledger
+def fit(rest, start):
+    for k in nbckpt.loop(range(3), state=rest):
+        {}
+        ledger.note((start, k, len(rest)))
+ways, rest = [fit], [5, 6, 7, 8, 9, 5]
+for start in rest:
+    ways[0](rest, start)
+"""
+
+
+@pytest.mark.parametrize("change", ["del rest[0]", "rest.pop()", "rest[:0] = [k] * (len(rest) < 7)", "rest.clear()"])
+def test_an_item_that_leaves_its_list_while_it_is_current(lab: Lab, change: str) -> None:
+    """The list itself does not tell any more which one it was."""
+    program = Program("shrinking", "", SHRINKING.format(change))
+    plain = lab.plain(program)
+    _, photos = lab.photographed(program, lab.folder())
+    for photo in photos:
+        again = lab.copy(photo)
+        lab.compare(program, plain, lab.resumed(program, photo, before=True))
+        _, later = lab.photographed(program, again.store, seed=7, notes=again.notes)
+        for second in later[:2]:
+            lab.compare(program, plain, lab.resumed(program, second, before=True))
+
+
 @pytest.mark.parametrize("items", ["[5, 6]", "(5, 6)", "range(5, 7)", "map(str, [5, 6])"])
 def test_killed_twice_in_one_iteration(lab: Lab, items: str) -> None:
     """An iteration that was gone on with, of a loop without boundaries in its body, still knows its item."""

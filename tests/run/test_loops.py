@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nbckpt.run import loops
 from nbckpt.run.cursors import open_cursor
 from nbckpt.run.loops import Loop, turns
 from nbckpt.run.schedule import Schedule
@@ -130,6 +131,21 @@ def test_it_knows_where_it_is_in_the_middle_of_an_iteration(source: Any, nested:
             assert loop.current == item
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_it_knows_where_it_is_however_often_tokens_run_out(
+    source: Any, nested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a Python of 32 bits there are not as many at a time as a loop may have iterations."""
+    monkeypatch.setattr(loops, "_TOKENS", 3)
+    loop, keeper = Loop("0", open_cursor(source(100)), nested=nested), Keeper("7it")
+    for count, item in enumerate(turns(keeper, loop), 1):
+        loop.look()
+        assert (loop.count, loop.current) == (count, item)
+    assert keeper.gone == [loop]
+    assert loop.count == 100
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_item_that_is_done_is_not_held_on_to(nested: bool) -> None:
     """Whatever looked at it: a batch of data may fill the memory."""
@@ -143,6 +159,7 @@ def test_an_item_that_is_done_is_not_held_on_to(nested: bool) -> None:
     first = next(loop.cursor.iterator)
     for thing in turns(Keeper("1it"), loop, first):
         loop.look()
+        loop.hold()
         assert loop.current is thing
         known.append(weakref.ref(thing))
         first = None
