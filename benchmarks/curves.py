@@ -17,8 +17,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from . import machine
+from . import machine, s3
 from .floors import timed
 from .peers import OURS
 from .rounds import Plan, Row, is_record, run, take_turn
@@ -127,13 +128,13 @@ def history(_: Path, seconds: float, most: int = 10_000) -> Iterator[Point]:
     """The same on a server of S3: what do the last save, a restore, and to begin to save there again cost?"""
     from moto.server import ThreadedMotoServer
 
-    os.environ |= {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it tells of each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield from _history(f"http://{host}:{port}", seconds, [10**power for power in range(len(str(most)))])
+        with patch.dict(os.environ, s3.CREDENTIALS):
+            yield from _history(f"http://{host}:{port}", seconds, [10**power for power in range(len(str(most)))])
     finally:
         server.stop()
 

@@ -19,11 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from .floors import timed
 from .peers import OURS
 
 SIZE = 256 << 20
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 _BUCKET = "bench"
 _PIECE = 16 << 20
 _THREADS = 8
@@ -103,9 +105,11 @@ def _client(endpoint: str) -> Any:
 @contextlib.contextmanager
 def served() -> Iterator[str]:
     """Where a server listens as long as this lasts."""
-    os.environ |= {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
     command = [sys.executable, "-m", "benchmarks.s3", "serve"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        patch.dict(os.environ, CREDENTIALS),
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         endpoint = process.stdout.readline().strip()

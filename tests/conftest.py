@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import os
 import signal
@@ -49,6 +50,29 @@ def _is_for(item: pytest.Item, expected: set[str]) -> bool:
     return any(expected & set(words.split()) for words in [*marked, *(program.library for program in programs)])
 
 
+_before = pytest.StashKey[set[str]]()
+
+
+def _surroundings() -> set[str]:
+    """What a test has to leave as it was, because which one follows is chance."""
+    environ = [f"{name}={value}" for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"]
+    return {*environ, *map("builtins.{}".format, vars(builtins)), str(Path.cwd())}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    item.stash[_before] = _surroundings()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    result = yield
+    changed = _surroundings() ^ item.stash[_before]
+    assert not {one for one in changed if not one.startswith("KMP_")}  # OpenMP's, which scikit-learn sets for good
+    return result
+
+
 @pytest.fixture(autouse=True)
 def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBCKPT_DATA_DIR", str(tmp_path / "data"))
@@ -70,6 +94,12 @@ def own_registrations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     resumable.NAMES.intersection_update(known)
     resumable._cached_source.cache_clear()  # a source that is found there is not named again
+
+
+@pytest.fixture
+def no_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the `_` that Python's display hook leaves in builtins: with one there, IPython assigns none."""
+    monkeypatch.setattr(builtins, "_", None, raising=False)
 
 
 @pytest.fixture

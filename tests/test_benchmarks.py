@@ -102,6 +102,7 @@ def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "joblib: joblib is not installed." in shown
 
 
+@pytest.mark.usefixtures("no_last_result")
 def test_examples() -> None:
     """What a docstring shows is what happens."""
     for module in (command, page):

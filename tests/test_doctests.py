@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import doctest
 import importlib
 import pkgutil
@@ -24,18 +23,14 @@ def _is_usable(name: str) -> bool:
 MODULES = [found.name for found in pkgutil.walk_packages(nbckpt.__path__, "nbckpt.") if _is_usable(found.name)]
 
 
-@pytest.fixture(autouse=True)
-def _no_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away the `_` that Python's display hook leaves in builtins: with one there, IPython assigns none."""
-    monkeypatch.setattr(builtins, "_", None, raising=False)
-
-
+@pytest.mark.usefixtures("no_last_result")
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     """What a docstring shows is what happens."""
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
+@pytest.mark.usefixtures("no_last_result")
 def test_there_are_examples() -> None:
     """The test above tests something."""
     tried = [doctest.testmod(importlib.import_module(name)).attempted for name in MODULES]

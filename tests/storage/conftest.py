@@ -26,10 +26,19 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], servers.Server]]:
-    """Starts the server of a name, when a test first asks for it; all are stopped at the end."""
-    yield lambda name: servers.s3(name, tmp_path_factory.getbasetemp() / "servers")
+def _servers_of_the_session() -> Iterator[None]:
+    """They stay from test to test, and are stopped at the end."""
+    yield
     servers.stop()
+
+
+@pytest.fixture
+def s3_server(
+    _servers_of_the_session: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], servers.Server]:
+    """Starts the server of a name, when a test first asks for it. Its credentials are the environment's meanwhile."""
+    servers.use_credentials(monkeypatch)
+    return lambda name: servers.s3(name, tmp_path_factory.getbasetemp() / "servers")
 
 
 @pytest.fixture

@@ -162,26 +162,23 @@ def sftp(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.communicate()
 
 
+def use_credentials(patch: pytest.MonkeyPatch) -> None:
+    """Have the credentials of the servers in the environment, and nothing of the person's own."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        patch.delenv(name)
+    patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("AWS_CONFIG_FILE", os.devnull)
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
 @contextlib.contextmanager
 def environment() -> Iterator[None]:
-    """The credentials of the servers, and nothing of the person's own."""
-    ours = {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    for name in before:
-        del os.environ[name]
-    os.environ.update(ours)
-    try:
+    """Have them as long as this lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_credentials(patch)
         yield
-    finally:
-        for name in ours:
-            del os.environ[name]
-        os.environ.update(before)
 
 
 _START = {"moto": moto, "seaweedfs": seaweedfs, "rclone": rclone}
@@ -194,8 +191,6 @@ def s3(name: str, folder: Path) -> Server:
     """The server of that name, started when a test first asks for it."""
     with _lock:
         if name not in _started:
-            if not _started:
-                _open.enter_context(environment())
             place = folder / name
             place.mkdir(parents=True, exist_ok=True)
             try:

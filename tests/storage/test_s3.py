@@ -138,10 +138,9 @@ def test_a_secret_in_the_url_is_not_shown() -> None:
 def test_corruption_on_the_way_is_refused(weed: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server compares what arrives with the checksum, and keeps nothing else."""
     store = open_store(weed.url("sums"))
-    monkeypatch.setattr(s3, "zlib", SimpleNamespace(crc32=lambda *_: 12345))
-    with pytest.raises(StoreError):
+    with monkeypatch.context() as patch, pytest.raises(StoreError):
+        patch.setattr(s3, "zlib", SimpleNamespace(crc32=lambda *_: 12345))
         store.put("k", [b"1"])
-    monkeypatch.undo()
     with pytest.raises(NotFound):
         open_store(weed.url("sums")).get("k")
 
@@ -166,18 +165,18 @@ def test_wrong_credentials(weed: servers.Server, monkeypatch: pytest.MonkeyPatch
     """Each way in which they can be wrong has its words; once they are right, the same store works."""
     url = weed.url("credentials")
     store = open_store(url)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StoreError, match=r"does not accept these credentials: check .* untouched\.$"):
-        store.put("k", [b""])
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
-    assert "does not know these credentials" in what_it_says(url)
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "no credentials were found: run `aws configure`" in what_it_says(url)
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    for use in EVERY_USE:
-        assert "no credentials were found" in what_it_says(url, use)
-    assert "(nobody) could not be found" in what_it_says(weed.url("x", profile="nobody"))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(StoreError, match=r"does not accept these credentials: check .* untouched\.$"):
+            store.put("k", [b""])
+        patch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+        assert "does not know these credentials" in what_it_says(url)
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        assert "no credentials were found: run `aws configure`" in what_it_says(url)
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        for use in EVERY_USE:
+            assert "no credentials were found" in what_it_says(url, use)
+        assert "(nobody) could not be found" in what_it_says(weed.url("x", profile="nobody"))
     with pytest.raises(NotFound):
         store.get("k")
 
