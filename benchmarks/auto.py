@@ -13,7 +13,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from nbckpt.run.pace import processors
+from nbckpt.storage.machine import processors
 
 from . import machine
 from .workloads import workload_of

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from ..storage.arena import free_memory
+from ..storage.machine import free_memory
 
 _PROC = Path("/proc/self")
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dxg")

@@ -12,9 +12,10 @@ Flor, which decides after each iteration of a loop whether a snapshot of it is w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping
 from typing import Any
+
+from ..storage.machine import processors
 
 SHORTEST = 1.0
 """Seconds between snapshots, at least."""
@@ -86,11 +87,6 @@ class Pace:
     def take_over(self, saved: Mapping[str, Any]) -> None:
         """Begin with what an earlier run has measured."""
         self.stall, self.taken = saved.get("stall") or None, saved.get("taken") or None
-
-
-def processors() -> int:
-    """How many processors there are for this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _smoothed(before: float | None, now: float) -> float:

@@ -7,12 +7,12 @@ import errno
 import mmap
 import os
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbckpt.errors import OptionError
 from nbckpt.settings import bytes_from_environment
 from nbckpt.storage.copying import Copier
+from nbckpt.storage.machine import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 _ALIGNED = 64  # bytes: copies between lines of the cache are slower
 _STEP = 16 * 1024 * 1024  # bytes that it grows by, at least
-_GROUPS = Path("/sys/fs/cgroup")
-_LIMITS = (
-    (_GROUPS, "memory.max", "memory.current"),
-    (_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Where a container is told how much memory it may have, and has: in the two versions of control groups."""
 _LEAST, _SHARE, _USUAL = 64 * 1024 * 1024, 0.25, 1024 * 1024 * 1024
 """Bytes that may be filled at once in any case, the share of the free memory, and bytes where nobody knows that."""
 _SPARED = 0.1  # the share of the free memory that is left to the computation
@@ -155,19 +149,3 @@ def _stretch(fd: int, size: int) -> None:
     at = os.fstat(fd).st_size
     while at < size:
         at += os.pwrite(fd, zeros[: size - at], at)
-
-
-def free_memory() -> float:
-    """Bytes that can be had before the machine, or the container, starts to kill processes."""
-    free = float("inf")
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    for group, most, used in _LIMITS:
-        with contextlib.suppress(OSError, ValueError):
-            limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
-            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-            # what only caches files counts as taken, and is given up before anything is killed
-            cached = sum(int(stat.get(f"total_{kind}", stat.get(kind, 0))) for kind in ("inactive_file", "active_file"))
-            free = min(free, limit - taken + cached)
-    return free

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from nbckpt.storage.machine import processors
 from nbckpt.storage.stores import Buffer
 
 _LONG = 1024 * 1024
@@ -75,7 +75,7 @@ class Copier:
 
     def _copy(self, stretches: list[_Stretch]) -> None:
         total = sum(stretch.length for stretch in stretches)
-        threads = min(_MOST_THREADS, os.cpu_count() or 1, 1 + total // _MUCH)
+        threads = min(_MOST_THREADS, processors(), 1 + total // _MUCH)
         longest = max(_LEAST, min(_MOST, total // (4 * threads)))
         self._left = deque(part for stretch in stretches for part in _parts(stretch, longest))
         self._at_work = [threading.Lock() for _ in range(threads - 1)]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbckpt.errors import DamagedSnapshot, NotFound, RestoreError
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
+from nbckpt.storage.machine import physical_memory, processors
 from nbckpt.storage.records import digest
 from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_manifest, decode_segment
+from nbckpt.storage.stores import is_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +87,7 @@ def read_parts(
 
 def each(store: Store, read: Callable[[_T], _R], things: Sequence[_T]) -> list[_R]:
     """Apply `read`, which waits for the store, to many things: to several at once where the store is far away."""
-    if not _is_far(store) or len(things) <= 1:
+    if not is_far(store.url) or len(things) <= 1:
         return [read(thing) for thing in things]
     with ThreadPoolExecutor(min(_MOST_READERS, len(things))) as pool:
         tasks = [pool.submit(read, thing) for thing in things]
@@ -103,27 +104,13 @@ def _check_room(manifest: Manifest) -> None:
     claimed += sum(chunk.plain for p in manifest.parts for blob in p.blobs if blob.table for chunk in blob.chunks)
     if claimed < _MAPPED:  # asking the system takes a tenth of such a restore
         return
-    room = _physical_memory()
+    room = physical_memory()
     if room and claimed > room:
         msg = (
             f"The snapshot unfolds to {claimed / 1e9:.1f} GB and this machine has {room / 1e9:.1f} GB of memory. "
             "Nothing was loaded or changed: restore it on a larger one."
         )
         raise RestoreError(msg)
-
-
-def _physical_memory() -> int:
-    """Return the bytes of memory and swap, 0 where the system does not say."""
-    try:
-        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - no file in the usual sense
-            room += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("SwapTotal:"))
-    except OSError:
-        pass  # not Linux: swap is not counted
-    return room
 
 
 def _memory(size: int) -> memoryview:
@@ -194,19 +181,14 @@ def _all(tasks: Sequence[Future[_R]], pool: ThreadPoolExecutor) -> list[_R]:
 
 def _readers(store: Store, size: int) -> int:
     """How many threads read so many bytes: as many as can work at once; where they wait for a network, more."""
-    processors = os.cpu_count() or 1
-    if _is_far(store):
-        return min(_MOST_READERS, 2 * processors)
-    return 1 if size < _RUN else min(_MOST_READERS, processors)
+    if is_far(store.url):
+        return min(_MOST_READERS, 2 * processors())
+    return 1 if size < _RUN else min(_MOST_READERS, processors())
 
 
 def _longest(store: Store, size: int) -> int:
     """How many bytes one request is to read, of so many: all readers are to have work."""
-    return max(_RUN, min(_LONG_RUN, size // _MOST_READERS)) if _is_far(store) else _RUN
-
-
-def _is_far(store: Store) -> bool:
-    return "://" in store.url and not store.url.startswith("memory:")
+    return max(_RUN, min(_LONG_RUN, size // _MOST_READERS)) if is_far(store.url) else _RUN
 
 
 def _copy(copies: Sequence[tuple[memoryview, bytes]], first: dict[bytes, memoryview]) -> None:
@@ -267,7 +249,7 @@ def _runs(found: Iterable[_Found], longest: int) -> list[_Run]:
 def _read_run(store: Store, folder: str, run: _Run) -> None:
     length = run.end - run.start
     stored = run.target[run.at : run.at + length] if run.is_direct else memoryview(bytearray(length))
-    if _is_far(store):
+    if is_far(store.url):
         # what comes in meanwhile waits while the system makes memory, so it is to have made it before
         stored[::_PAGE] = bytes(len(range(0, length, _PAGE)))
     try:

@@ -22,6 +22,7 @@ from nbckpt.storage.lease import Lease
 from nbckpt.storage.process import CopyLostError, Process, WriterLostError
 from nbckpt.storage.snapshot import PartData
 from nbckpt.storage.spool import Spool
+from nbckpt.storage.stores import is_far
 from nbckpt.storage.untouched import are_wanted
 from nbckpt.storage.writer import Committed, Writer
 
@@ -372,7 +373,6 @@ def _way(url: str) -> str:
     way = os.environ.get("NBCKPT_WRITER", "")
     if way not in {"", *WAYS}:
         raise OptionError(f"NBCKPT_WRITER={way} is unknown: use {', '.join(WAYS)}, or leave it out")
-    scheme = url.partition("://")[0] if "://" in url else "file"
-    if way in {"", "process"} and (os.name == "nt" or not hasattr(os, "fork") or scheme == "memory"):
+    if way in {"", "process"} and (os.name == "nt" or not hasattr(os, "fork") or url.startswith("memory:")):
         return "thread"
-    return way or ("" if scheme == "file" else "process")
+    return way or ("process" if is_far(url) else "")

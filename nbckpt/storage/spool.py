@@ -17,6 +17,7 @@ from nbckpt.settings import bytes_from_environment
 from nbckpt.storage.parcel import BlocksGoneError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.signing import data_folder
+from nbckpt.storage.stores import is_far
 from nbckpt.storage.writer import Committed
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Spool:
         try:
             committed = self._writer.commit(description, parts, final=final)
         except StoreError as error:
-            if not is_remote(self._writer.url):
+            if not is_far(self._writer.url):
                 raise
             same = [manifest for manifest in self._writer.asked if manifest not in earlier]
             comes = {"after": [self._writer.newest, *earlier], "asked": same}
@@ -138,7 +139,7 @@ def upload_waiting(repository: Repository, name: str, *, keep: int | Retention, 
     One that somebody has saved past elsewhere is dropped, and so is one that the store turns out to have. `tell` takes
     what a person should know. Raises `StoreError` if the store fails.
     """
-    if not is_remote(repository.url):
+    if not is_far(repository.url):
         return
     try:
         waiting = _waiting(repository.store_id, name)
@@ -164,12 +165,6 @@ def upload_waiting(repository: Repository, name: str, *, keep: int | Retention, 
             "has gone on elsewhere since"
         )
     _drop(repository.store_id, name)
-
-
-def is_remote(url: str) -> bool:
-    """Whether a store is elsewhere, so that this machine's disk is any safer while it is away."""
-    scheme, separator, _ = url.partition("://")
-    return bool(separator) and scheme not in {"file", "memory"}
 
 
 def _waiting(store_id: str, name: str) -> Loaded | None:

@@ -23,7 +23,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_MUCH", 100)
     monkeypatch.setattr(copying, "_LEAST", 100)
     monkeypatch.setattr(copying, "_MOST", 200)
-    monkeypatch.setattr(copying.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(copying, "processors", lambda: 3)
 
 
 @settings(max_examples=200, deadline=None)
@@ -65,7 +65,7 @@ class Interrupted:
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupted]:
     found = Interrupted()
     with monkeypatch.context() as patch:
-        patch.setattr(copying.os, "cpu_count", lambda: 2)
+        patch.setattr(copying, "processors", lambda: 2)
         patch.setattr(copying, "ctypes", _With(copying.ctypes, memmove=found))
         yield found
 

@@ -371,20 +371,6 @@ def test_an_arena_whose_growth_was_interrupted(monkeypatch: pytest.MonkeyPatch) 
     assert bytes(theirs.view(ours.size)[:3]) == b"new"
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_memory_of_a_container(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it may have less what it has, where files that are only cached are as good as free."""
-    _, most, used = arena._LIMITS[2 - version]
-    (tmp_path / most).write_text("10000\n")
-    (tmp_path / used).write_text("9000\n")
-    prefix = "total_" if version == 1 else ""
-    (tmp_path / "memory.stat").write_text(f"anon 3000\n{prefix}inactive_file 4000\n{prefix}active_file 1000\n")
-    monkeypatch.setattr(arena, "_LIMITS", ((tmp_path, most, used), (tmp_path / "none", most, used)))
-    assert arena.free_memory() == 6000
-    (tmp_path / most).write_text("max\n")
-    assert arena.free_memory() > 10000
-
-
 LARGE = 3_000_000
 """Bytes of a state that goes in several batches where `NBCKPT_STAGING` is smaller."""
 

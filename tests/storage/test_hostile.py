@@ -56,7 +56,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert size <= 64_000_000, "more than the machine has"
         return memory(size)
 
-    monkeypatch.setattr(fetch, "_physical_memory", lambda: 64_000_000)
+    monkeypatch.setattr(fetch, "physical_memory", lambda: 64_000_000)
     monkeypatch.setattr(fetch, "_memory", bounded)
 
 

@@ -26,7 +26,7 @@ import sys
 if "nbckpt.storage.detached" in " ".join(sys.orig_argv):
     from nbckpt.storage import detached, spool
     from nbckpt.storage.stores import retrying
-    spool.is_remote = lambda url: "/spool/" not in url
+    spool.is_far = lambda url: "/spool/" not in url
     detached.LOOK, spool.PAUSE = 0.05, 0.0
     retrying.PAUSES = (0,)
 """
@@ -83,7 +83,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "custom" / "sitecustomize.py").write_text(_CUSTOMIZE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "custom"), str(ROOT)]))
     monkeypatch.setenv("NBCKPT_WRITER", request.param)
-    monkeypatch.setattr(spool, "is_remote", lambda url: "/spool/" not in url)
+    monkeypatch.setattr(spool, "is_far", lambda url: "/spool/" not in url)
     return Remote(tmp_path / "store")
 
 

@@ -269,7 +269,7 @@ def test_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot that unfolds to more than the machine's memory is refused before anything is allocated."""
     repository = Repository.open(MemoryStore())
     repository.writer("train").commit(*state(1, size=1 << 20))
-    monkeypatch.setattr(fetch, "_physical_memory", lambda: 100_000)
+    monkeypatch.setattr(fetch, "physical_memory", lambda: 100_000)
     monkeypatch.setattr(fetch, "_memory", None)
     with pytest.raises(RestoreError, match=r"unfolds to 0.0 GB .*Nothing was loaded"):
         repository.load("train")

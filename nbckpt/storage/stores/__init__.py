@@ -116,6 +116,12 @@ def open_store(url: str) -> Store:
     return FilesystemStore(place, options)
 
 
+def is_far(url: str) -> bool:
+    """Whether a store is elsewhere: what is asked of it takes a while, and this machine's disk is safer meanwhile."""
+    scheme, separator, _ = url.partition("://")
+    return bool(separator) and scheme.lower() not in {"file", "memory"}
+
+
 def _folder(url: str, path: str) -> Store:
     from nbckpt.storage.stores.local import LocalStore
 

@@ -1,0 +1,49 @@
+"""What this machine has for this process: memory, and processors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_LIMITS = (
+    (_GROUPS, "memory.max", "memory.current"),
+    (_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where a container is told how much memory it may have, and has: in the two versions of control groups."""
+
+
+def processors() -> int:
+    """How many processors there are for this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> float:
+    """Bytes that can be had before the machine, or the container, starts to kill processes."""
+    free = float("inf")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    for group, most, used in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+            # what only caches files counts as taken, and is given up before anything is killed
+            cached = sum(int(stat.get(f"total_{kind}", stat.get(kind, 0))) for kind in ("inactive_file", "active_file"))
+            free = min(free, limit - taken + cached)
+    return free
+
+
+def physical_memory() -> int:
+    """Return the bytes of memory and swap, 0 where the system does not say."""
+    try:
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - no file in the usual sense
+            room += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("SwapTotal:"))
+    except OSError:
+        pass  # not Linux: swap is not counted
+    return room
