@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import IPython
 import numpy as np
@@ -244,7 +245,7 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
     try:
         if extension:
             magics.load_extension(shell)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), patch.dict(os.environ):
             warnings.simplefilter("ignore", ResourceWarning)  # as in any kernel
             yield Kernel(shell, screen, statuses, events)
     finally:
