@@ -221,6 +221,7 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
             loop.count = begun + place
 
     held, item = 0, NOTHING
+    drawing: list[bool] = []
 
     def find() -> Any:
         look()
@@ -230,6 +231,7 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
 
     def hold(is_it: Callable[[Any], bool] = _any) -> bool:
         nonlocal held, item
+        drawing.clear()  # so that it is let go of when this iteration ends
         found = find()
         if found is NOTHING or (type(cursor.iterator) is cursors.LIST and not is_it(found)):
             return False
@@ -239,15 +241,17 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     loop.look, loop.find, loop.hold, loop.item = look, find, hold, NOTHING
     try:
         while left := cursor.iterator.__length_hint__():
+            drawing = clock.stretch(max(1, left - 1))
             if left > 1:
-                tokens = iter(clock.stretch(left - 1))
+                tokens = iter(drawing)
                 yield compress(cursor.iterator, tokens)
                 if cursors.place(tokens) is None:
                     cursor.iterator = cursors.set_back(cursor.iterator)
             else:
-                yield map(_second, clock.stretch(left), cursor.iterator)
+                yield map(_second, drawing, cursor.iterator)
+            held, item = 0, NOTHING
             if clock.due and (place := cursors.place(cursor.iterator)) is not None:
-                loop.count, held, item = begun + place, 0, NOTHING
+                loop.count = begun + place
                 keeper.top(loop)
     finally:
         _leave(keeper, loop)

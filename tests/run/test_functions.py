@@ -385,6 +385,36 @@ def test_an_item_that_has_left_its_list_before_a_loop_begins(lab: Lab, items: st
             lab.compare(program, plain, again)
 
 
+LETTING_GO = """
+import nbckpt, ledger, weakref
+class Thing:
+    def __init__(self, number):
+        self.number = number
+def fit(rest, number):
+    for k in nbckpt.loop(range(number < 2), state=rest):
+        rest[number] = None
+def see(rest, thing):
+    if thing.number < 2:
+        ways[0](rest, thing.number)
+    ledger.note(sum(one() is not None for one in refs))
+rest = [Thing(number) for number in range(5)]
+refs = [weakref.ref(thing) for thing in rest]
+ways = [fit, see]
+for thing in rest:
+    ways[1](rest, thing)
+del refs
+"""
+
+
+def test_an_item_that_left_its_list_is_let_go_of_when_its_iteration_ends(lab: Lab) -> None:
+    """It was kept for a snapshot in that iteration, and not for the many that may come before the next one."""
+    program = Program("letting go", "", LETTING_GO)
+    plain = lab.plain(program)
+    assert plain.notes == (5, 4, 3, 3, 3)
+    whole, _ = lab.execute(program, lab.marker(program, lab.folder()))
+    assert whole.notes == plain.notes
+
+
 DRAWING = """
 import nbckpt, ledger
 def fit(items, done, start):
