@@ -50,6 +50,8 @@ class Cursor:
     """For a replay: what it works on."""
     by_index: bool = False
     """For a replay: whether its finished items are skipped without being loaded, and `trail` is of their indices."""
+    is_own: bool = False
+    """Whether nobody else can have the iterator and draw from it: the loop has made it itself."""
     notice: str = ""
     """For a replay that was made: what a person should know of it."""
 
@@ -57,7 +59,7 @@ class Cursor:
         """What a snapshot keeps of it."""
         record: dict[str, Any] = {"kind": self.kind, "total": self.total, "bar": self.bar, "bar_start": self.bar_start}
         if self.kind == "iterator":
-            record["iterator"] = self.iterator
+            record["iterator"], record["is_own"] = self.iterator, self.is_own
         elif self.kind == "state_dict":
             record["state"] = _stateful(self.iterable, self.iterator).state_dict()
             record["random"] = self.fresh_random
@@ -81,6 +83,7 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
         iterator = savable(iterator)
     start = getattr(bar, "n", 0)
     cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
+    cursor.is_own = iterator is not inner
     if cursor.kind == "replay":
         cursor.trail, cursor.sources = Trail(), Sources(iterator)
         if loader := loaders.loader_in(iterator):
@@ -113,7 +116,9 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     """The cursor of a loop whose iterator came back with the snapshot; a live bar is used where there is one."""
     iterator = record["iterator"]
     bar, _ = look_through(iterable)
-    return Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
+    cursor = Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
+    cursor.is_own = record.get("is_own", False)  # older snapshots do not say
+    return cursor
 
 
 def advance(
@@ -218,7 +223,7 @@ def extend(iterable: Any, record: Mapping[str, Any], count: int, line: int, *, t
 
 def place(iterator: Any) -> int | None:
     """Where one of `PLACED` is, as a number that grows by one an item; None once it has ended and forgot."""
-    if type(iterator) is not _LIST:
+    if type(iterator) is not LIST:
         return -int(iterator.__length_hint__())
     # a list's length may change under way, the index of its iterator does not
     source = iterator.__reduce__()
@@ -226,13 +231,13 @@ def place(iterator: Any) -> int | None:
 
 
 def latest(iterator: Any) -> Any:
-    """The item that one of `PLACED` gave last, as long as nobody has put another one in its place."""
+    """The item that one of `PLACED` gave last, or what is in its place by now; `NOTHING` if nothing is."""
     with quiet():
         source = iterator.__reduce__()
     (items, index) = source[1][0], source[2] if len(source) == 3 and source[2] is not None else 0
     if isinstance(items, range):
         return items.start + (index - 1) * items.step
-    return items[index - 1]
+    return items[index - 1] if 0 < index <= len(items) else NOTHING
 
 
 def set_back(iterator: Any) -> Any:
@@ -245,7 +250,7 @@ def set_back(iterator: Any) -> Any:
     return iterator
 
 
-_LIST: type = type(iter([]))
+LIST: type = type(iter([]))
 
 
 # ---------------------------------------------------------------------------------------------------------

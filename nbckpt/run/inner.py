@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..errors import OptionError, RestoreError
 from ..state import randomness
+from ..state.home import NOTHING
 from . import RUN, doors
 from .frame import come_back
 from .function import Caller
@@ -63,8 +64,8 @@ def loop(items: Iterable[Item], state: Any = ()) -> Iterable[Item]:
     if found is None:
         block = doors.block_here()
         return items if block is None or block.calling else block.going_over(items, state, at)
-    frame, line = found
-    return _calls_of(frame, line, items, state, at)
+    frame, line, names = found
+    return _calls_of(frame, line, names, items, state, at)
 
 
 def names_of_users(node: ast.AST, namespace: Mapping[str, Any]) -> frozenset[str]:
@@ -96,19 +97,21 @@ def _objects(state: Any) -> list[Any]:
     return [state]
 
 
-def _caller(at: FrameType | None) -> tuple[Caller, int] | None:
-    """The rewritten code that some code was called from, and its line."""
+def _caller(at: FrameType | None) -> tuple[Caller, int, Mapping[str, Any]] | None:
+    """The rewritten code that some code was called from, its line, and its variables."""
     outermost = getattr(builtins, RUN, None)
     while at is not None and at.f_code.co_filename != turns.__code__.co_filename:  # else a loop's header draws items
         if FRAME in at.f_code.co_freevars:
-            return at.f_locals[FRAME], at.f_lineno
+            return at.f_locals[FRAME], at.f_lineno, at.f_locals
         if isinstance(outermost, Caller) and at.f_locals is outermost.run.namespace:
-            return outermost, at.f_lineno
+            return outermost, at.f_lineno, outermost.run.namespace
         at = at.f_back
     return None
 
 
-def _calls_of(frame: Caller, line: int, items: Iterable[Any], state: Any, at: FrameType) -> Iterable[Any]:
+def _calls_of(
+    frame: Caller, line: int, names: Mapping[str, Any], items: Iterable[Any], state: Any, at: FrameType
+) -> Iterable[Any]:
     key = frame.current
     if frame.way is not None and not frame.way.is_inside(key):
         return items
@@ -122,10 +125,43 @@ def _calls_of(frame: Caller, line: int, items: Iterable[Any], state: Any, at: Fr
     position = frame.position("call", key)
     inner = frame.inner
     if not isinstance(inner, Inner) or inner.called_at != position:
-        if key in frame.loops:
-            frame.loops[key].hold()
+        if inner == position:
+            return items
+        if key in frame.loops and not _hold(frame, key, names):
+            frame.inner = position  # nothing of this execution is saved, whatever else it begins
+            frame.run.status.notice(
+                f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop whose "
+                "list was changed first, so nobody can tell its current item. Change the list after that, or loop "
+                "over a copy of it"
+            )
+            return items
         inner = frame.inner = Inner(frame, position, at.f_code.co_name)
     return inner.going_over(items, state, at)
+
+
+def _hold(frame: Caller, key: str, names: Mapping[str, Any]) -> bool:
+    """Have a loop keep its current item; return False if what it goes over has lost that already."""
+    loop = frame.loops[key]
+    if loop.gathering is not None:
+        return loop.hold()
+    try:
+        target: Any = ast.parse(f"for {frame.plan[key].label} in (): pass").body[0]
+    except SyntaxError:  # a plan keeps only the beginning of what is very long
+        return loop.hold(lambda _: False)
+    # a function's loop variable may be a global one
+    return loop.hold(lambda item: _is_bound(target.target, item, {**frame.run.namespace, **names}))
+
+
+def _is_bound(target: ast.expr, item: Any, names: Mapping[str, Any]) -> bool:
+    """Whether a loop's variables are bound to an item; what is no name, or no plain tuple of them, is not looked at."""
+    if isinstance(target, ast.Name):
+        return names.get(target.id, NOTHING) is item
+    if not isinstance(target, (ast.Tuple, ast.List)) or not isinstance(item, (tuple, list)):
+        return True
+    if any(isinstance(part, ast.Starred) for part in target.elts):
+        return True
+    parts = zip(target.elts, item, strict=False)
+    return len(target.elts) == len(item) and all(_is_bound(part, one, names) for part, one in parts)
 
 
 class Inner(Order):

@@ -18,7 +18,16 @@ from .gathering import Gathering
 
 
 def _nothing() -> None:
-    """There is nothing to do: `count` is always up to date, and the current item at hand."""
+    """There is nothing to look at: `count` is always up to date."""
+
+
+def _any(item: Any) -> bool:  # noqa: ARG001
+    return True
+
+
+def _at_hand(is_it: Callable[[Any], bool] = _any) -> bool:  # noqa: ARG001
+    """There is nothing to do: the current item is at hand anyway."""
+    return True
 
 
 @dataclass(slots=True)
@@ -36,8 +45,11 @@ class Loop:
     look: Callable[[], None] = _nothing
     """Brings `count` up to date in the middle of an iteration."""
     find: Callable[[], Any] | None = None
-    hold: Callable[[], None] = _nothing
-    """Sees to it that the current item is found as long as it is current, whatever becomes of what it is from."""
+    hold: Callable[..., bool] = _at_hand
+    """Sees to it that the current item is found as long as it is current, whatever becomes of what it is from.
+
+    Given what tells whether something is that item; returns False if it cannot be found any more.
+    """
     gathering: Gathering | None = None
     """For the first clause of a comprehension: what that has made."""
 
@@ -99,7 +111,7 @@ def turns(keeper: Keeper, loop: Loop, current: Any = NOTHING) -> Iterator[Any]:
     items: Iterator[Any]
     if loop.gathering is not None and not loop.nested:
         return adding(loop.gathering, _pieces(keeper, loop))
-    if type(cursor.iterator) in PLACED and not loop.nested:
+    if cursor.is_own and type(cursor.iterator) in PLACED and not loop.nested:
         first = () if current is NOTHING else (current,)
         items = chain.from_iterable(chain((first,), _stretches(keeper, loop)))
     else:
@@ -121,7 +133,7 @@ def _pieces(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     """The items of a comprehension's only clause; boundaries are between the pieces, when what they made is added."""
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101
-    if cursor.bar is None and type(cursor.iterator) in PLACED:
+    if cursor.bar is None and cursor.is_own and type(cursor.iterator) in PLACED:
         return _stretches(keeper, loop)
     items = onward(cursor.iterator)
     if cursor.bar is not None:
@@ -156,7 +168,7 @@ def _interrupted(keeper: Keeper, loop: Loop, items: Iterator[Any]) -> Iterator[I
 def _leave(keeper: Keeper, loop: Loop) -> None:
     """Take leave of a loop, and of what refers to it itself: what it goes over is freed at once, as without us."""
     loop.look()
-    loop.look, loop.find, loop.hold = _nothing, None, _nothing
+    loop.look, loop.find, loop.hold = _nothing, None, _at_hand
     keeper.left(loop)
 
 
@@ -195,13 +207,12 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
     `map` draws a token before it draws an item, so a stretch whose tokens are taken away ends between two
     iterations, and no item is lost. How far it came is read off the iterator.
 
-    An iterator that is the loop's own can be set back. There `compress` is quicker, which draws the item first: the one
-    for which it finds no token is drawn once more. It never comes to the end by itself, as a list's iterator that has
-    ended does not know its list any more.
+    The iterator is the loop's own, so that where it is tells how many items there were, and that it can be set back:
+    `compress` is quicker, which draws the item first, and the one for which it finds no token is drawn once more. It
+    never comes to the end by itself, as a list's iterator that has ended does not know its list any more.
     """
     cursor = loop.cursor
     assert cursor is not None  # noqa: S101
-    is_own = cursor.iterator is not cursor.iterable
     clock = keeper.schedule
     begun = loop.count - (cursors.place(cursor.iterator) or 0)
 
@@ -210,6 +221,7 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
             loop.count = begun + place
 
     held, item = 0, NOTHING
+    drawing: list[bool] = []
 
     def find() -> Any:
         look()
@@ -217,23 +229,29 @@ def _stretches(keeper: Keeper, loop: Loop) -> Iterator[Iterator[Any]]:
             return item
         return NOTHING if cursors.place(cursor.iterator) is None else cursors.latest(cursor.iterator)
 
-    def hold() -> None:
+    def hold(is_it: Callable[[Any], bool] = _any) -> bool:
         nonlocal held, item
-        item = find()
-        held = loop.count
+        drawing.clear()  # so that it is let go of when this iteration ends
+        found = find()
+        if found is NOTHING or (type(cursor.iterator) is cursors.LIST and not is_it(found)):
+            return False
+        held, item = loop.count, found
+        return True
 
     loop.look, loop.find, loop.hold, loop.item = look, find, hold, NOTHING
     try:
         while left := cursor.iterator.__length_hint__():
-            if is_own and left > 1:
-                tokens = iter(clock.stretch(left - 1))
+            drawing = clock.stretch(max(1, left - 1))
+            if left > 1:
+                tokens = iter(drawing)
                 yield compress(cursor.iterator, tokens)
                 if cursors.place(tokens) is None:
                     cursor.iterator = cursors.set_back(cursor.iterator)
             else:
-                yield map(_second, clock.stretch(left), cursor.iterator)
+                yield map(_second, drawing, cursor.iterator)
+            held, item = 0, NOTHING
             if clock.due and (place := cursors.place(cursor.iterator)) is not None:
-                loop.count, held, item = begun + place, 0, NOTHING
+                loop.count = begun + place
                 keeper.top(loop)
     finally:
         _leave(keeper, loop)

@@ -350,6 +350,101 @@ def test_an_item_that_leaves_its_list_while_it_is_current(lab: Lab, change: str)
             lab.compare(program, plain, lab.resumed(program, second, before=True))
 
 
+CHANGED_FIRST = """
+import nbckpt, ledger
+def fit(rest, done, start):
+    {}
+    for k in nbckpt.loop(range(3), state=done):
+        done.append((start, k))
+        ledger.note((start, k))
+    for k in nbckpt.loop(range(2), state=done):
+        ledger.note(k)
+ways, done, rest = [fit], [], [{}]
+for {} in rest:
+    ways[0](rest, done, start)
+"""
+
+
+@pytest.mark.parametrize("change", ["rest.clear()", "rest[:] = [(0, 0)] * 4", "rest.pop()"])
+@pytest.mark.parametrize(
+    ("items", "target"), [("5, 6", "start"), ("(5, 1), (6, 2)", "start, _"), ("(5, 1), (6, 2)", "start")]
+)
+def test_an_item_that_has_left_its_list_before_a_loop_begins(lab: Lab, items: str, target: str, change: str) -> None:
+    """Nobody can tell which it was: it is said that nothing is saved there, and the program is not in the way."""
+    program = Program("late", "", CHANGED_FIRST.format(change, items, target))
+    plain = lab.plain(program)
+    with lab.saves.at_every_boundary(lambda _: None):
+        whole, kernel = lab.execute(program, lab.marker(program, lab.folder()))
+    lab.compare(program, plain, whole)
+    if "pop" not in change:
+        assert kernel.notices.count("the nbckpt.loop in fit() is not saved: its caller at line") == 1
+    _, photos = lab.photographed(program, lab.folder())
+    for photo in photos:
+        again, kernel = lab.execute(program, lab.marker(program, photo.store), seed=5, notes=photo.notes)
+        if "has changed rest" not in again.error:  # which is said, too
+            lab.compare(program, plain, again)
+
+
+LETTING_GO = """
+import nbckpt, ledger, weakref
+class Thing:
+    def __init__(self, number):
+        self.number = number
+def fit(rest, number):
+    for k in nbckpt.loop(range(number < 2), state=rest):
+        rest[number] = None
+def see(rest, thing):
+    if thing.number < 2:
+        ways[0](rest, thing.number)
+    ledger.note(sum(one() is not None for one in refs))
+rest = [Thing(number) for number in range(5)]
+refs = [weakref.ref(thing) for thing in rest]
+ways = [fit, see]
+for thing in rest:
+    ways[1](rest, thing)
+del refs
+"""
+
+
+def test_an_item_that_left_its_list_is_let_go_of_when_its_iteration_ends(lab: Lab) -> None:
+    """It was kept for a snapshot in that iteration, and not for the many that may come before the next one."""
+    program = Program("letting go", "", LETTING_GO)
+    plain = lab.plain(program)
+    assert plain.notes == (5, 4, 3, 3, 3)
+    whole, _ = lab.execute(program, lab.marker(program, lab.folder()))
+    assert whole.notes == plain.notes
+
+
+DRAWING = """
+import nbckpt, ledger
+def fit(items, done, start):
+    for k in nbckpt.loop(range(2), state=done):
+        done.append((start, k))
+        if k == 0:
+            next(items, None)
+        ledger.note((start, k))
+ways, done = [fit], []
+items = iter({})
+for start in items:
+    ways[0](items, done, start)
+"""
+
+
+@pytest.mark.parametrize("items", ["[5, 6, 7, 8]", "(5, 6, 7, 8)", "range(5, 9)"])
+def test_an_iterator_that_is_drawn_from_in_an_iteration(lab: Lab, items: str) -> None:
+    """What it gave last is not the current item then."""
+    program = Program("drawing", "", DRAWING.format(items))
+    plain = lab.plain(program)
+    whole, photos = lab.photographed(program, lab.folder())
+    lab.compare(program, plain, whole)
+    for photo in photos:
+        again = lab.copy(photo)
+        lab.compare(program, plain, lab.resumed(program, photo, before=True))
+        _, later = lab.photographed(program, again.store, seed=7, notes=again.notes)
+        for second in later[:2]:
+            lab.compare(program, plain, lab.resumed(program, second, before=True))
+
+
 @pytest.mark.parametrize("items", ["[5, 6]", "(5, 6)", "range(5, 7)", "map(str, [5, 6])"])
 def test_killed_twice_in_one_iteration(lab: Lab, items: str) -> None:
     """An iteration that was gone on with, of a loop without boundaries in its body, still knows its item."""
