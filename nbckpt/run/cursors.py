@@ -117,7 +117,7 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     iterator = record["iterator"]
     bar, _ = look_through(iterable)
     cursor = Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
-    cursor.is_own = record.get("is_own", False)  # older snapshots do not say
+    cursor.is_own = record["is_own"]
     return cursor
 
 

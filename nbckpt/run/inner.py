@@ -131,8 +131,8 @@ def _calls_of(
             frame.inner = position  # nothing of this execution is saved, whatever else it begins
             frame.run.status.notice(
                 f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop whose "
-                "list was changed first, so nobody can tell its current item. Change the list after that, or loop "
-                "over a copy of it"
+                "list or variable was changed first, so nobody can tell its current item. Change them after that, "
+                "or loop over a copy"
             )
             return items
         inner = frame.inner = Inner(frame, position, at.f_code.co_name)
