@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbckpt.errors import DamagedSnapshot, NotFound, RestoreError
 from nbckpt.storage.chunks import RAW, Chunk, damaged, decode
+from nbckpt.storage.copying import address
 from nbckpt.storage.machine import physical_memory, processors
 from nbckpt.storage.records import digest
 from nbckpt.storage.snapshot import Blob, Manifest, PartData, decode_manifest, decode_segment
@@ -26,7 +28,6 @@ _LONG_RUN = 16 * 1024 * 1024  # where each request costs, and there are enough o
 _MAPPED = 1024 * 1024  # bytes from which a buffer is mapped
 _MOST_READERS = 8
 _BATCH = 64  # chunks copied at once
-_PAGE = 4096  # bytes of the smallest page that there is
 
 
 _T = TypeVar("_T")
@@ -251,7 +252,7 @@ def _read_run(store: Store, folder: str, run: _Run) -> None:
     stored = run.target[run.at : run.at + length] if run.is_direct else memoryview(bytearray(length))
     if is_far(store.url):
         # what comes in meanwhile waits while the system makes memory, so it is to have made it before
-        stored[::_PAGE] = bytes(len(range(0, length, _PAGE)))
+        ctypes.memset(address(stored), 0, length)
     try:
         count = store.get_into(f"{folder}/packs/{run.pack}", run.start, stored)
     except NotFound as error:
