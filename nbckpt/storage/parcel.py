@@ -102,7 +102,7 @@ class Comparison:
                 marks: list[bytes | None] = [None] * blocks
             else:
                 self._looked.append((area, begun, begun + blocks))
-                marks = area.stands(blocks)
+                marks = area.stands(view, blocks)
             if area is not None and not self._untouched.needs_check(area):
                 self.found = "pages" if any(marks) else self.found
                 asked = [number for number, mark in enumerate(marks) if mark is None]
@@ -112,8 +112,14 @@ class Comparison:
                 place, stands = places[number], marks[number]
                 if stands is None and (place in self._restless or (area is not None and number in area.written)):
                     continue
-                marks[number] = mark = xxh3_128_digest(view[place[2] : place[2] + BLOCK], self.seed)
-                if area is not None and stands not in (None, mark) and not self._untouched.question(area, number):
+                block: Buffer = view[place[2] : place[2] + BLOCK]
+                is_edge = area is not None and bool(area.marks) and stands is None
+                if is_edge:
+                    block = bytes(block)  # what is kept of it is to be of the very bytes that the mark is for
+                marks[number] = mark = xxh3_128_digest(block, self.seed)
+                if area is not None and is_edge:
+                    area.hold(number, mark, block)
+                if area is not None and stands not in (None, mark) and not self._untouched.question(area, view, number):
                     return None
             found += [mark if mark is not None and mark in self._known else _COPIED for mark in marks]
             if area is not None:

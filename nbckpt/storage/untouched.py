@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from nbckpt.errors import OptionError
 from nbckpt.storage.copying import address
 from nbckpt.storage.pages import PAGE, Mappings, Pages
+from nbckpt.storage.stores import Buffer
 
 LEAST = 8 * 1024 * 1024
 """Bytes of a buffer from which on its pages are watched."""
@@ -41,6 +42,8 @@ class Area:
     """What its blocks were in the newest snapshot of which that is known; empty until there is one."""
     written: set[int] = field(default_factory=set)
     """The blocks that were written since that one was taken."""
+    edges: dict[int, bytes] = field(default_factory=dict)
+    """By block: the bytes that its mark is for and that share their pages with something else, as far as known."""
     is_settled: bool = False
     """Whether all that the kernel has told is noted in `written`: an interrupt may come at any moment."""
     is_checked: bool = False
@@ -48,16 +51,34 @@ class Area:
     pages: int = 0
     """How many pages were written between the last two saves."""
 
-    def stands(self, blocks: int) -> list[bytes | None]:
+    def stands(self, view: memoryview, blocks: int) -> list[bytes | None]:
         """The marks of its blocks, so many, where it is known that they have not changed; None where it is not."""
         if not self.marks:
             return [None] * blocks
         found: list[bytes | None] = [*self.marks]
-        begin = -(-(self.first - self.address) // self.block)
-        end = blocks if self.last == self.address + self.size else (self.last - self.address) // self.block
-        for number in (*range(begin), *range(end, blocks), *self.written):
+        changed = (number for number in (0, *range(self._tail // self.block, blocks)) if self.is_edge_new(view, number))
+        for number in (*changed, *self.written):
             found[number] = None
         return found
+
+    def is_edge_new(self, view: memoryview, number: int) -> bool:
+        """Whether the bytes of a block that share their pages with something else may be others than they were."""
+        return self._edge(view, number, 0) != self.edges.get(number, b"")
+
+    def hold(self, number: int, mark: bytes, block: Buffer) -> None:
+        """Take note of a block's bytes of which the mark was just made."""
+        if self.marks and self.marks[number] == mark:
+            self.edges[number] = self._edge(block, number, number * self.block)
+
+    def _edge(self, raw: Buffer, number: int, offset: int) -> bytes:
+        begin, end = number * self.block, min((number + 1) * self.block, self.size)
+        places = (begin, min(end, self.first - self.address)), (max(begin, self._tail), end)
+        return b"".join(bytes(raw[low - offset : high - offset]) for low, high in places if low < high)
+
+    @property
+    def _tail(self) -> int:
+        """Where the last whole page ends."""
+        return self.last - self.address
 
     def note(self, start: int, end: int) -> None:
         """Take note that something was written from one address to another."""
@@ -67,6 +88,7 @@ class Area:
     def learn(self, marks: list[bytes]) -> None:
         """Take note of the marks that its blocks had at the last look."""
         self.is_settled = False
+        self.edges = {number: edge for number, edge in self.edges.items() if marks[number] == self.marks[number]}
         self.marks, self.written = marks, set()
         self.is_settled = True
 
@@ -136,15 +158,17 @@ class Untouched:
         """Whether what the pages tell of a buffer is to be compared with its bytes now."""
         return self._is_checking or not area.is_checked
 
-    def question(self, area: Area, number: int) -> bool:
+    def question(self, area: Area, view: memoryview, number: int) -> bool:
         """Find out why a block has changed of which no page was written; return whether the kernel is still believed.
 
-        If another thread wrote it just now, its page tells that by now.
+        If another thread wrote it just now, its page tells that by now, or its edge is another one.
         """
         start = area.address + number * area.block
         end = min(start + area.block, area.address + area.size)
+        if area.is_edge_new(view, number):
+            return True
         try:
-            low, high = start // PAGE * PAGE, -(-end // PAGE) * PAGE
+            low, high = max(area.first, start // PAGE * PAGE), min(area.last, -(-end // PAGE) * PAGE)
             if self._pages is not None and any(self._pages.written(low, high, protect=False)):
                 return True
         except OSError:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from gates import Gate
 from hypothesis import given, settings, strategies as st
 
@@ -120,12 +121,64 @@ def test_what_was_not_written_is_not_looked_at(saving: Saving) -> None:
     assert saving.hand.capture["copied"] < MIB / 10
 
 
-def test_the_edges_are_compared(saving: Saving) -> None:
-    """The bytes of an array that share a page with something else."""
-    state = {"a": noise(3 * MIB + 100)}
+@pytest.mark.parametrize("size", [3 * MIB + 100, MIB, MIB + 8192, 2 * MIB + 5])
+@pytest.mark.parametrize("offset", [0, 1, 5000])
+def test_the_edges_are_compared(size: int, offset: int, saving: Saving) -> None:
+    """The bytes of an array that share a page with something else; what is beside them is nobody's business."""
+    whole = noise(offset + size + 5000)
+    state = {"a": whole[offset : offset + size]}
     settle(saving, state)
-    for at in (0, 1, PAGE - 1, -1, -PAGE):
+    for at in (0, 1, PAGE - 1, -1, -PAGE, 0, MIB - 1, -MIB):
         state["a"][at] ^= 1
+        saving.save(state)
+        whole[offset + size] ^= 1
+        whole[offset - 1] ^= 1  # for the first one the last
+        assert [saving.save(state) for _ in range(3)][-1] == "pages"
+
+
+def test_no_block_is_looked_at_for_the_edge_of_an_array(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the few bytes of it are, again and again; they are known to be another's as soon as the block is."""
+    state = {"a": noise(3 * MIB + 100), "b": noise(5 * MIB)}
+    settle(saving, state)
+    looked: list[int] = []
+    digest = xxhash.xxh3_128_digest
+
+    def looking(block: Any, seed: int) -> bytes:
+        looked.append(len(block))
+        return digest(block, seed)
+
+    monkeypatch.setattr(xxhash, "xxh3_128_digest", looking)
+    saving.save(state)
+    assert looked == []
+    for at in (0, -1):
+        state["a"][at] ^= 1
+        saving.save(state)
+        assert len(looked) == 1
+        assert [saving.save(state) for _ in range(2)] == ["pages"] * 2
+        looked.clear()
+        saving.save(state)
+        assert looked == []
+
+
+def test_an_edge_that_changes_back_while_it_is_looked_at(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of an edge is of the same bytes as the mark of its block."""
+    state = {"a": noise(3 * MIB + 100)}
+    digest = xxhash.xxh3_128_digest
+
+    def looking(block: Any, seed: int) -> bytes:
+        state["a"][0] ^= 1  # as another thread may
+        found = digest(block, seed)
+        state["a"][0] ^= 1
+        return found
+
+    settle(saving, state)
+    state["a"][0] ^= 1
+    with monkeypatch.context() as patch:
+        patch.setattr(xxhash, "xxh3_128_digest", looking)
+        for _ in range(4):
+            saving.save(state)
+    for _ in range(3):
+        state["a"][0] ^= 1
         saving.save(state)
 
 
