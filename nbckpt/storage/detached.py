@@ -50,6 +50,8 @@ class Service:
         self._known: dict[bytes, tuple[Chunk, ...]] = {}
         """The blocks of the newest snapshot, by their marks."""
         self._pause, self._again = spool.PAUSE, 0.0
+        self._used = 0.0
+        """Seconds of processor time that were told of."""
         self._leaving = False
         self._ward: Ward | None = None
         """A forked copy of the kernel that is going to hand a snapshot over."""
@@ -111,12 +113,11 @@ class Service:
             return
         with self._at_work():  # an upload may have given the lease back since the kernel took it
             try:
-                began = time.process_time()
                 given = Incoming(self._batch(message), self._more, self._known, message["seed"])
                 committed = self._spool.commit(given.description, given.parts, final=given.final)
                 self._known, marks = given.learned()
                 self._arena.write(marks)
-                said["committed"] = {**asdict(committed), "processor": time.process_time() - began}
+                said["committed"] = asdict(committed)
             except (NbckptError, MemoryError, OSError) as error:
                 said |= told(error)
         self._pause = spool.PAUSE
@@ -124,7 +125,10 @@ class Service:
         self._tell(said)
 
     def _tell(self, said: dict[str, Any]) -> None:
-        """Say what became of a snapshot, and only then delete what it replaces."""
+        """Say what became of a snapshot, and only then delete what it replaces: the next one tells what that took."""
+        if "committed" in said:
+            used = time.process_time()
+            said["committed"]["processor"], self._used = used - self._used, used
         self._say({**said, "waits": self._spool.holds})
         if "committed" in said:
             # the lease was given back: the kernel may have taken it already, for a snapshot that waits for this

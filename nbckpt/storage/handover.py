@@ -292,6 +292,8 @@ class Threaded:
         self._told: threading.Event | None = None
         """Set when the outcome of the snapshot on its way is known, None if there is none."""
         self._outcomes: list[Outcome] = []
+        self._owed = 0.0
+        """Seconds of processor time that deleting took, which the next snapshot tells of."""
         self._retry: threading.Thread | None = None
         """Uploads what waits on this machine, when the store is back."""
         self._stop = threading.Event()
@@ -316,11 +318,13 @@ class Threaded:
             began = time.thread_time()
             outcome = _commit(self._spool, description, copies, final=final)
             if isinstance(outcome, Committed):
-                outcome = replace(outcome, processor=time.thread_time() - began)
+                used = time.thread_time()
+                outcome = replace(outcome, processor=self._owed + used - began)
             self._outcomes[:] = [outcome]
             told.set()
             if isinstance(outcome, Committed):
                 self._writer.tidy()
+                self._owed = time.thread_time() - used
 
         # not a daemon: an interpreter that exits waits for it
         self._thread = threading.Thread(target=work, name="nbckpt writer")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from nbckpt.storage.lease import wait_for_writer
 from nbckpt.storage.process import WriterLostError
 from nbckpt.storage.repository import Repository
 from nbckpt.storage.snapshot import PartData
-from nbckpt.storage.writer import Committed
+from nbckpt.storage.writer import Committed, Writer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 
@@ -299,6 +300,29 @@ def test_what_a_snapshot_replaces_does_not_wait_for_the_next_one(
     for number in range(1, 6):
         saving.save(number)
     assert len([*(Path(saving.repository.url) / "train" / "manifests").iterdir()]) == 3
+
+
+def test_all_processor_time_of_the_writer_is_told(saving: Saving) -> None:
+    """Also of starting it, and of deleting what the snapshots before have replaced."""
+    saving.begin()
+    told = sum(saving.save(number).processor for number in range(6))
+    fields = Path(f"/proc/{saving.pid}/stat").read_text().rpartition(")")[2].split()
+    used = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    assert told > 0.8 * used > 0.03
+
+
+def test_the_processor_time_of_deleting_is_told_with_the_next_snapshot(
+    saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: Writer) -> None:
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+
+    monkeypatch.setenv("NBCKPT_WRITER", "thread")
+    monkeypatch.setattr(Writer, "tidy", busy)
+    saving.begin()
+    assert saving.save(0).processor < 0.2 <= saving.save(1).processor
 
 
 def test_a_thread_that_could_not_be_started(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
