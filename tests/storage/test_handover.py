@@ -314,10 +314,13 @@ def test_all_processor_time_of_the_writer_is_told(saving: Saving) -> None:
 def test_the_processor_time_of_deleting_is_told_with_the_next_snapshot(
     saving: Saving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(_: Writer) -> None:
+    tidy = Writer.tidy
+
+    def busy(writer: Writer) -> None:
         end = time.thread_time() + 0.2
         while time.thread_time() < end:
             pass
+        tidy(writer)
 
     monkeypatch.setenv("NBCKPT_WRITER", "thread")
     monkeypatch.setattr(Writer, "tidy", busy)
