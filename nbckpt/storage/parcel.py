@@ -113,13 +113,15 @@ class Comparison:
                 if stands is None and (place in self._restless or (area is not None and number in area.written)):
                     continue
                 block: Buffer = view[place[2] : place[2] + BLOCK]
-                is_edge = area is not None and bool(area.marks) and stands is None
+                is_edge = area is not None and bool(area.marks) and (stands is None or number in area.edges)
                 if is_edge:
-                    block = bytes(block)  # what is kept of it is to be of the very bytes that the mark is for
+                    block = bytes(block)  # what is known of its edge is to be of the very bytes that the mark is for
                 marks[number] = mark = xxh3_128_digest(block, self.seed)
                 if area is not None and is_edge:
                     area.hold(number, mark, block)
-                if area is not None and stands not in (None, mark) and not self._untouched.question(area, view, number):
+                if area is None or stands in (None, mark):
+                    continue
+                if not self._untouched.question(area, block, number):
                     return None
             found += [mark if mark is not None and mark in self._known else _COPIED for mark in marks]
             if area is not None:

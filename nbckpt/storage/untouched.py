@@ -56,24 +56,26 @@ class Area:
         if not self.marks:
             return [None] * blocks
         found: list[bytes | None] = [*self.marks]
-        changed = (number for number in (0, *range(self._tail // self.block, blocks)) if self.is_edge_new(view, number))
-        for number in (*changed, *self.written):
+        for number in (0, *range(self._tail // self.block, blocks)):
+            if self.is_edge_new(view[number * self.block : (number + 1) * self.block], number):
+                found[number] = None
+        for number in self.written:
             found[number] = None
         return found
 
-    def is_edge_new(self, view: memoryview, number: int) -> bool:
+    def is_edge_new(self, block: Buffer, number: int) -> bool:
         """Whether the bytes of a block that share their pages with something else may be others than they were."""
-        return self._edge(view, number, 0) != self.edges.get(number, b"")
+        return self._edge(block, number) != self.edges.get(number, b"")
 
     def hold(self, number: int, mark: bytes, block: Buffer) -> None:
         """Take note of a block's bytes of which the mark was just made."""
         if self.marks and self.marks[number] == mark:
-            self.edges[number] = self._edge(block, number, number * self.block)
+            self.edges[number] = self._edge(block, number)
 
-    def _edge(self, raw: Buffer, number: int, offset: int) -> bytes:
+    def _edge(self, block: Buffer, number: int) -> bytes:
         begin, end = number * self.block, min((number + 1) * self.block, self.size)
         places = (begin, min(end, self.first - self.address)), (max(begin, self._tail), end)
-        return b"".join(bytes(raw[low - offset : high - offset]) for low, high in places if low < high)
+        return b"".join(bytes(block[low - begin : high - begin]) for low, high in places if low < high)
 
     @property
     def _tail(self) -> int:
@@ -158,14 +160,15 @@ class Untouched:
         """Whether what the pages tell of a buffer is to be compared with its bytes now."""
         return self._is_checking or not area.is_checked
 
-    def question(self, area: Area, view: memoryview, number: int) -> bool:
+    def question(self, area: Area, block: Buffer, number: int) -> bool:
         """Find out why a block has changed of which no page was written; return whether the kernel is still believed.
 
-        If another thread wrote it just now, its page tells that by now, or its edge is another one.
+        If another thread wrote it just now, its page tells that by now. No page tells of its edge, which may be what it
+        was again by now: so `block` is to be the very bytes that were found to be others, where it has one.
         """
         start = area.address + number * area.block
         end = min(start + area.block, area.address + area.size)
-        if area.is_edge_new(view, number):
+        if area.is_edge_new(block, number):
             return True
         try:
             low, high = max(area.first, start // PAGE * PAGE), min(area.last, -(-end // PAGE) * PAGE)

@@ -182,6 +182,33 @@ def test_an_edge_that_changes_back_while_it_is_looked_at(saving: Saving, monkeyp
         saving.save(state)
 
 
+def test_an_edge_that_changes_back_during_a_check(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page tells of it, and the kernel is believed nevertheless."""
+    state = {"a": noise(3 * MIB + 100)}
+    checks, question = untouched.Untouched.needs_check, untouched.Untouched.question
+    at, asked = 0, list[int]()
+
+    def checking(self: untouched.Untouched, area: untouched.Area) -> bool:
+        state["a"][at] ^= 1  # as another thread may, after the look at the edges and before that at the bytes
+        return checks(self, area)
+
+    def questioning(self: untouched.Untouched, area: untouched.Area, block: Any, number: int) -> bool:
+        state["a"][at] ^= 1
+        asked.append(number)
+        return question(self, area, block, number)
+
+    settle(saving, state)
+    for place, block in ((0, 0), (-1, 3)):
+        at = place
+        with monkeypatch.context() as patch:
+            patch.setattr(untouched.Untouched, "needs_check", checking)
+            patch.setattr(untouched.Untouched, "question", questioning)
+            saving.save(state, final=True)
+        assert asked.pop() == block
+        assert not saving.told
+        assert [saving.save(state) for _ in range(4)][-1] == "pages"
+
+
 def by_thread(array: np.ndarray, at: int, data: bytes) -> None:
     thread = threading.Thread(target=by_slice, args=(array, at, data))
     thread.start()
