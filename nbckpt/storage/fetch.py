@@ -252,7 +252,7 @@ def _read_run(store: Store, folder: str, run: _Run) -> None:
     stored = run.target[run.at : run.at + length] if run.is_direct else memoryview(bytearray(length))
     if is_far(store.url):
         # what comes in meanwhile waits while the system makes memory, so it is to have made it before
-        ctypes.memset(address(stored), 0, length)
+        ctypes.memset(address(stored), 0, len(stored))
     try:
         count = store.get_into(f"{folder}/packs/{run.pack}", run.start, stored)
     except NotFound as error:
