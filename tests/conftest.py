@@ -57,11 +57,13 @@ _INHERITED = frozenset(os.environ) - {"PYTEST_CURRENT_TEST"}
 def _surroundings() -> set[str]:
     """What a test has to leave as it was, because which one follows is chance.
 
-    Other variables of the environment may be libraries', which set some for good when they are imported.
+    Other variables of the environment, and built-in names like `__these__`, may be libraries', which set some for good
+    when they are imported.
     """
     names = [name for name in os.environ if name in _INHERITED or name.startswith(("AWS_", "NBCKPT_"))]
     environ = [f"{name}={os.environ[name]}" for name in names]
-    return {*environ, *map("builtins.{}".format, vars(builtins)), str(Path.cwd())}
+    built_in = [f"builtins.{name}" for name in vars(builtins) if not name.startswith("__")]
+    return {*environ, *built_in, str(Path.cwd())}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,7 +75,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     result = yield
-    assert not _surroundings() ^ item.stash[_before]
+    changed = _surroundings() ^ item.stash[_before]
+    assert not changed
     return result
 
 
