@@ -41,7 +41,16 @@ _REASONS = {
         "0.22 to 0.29 of pickling all. Only reading a reference count for each takes 0.08."
     ),
     "stall of the first save": "What cannot be known yet is found out once: which rows are plain, and who shares them.",
+    "% of the time in all": (
+        "The first snapshot writes everything, and is made within a minute whatever it costs: of so short a run that "
+        "is a large part. The later ones wait until the share allows for them."
+    ),
+    "S3 upload": "The client alone hashes nothing, and client, server and hashing share two processors here.",
     "S3 download": "The client alone verifies nothing, and client, server and hashing share two processors here.",
+    "ns an iteration, tracked, tight loop over a range": (
+        "Two calls in C for each item, so that the loop can be stopped at the next one: 10 to 15 on this processor, "
+        "and 9 on a faster one."
+    ),
     "ns an iteration, tracked, tight loop over an iterator": (
         "A call in C or a generator's frame for each item costs 17 to 24 already. What costs less draws items before "
         "the loop wants them, cannot be stopped at the next iteration, or does not know the item that is current."
