@@ -21,10 +21,8 @@ def processors() -> int:
 
 def free_memory() -> float:
     """Bytes that can be had before the machine, or the container, starts to kill processes."""
-    free = float("inf")
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    available = _told("MemAvailable")
+    free = float("inf") if available is None else float(available)
     for group, most, used in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
             limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
@@ -41,9 +39,13 @@ def physical_memory() -> int:
         room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 0
+    return room + (_told("SwapTotal") or 0)  # elsewhere than on Linux, swap is not counted
+
+
+def _told(word: str) -> int | None:
+    """Return the bytes that Linux tells of its memory under a word, None where nothing does."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - no file in the usual sense
-            room += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("SwapTotal:"))
-    except OSError:
-        pass  # not Linux: swap is not counted
-    return room
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{word}:")), None)
+    except (OSError, ValueError, IndexError):
+        return None
