@@ -43,7 +43,7 @@ class Frame:
         self.current = ""
         """The statement in progress."""
         self.inner: Any = None
-        """The loops in progress in what that statement calls."""
+        """The loops in progress in what that statement calls; its position, where none of them can be saved."""
         self.values: dict[int, Any] = {}
         """What the parts of the statement in progress have evaluated to, before a call in it."""
         self.found: set[int] = set()

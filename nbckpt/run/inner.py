@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, FunctionType
 from typing import Any, TypeVar
@@ -97,7 +98,7 @@ def _objects(state: Any) -> list[Any]:
     return [state]
 
 
-def _caller(at: FrameType | None) -> tuple[Caller, int, Mapping[str, Any]] | None:
+def _caller(at: FrameType | None) -> tuple[Caller, int, dict[str, Any]] | None:
     """The rewritten code that some code was called from, its line, and its variables."""
     outermost = getattr(builtins, RUN, None)
     while at is not None and at.f_code.co_filename != turns.__code__.co_filename:  # else a loop's header draws items
@@ -110,7 +111,7 @@ def _caller(at: FrameType | None) -> tuple[Caller, int, Mapping[str, Any]] | Non
 
 
 def _calls_of(
-    frame: Caller, line: int, names: Mapping[str, Any], items: Iterable[Any], state: Any, at: FrameType
+    frame: Caller, line: int, names: dict[str, Any], items: Iterable[Any], state: Any, at: FrameType
 ) -> Iterable[Any]:
     key = frame.current
     if frame.way is not None and not frame.way.is_inside(key):
@@ -139,7 +140,7 @@ def _calls_of(
     return inner.going_over(items, state, at)
 
 
-def _hold(frame: Caller, key: str, names: Mapping[str, Any]) -> bool:
+def _hold(frame: Caller, key: str, names: dict[str, Any]) -> bool:
     """Have a loop keep its current item; return False if what it goes over has lost that already."""
     loop = frame.loops[key]
     if loop.gathering is not None:
@@ -149,7 +150,7 @@ def _hold(frame: Caller, key: str, names: Mapping[str, Any]) -> bool:
     except SyntaxError:  # a plan keeps only the beginning of what is very long
         return loop.hold(lambda _: False)
     # a function's loop variable may be a global one
-    return loop.hold(lambda item: _is_bound(target.target, item, {**frame.run.namespace, **names}))
+    return loop.hold(lambda item: _is_bound(target.target, item, ChainMap(names, frame.run.namespace)))
 
 
 def _is_bound(target: ast.expr, item: Any, names: Mapping[str, Any]) -> bool:
