@@ -82,8 +82,8 @@ def open_cursor(iterable: Any, fresh_random: Any = None) -> Cursor:
     if not is_sound(iterator):
         iterator = savable(iterator)
     start = getattr(bar, "n", 0)
-    cursor = Cursor(_kind(inner, iterator), inner, iterator, _total(inner), bar, start, fresh_random)
-    cursor.is_own = iterator is not inner
+    kind, is_own = _kind(inner, iterator), iterator is not inner
+    cursor = Cursor(kind, inner, iterator, _total(inner), bar, start, fresh_random, is_own=is_own)
     if cursor.kind == "replay":
         cursor.trail, cursor.sources = Trail(), Sources(iterator)
         if loader := loaders.loader_in(iterator):
@@ -116,9 +116,8 @@ def reopen(record: Mapping[str, Any], iterable: Any = None) -> Cursor:
     """The cursor of a loop whose iterator came back with the snapshot; a live bar is used where there is one."""
     iterator = record["iterator"]
     bar, _ = look_through(iterable)
-    cursor = Cursor("iterator", iterator, iterator, record["total"], bar or record["bar"], record["bar_start"])
-    cursor.is_own = record["is_own"]
-    return cursor
+    bar, start, is_own = bar or record["bar"], record["bar_start"], record["is_own"]
+    return Cursor("iterator", iterator, iterator, record["total"], bar, start, is_own=is_own)
 
 
 def advance(
