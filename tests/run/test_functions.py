@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import nbckpt
-from programs.harness import Lab, Program
+from programs.harness import Lab, Outcome, Photo, Program
 
 TRAIN = """
 import nbckpt
@@ -342,6 +342,11 @@ def test_an_item_that_leaves_its_list_while_it_is_current(lab: Lab, change: str)
     program = Program("shrinking", "", SHRINKING.format(change))
     plain = lab.plain(program)
     _, photos = lab.photographed(program, lab.folder())
+    resumed_twice(lab, program, plain, photos)
+
+
+def resumed_twice(lab: Lab, program: Program, plain: Outcome, photos: list[Photo]) -> None:
+    """Go on from each boundary, and from the first two that come after it once more."""
     for photo in photos:
         again = lab.copy(photo)
         lab.compare(program, plain, lab.resumed(program, photo, before=True))
@@ -437,12 +442,7 @@ def test_an_iterator_that_is_drawn_from_in_an_iteration(lab: Lab, items: str) ->
     plain = lab.plain(program)
     whole, photos = lab.photographed(program, lab.folder())
     lab.compare(program, plain, whole)
-    for photo in photos:
-        again = lab.copy(photo)
-        lab.compare(program, plain, lab.resumed(program, photo, before=True))
-        _, later = lab.photographed(program, again.store, seed=7, notes=again.notes)
-        for second in later[:2]:
-            lab.compare(program, plain, lab.resumed(program, second, before=True))
+    resumed_twice(lab, program, plain, photos)
 
 
 @pytest.mark.parametrize("items", ["[5, 6]", "(5, 6)", "range(5, 7)", "map(str, [5, 6])"])

@@ -194,9 +194,7 @@ def s3(name: str, folder: Path) -> Server:
             place = folder / name
             place.mkdir(parents=True, exist_ok=True)
             try:
-                _started[name] = _open.enter_context(
-                    {"moto": moto, "seaweedfs": seaweedfs, "rclone": rclone}[name](place)
-                )
+                _started[name] = _open.enter_context(_START[name](place))
             except pytest.skip.Exception as why:
                 _started[name] = str(why)
         server = _started[name]
