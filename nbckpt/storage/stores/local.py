@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from nbckpt.errors import AlreadyExists, NotFound, StoreError
-from nbckpt.storage.stores import Buffer, Entry, check_key
+from nbckpt.storage.stores import Buffer, Entry, check_key, direct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -264,6 +264,9 @@ def _write(file: BinaryIO, bufs: Sequence[Buffer]) -> None:
         file.flush()
         return
     left = deque(memoryview(buf).cast("B") for buf in bufs if len(buf))
+    if sum(map(len, left)) >= direct.MUCH and direct.begin(file.fileno()):
+        direct.write(file.fileno(), left)
+        return
     while left:
         count = os.writev(file.fileno(), [*islice(left, _PIECES)])
         while left and count >= len(left[0]):
