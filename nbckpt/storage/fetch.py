@@ -69,9 +69,10 @@ def read_parts(
     tables = [blob for part in manifest.parts for blob in part.blobs if blob.table]
     listed = dict(zip(map(id, tables), _read_tables(store, folder, tables, manifest.packs), strict=True))
     stretches: list[Stretch] = []
+    far = is_far(store.url)
 
     def place(blob: Blob, target: memoryview | None = None) -> memoryview:
-        target = _memory(blob.size) if target is None else target
+        target = _memory(blob.size, large_pages=not far) if target is None else target
         stretches.append(Stretch(listed[id(blob)] if blob.table else blob.chunks, target))
         return target
 
@@ -114,11 +115,12 @@ def _check_room(manifest: Manifest) -> None:
         raise RestoreError(msg)
 
 
-def _memory(size: int) -> memoryview:
+def _memory(size: int, *, large_pages: bool) -> memoryview:
     """Return writable zeros; raises `RestoreError` where the system does not give so many.
 
     Much of it comes straight from the system and untouched, so that the threads that read share the work of its
-    first use, in pages as large as there are: for `bytearray` alone that takes longer than to read and verify.
+    first use: for `bytearray` alone that takes longer than to read and verify. Large pages are there sooner, but not
+    all at the same pace: what waits for a network gains nothing by them, and loses by the slowest.
     """
     try:
         if size < _MAPPED or not hasattr(mmap, "MAP_PRIVATE"):
@@ -130,7 +132,7 @@ def _memory(size: int) -> memoryview:
             "it, or restore it on a larger machine."
         )
         raise RestoreError(msg) from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    if large_pages and hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             mapped.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(mapped)

@@ -12,6 +12,7 @@ from nbckpt.storage.chunks import PACK_SIZE, ZSTD, Chunk, PackBuilder, Probe, ch
 from nbckpt.storage.fetch import Stretch, fetch
 from nbckpt.storage.parcel import BlocksGoneError, Piece
 from nbckpt.storage.snapshot import INLINE, SEGMENT, Blob, Part, PartData, encode_segment
+from nbckpt.storage.stores import is_far
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from nbckpt.storage.parcel import HandedPart
     from nbckpt.storage.stores import Buffer, Store
 
-_IN_FLIGHT = 4  # packs being written while the next is filled
+_IN_FLIGHT, _FAR_IN_FLIGHT = 4, 8  # packs being written while the next is filled; where they wait for a network
 _LITTLE = 256 * 1024  # bytes of a pack that is written sooner than a thread for it is started
 _SMALL = 1024 * 1024  # bytes in use that make a pack a small one
 _CROWD = 64  # small packs, before they are merged
@@ -43,6 +44,7 @@ class Upload:
         self._reusable = _worth_keeping(reusable, pack_sizes)
         self._builder = PackBuilder()
         self._pool: ThreadPoolExecutor | None = None
+        self._in_flight = _FAR_IN_FLIGHT if is_far(store.url) else _IN_FLIGHT
         self._running: set[Future[None]] = set()
 
     def part(self, part: PartData | HandedPart) -> Part:
@@ -132,8 +134,8 @@ class Upload:
             self.put(key, pieces)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(_IN_FLIGHT)
-        if len(self._running) >= _IN_FLIGHT:
+            self._pool = ThreadPoolExecutor(self._in_flight)
+        if len(self._running) >= self._in_flight:
             done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
             for task in done:
                 task.result()
