@@ -152,9 +152,14 @@ class Schedule:
         self._changed.set()
 
     def wrote(self, processor: float) -> None:
-        """Take note of the processor time that writing a snapshot took beside the loop."""
-        if self.pace is not None:
-            self.pace.wrote(processor)
+        """Take note of the processor time that writing a snapshot took beside the loop, which is known late."""
+        if self.pace is None:
+            return
+        self.pace.wrote(processor)
+        if time.monotonic() < self._next:
+            before, self._wait = self._wait or 0, self.pace.wait
+            self._next += self._wait - before
+            self._changed.set()
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

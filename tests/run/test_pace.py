@@ -137,6 +137,21 @@ def test_what_the_writer_takes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert plan.wait == pytest.approx(wait)
 
 
+def test_what_the_writer_took_is_known_late(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot that follows is put off for it, and not only the one after that; what is due already stays due."""
+    monkeypatch.setattr(pace, "processors", lambda: 2)
+    due = Schedule(Every())
+    due.saved(0.1)
+    clock.now += 1.0
+    due.wrote(1.0)
+    clock.now += 58.9
+    assert not due.wants_snapshot(turn=True)
+    clock.now += 1.2
+    assert due.wants_snapshot(turn=True)
+    due.wrote(10.0)
+    assert due.wants_snapshot(turn=True)
+
+
 def test_the_first_snapshot_is_taken_within_a_minute(clock: Clock) -> None:
     """Soon where it is cheap, as far as can be told before."""
     for guess, wait in ((0.001, 1.0), (0.2, 20.0), (30.0, 60.0)):
