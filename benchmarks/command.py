@@ -110,8 +110,7 @@ def s3_times(about: dict[str, Any], folder: Path, plan: Plan) -> s3.Times:
         return {}
     say("a state to a server of S3 and back")
     about["s3"] = max(1, int(s3.SIZE * plan.scale))
-    times: s3.Times = record("S3", "s3", folder, about["s3"], plan.rounds, folder=folder, limit=plan.limit)
-    return times
+    return s3.measure(folder, about["s3"], plan.rounds, plan.limit)
 
 
 def auto_shares(seconds: float, folder: Path, plan: Plan) -> dict[str, float]:

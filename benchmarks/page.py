@@ -44,6 +44,8 @@ users call them.
 - **written**: what the files grew by. **memory**: the most that was in memory beyond the state, of all processes.
 - **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
   array was read. Peers that save arrays only put them into a model that the program has made anew.
+- **from the disk**: the same once more when the page cache has been emptied of the files, as after a restart of the
+  machine. Large files of nbckpt's are there from the beginning: it writes them around the page cache.
 """
 BEGIN, END = "<!-- targets -->", "<!-- end of targets -->"
 """What `python -m benchmarks --write docs/speed.md` writes in README.md is between these."""
@@ -95,8 +97,8 @@ def peers_table(name: str, rows: Mapping[str, Row]) -> str:
             shown = f"**{peer}**" if peer in (OURS, FORKED) else peer
             first = "-" if row.problem or "first" not in row.values else cell(row, "first")
             lines.append([shown, *(cell(row, what) for what in MEASURES), first])
-    heads = ["stall", "effective stall", "slow-down", "durable", "written", "memory", "restore", "first save"]
-    return table([name, *heads], lines) + "".join(
+    beginning = ["stall", "effective stall", "slow-down", "durable", "written", "memory"]
+    return table([name, *beginning, "restore", "from the disk", "first save"], lines) + "".join(
         f"\n{peer}: {row.problem}.\n" for peer, row in rows.items() if row.problem
     )
 
@@ -194,7 +196,7 @@ def body(results: Mapping[str, Any]) -> str:
         lines = [[what, f"{value:.1f} ms"] for what, value in startup.items()]
         parts += ["## At hand\n", table(["what", "takes"], lines)]
     if s3:
-        where = "of a server on this machine that keeps everything in memory or temporary files (moto)"
+        where = "of a server on this machine that keeps everything in temporary files (moto), each a process of its own"
         parts += [f"## {size(results['about']['s3'])} to S3 and back\n", f"Medians {where}.\n", s3_table(s3)]
     if curves:
         parts += ["## How it grows\n", "![Costs against sizes](images/scale.png)\n"]

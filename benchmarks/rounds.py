@@ -26,7 +26,7 @@ from .workloads import Workload
 
 ROOT = Path(__file__).parents[1]
 FLOORS = "floors"
-MEASURES = ("stall", "effective", "slower", "durable", "written", "memory", "restore")
+MEASURES = ("stall", "effective", "slower", "durable", "written", "memory", "restore", "cold")
 
 
 @dataclass
@@ -113,13 +113,15 @@ def take_turn(name: str, workload: Workload, plan: Plan, place: Path, row: Row) 
     code, out, words = run(
         "restoring", name, workload.name, plan.scale, folder, *numbers, folder=place, limit=plan.limit
     )
-    restored = {one["number"]: one for one in map(json.loads, filter(is_record, out.splitlines()))}
-    wrong = [save["number"] for save in saves if restored.get(save["number"], {}).get("digest") != save["digest"]]
-    if wrong:
-        failed = wrong[0] not in restored
-        row.problem = f"cannot be restored: {words}" if failed else "restores something else than was saved"
-    for one in restored.values():
-        row.add("restore", one["restore"])
+    restored = [json.loads(line) for line in filter(is_record, out.splitlines())]
+    if code or {one["number"] for one in restored} != set(numbers):
+        row.problem = f"cannot be restored: {words}"
+    digests = {save["number"]: save["digest"] for save in saves}
+    if any(one["digest"] != digests[one["number"]] for one in restored):
+        row.problem = "restores something else than was saved"
+    for one in restored:
+        what = "restore" if "restore" in one else "cold"
+        row.add(what, one[what])
 
 
 def is_record(line: str) -> bool:

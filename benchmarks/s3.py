@@ -1,13 +1,12 @@
 """How fast a state goes to an S3 server and comes back, beside what boto3 alone does on the same server.
 
-`python -m benchmarks.s3 FOLDER BYTES ROUNDS` measures, in one process, and prints a line of JSON, in seconds;
-`python -m benchmarks.s3 serve` is the server, a process of its own, until its standard input ends.
+`python -m benchmarks.s3 turn WHO ENDPOINT BYTES` measures once, in a process of its own that knows no memory yet, and
+prints a line of JSON, in seconds; `python -m benchmarks.s3 serve` is the server, until its standard input ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import os
@@ -16,83 +15,82 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from . import rounds
 from .floors import timed
 from .peers import OURS
 
-SIZE = 256 << 20
+SIZE = 1 << 30
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 _BUCKET = "bench"
 _PIECE = 16 << 20
 _THREADS = 8
-_TOOLS = "upload_file and download_fileobj"
-_PIECES = f"put_object and get_object of {_PIECE >> 20} MiB in {_THREADS} threads"
+_RAW = f"put_object and get_object of {_PIECE >> 20} MiB in {_THREADS} threads"
 
 Times = dict[str, dict[str, float]]
 """Seconds of an `upload` and a `download`, by who did it."""
 
 
-def measure(folder: Path, size: int, rounds: int) -> Times:
-    """All in turn, several times; the medians. What comes back is compared with what was sent."""
-    content = os.urandom(size)
+def measure(folder: Path, size: int, turns: int, limit: float) -> Times:
+    """Both in turn, several times; the medians. What comes back is compared with what was sent."""
     found: dict[str, dict[str, list[float]]] = {}
-    path = folder / "content"
-    path.write_bytes(content)
     with served() as endpoint:
-        client = _client(endpoint)
-        client.create_bucket(Bucket=_BUCKET)
-        for number in range(rounds):
-            ours = partial(_nbckpt, endpoint, f"ours-{number}", content)
-            tools, pieces = partial(_files, client, path, content), partial(_pieces, client, content)
-            for name, turn in ((OURS, ours), (_TOOLS, tools), (_PIECES, pieces)):
-                for what, seconds in turn().items():
+        _client(endpoint).create_bucket(Bucket=_BUCKET)
+        for number in range(turns):
+            for name in (_RAW, OURS) if number % 2 else (OURS, _RAW):
+                code, out, words = rounds.run("s3", "turn", name, endpoint, size, folder=folder, limit=limit)
+                if code:
+                    sys.exit(f"S3 failed for {name}: {words}")
+                times = json.loads(next(filter(rounds.is_record, out.splitlines())))
+                for what, seconds in times.items():
                     found.setdefault(name, {}).setdefault(what, []).append(seconds)
     return {name: {what: statistics.median(values) for what, values in times.items()} for name, times in found.items()}
 
 
-def _nbckpt(endpoint: str, name: str, content: bytes) -> dict[str, float]:
+def turn(name: str, endpoint: str, size: int) -> None:
+    """Upload and download once, and leave the server as it was."""
+    content = os.urandom(size)
+    print(json.dumps((_nbckpt if name == OURS else _raw)(endpoint, content)))
+    client = _client(endpoint)
+    while listed := client.list_objects_v2(Bucket=_BUCKET).get("Contents"):
+        client.delete_objects(Bucket=_BUCKET, Delete={"Objects": [{"Key": one["Key"]} for one in listed]})
+
+
+def _nbckpt(endpoint: str, content: bytes) -> dict[str, float]:
     from nbckpt.storage.repository import Repository
     from nbckpt.storage.snapshot import PartData
 
     repository = Repository.open(f"s3://{_BUCKET}/store?region=us-east-1&endpoint_url={endpoint}")
-    writer = repository.writer(name)
+    writer = repository.writer("bench")
     part = PartData("content", b"", [memoryview(content)], {})
     up = timed(lambda: writer.commit({}, [part]))
     loaded: list[Any] = []
-    down = timed(lambda: loaded.append(repository.load(name)))
+    down = timed(lambda: loaded.append(repository.load("bench")))
     assert loaded[0].parts["content"].buffers[0] == content, "restores something else than was saved"
     return {"upload": up, "download": down}
 
 
-def _files(client: Any, path: Path, content: bytes) -> dict[str, float]:
-    up = timed(lambda: client.upload_file(str(path), _BUCKET, "raw"))
-    into = io.BytesIO()
-    down = timed(lambda: client.download_fileobj(_BUCKET, "raw", into))
-    assert into.getbuffer() == content, "the server gives back something else than it was given"
-    return {"upload": up, "download": down}
-
-
-def _pieces(client: Any, content: bytes) -> dict[str, float]:
-    starts = range(0, len(content), _PIECE)
-    memory = memoryview(bytearray(len(content)))
+def _raw(endpoint: str, content: bytes) -> dict[str, float]:
+    client, starts = _client(endpoint), range(0, len(content), _PIECE)
+    client.list_objects_v2(Bucket=_BUCKET)  # ours has spoken with the server before, too
+    pieces: list[bytes] = []
 
     def put(start: int) -> None:
         client.put_object(Bucket=_BUCKET, Key=f"raw/{start}", Body=content[start : start + _PIECE])
 
-    def get(start: int) -> None:
-        data = client.get_object(Bucket=_BUCKET, Key=f"raw/{start}")["Body"].read()
-        memory[start : start + len(data)] = data
+    def get(start: int) -> bytes:
+        data: bytes = client.get_object(Bucket=_BUCKET, Key=f"raw/{start}")["Body"].read()
+        return data
 
-    def every(work: Callable[[int], None]) -> None:
+    def every(work: Callable[[int], Any]) -> list[Any]:
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(work, starts))
+            return list(pool.map(work, starts))
 
-    times = {"upload": timed(lambda: every(put)), "download": timed(lambda: every(get))}
-    assert memory == content, "the server gives back something else than it was given"
+    times = {"upload": timed(lambda: every(put)), "download": timed(lambda: pieces.extend(every(get)))}
+    assert b"".join(pieces) == content, "the server gives back something else than it was given"
     return times
 
 
@@ -137,4 +135,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         serve()
     else:
-        print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+        turn(sys.argv[2], sys.argv[3], int(sys.argv[4]))
