@@ -52,9 +52,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of 64 MB, which refuses to hand out more at once."""
     memory = fetch._memory
 
-    def bounded(size: int) -> memoryview:
+    def bounded(size: int, *, large_pages: bool) -> memoryview:
         assert size <= 64_000_000, "more than the machine has"
-        return memory(size)
+        return memory(size, large_pages=large_pages)
 
     monkeypatch.setattr(fetch, "physical_memory", lambda: 64_000_000)
     monkeypatch.setattr(fetch, "_memory", bounded)
