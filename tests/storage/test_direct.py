@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not direct._DIRECT, reason="this system has no s
 def can(folder: Path) -> bool:
     """Whether the file system there takes writes that go around the cache."""
     with (folder / "probe").open("wb") as file:
-        return direct.begin(file.fileno())
+        return direct.write(file.fileno(), [])
 
 
 @pytest.fixture
@@ -149,3 +149,59 @@ def test_several_threads_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert {key: store.get(key) for key in blobs} == blobs
+
+
+def test_a_fork_writes_by_memory_of_its_own(tmp_path: Path) -> None:
+    """Two processes that both go on saving, as the workers of a pool do, write nothing of each other's."""
+    store = LocalStore(tmp_path / "store")
+    store.put("before", [bytes(UNIT)])
+    child = os.fork()
+    own = b"p" if child else b"c"
+    try:
+        for number in range(8):
+            store.put(f"{own.decode()}{number}", [own * 2 * UNIT])
+    finally:
+        if not child:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    for who in (b"p", b"c"):
+        assert all(store.get(f"{who.decode()}{number}") == who * 2 * UNIT for number in range(8))
+
+
+@pytest.mark.parametrize("lacking", ["memory", "way"])
+def test_what_lacks_goes_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
+    """No memory to write by, or no such way on this system: neither is a reason to fail."""
+
+    def refuse(*_: object) -> object:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(direct, "_spare", type(direct._spare)())
+    if lacking == "memory":
+        monkeypatch.setattr(direct.mmap, "mmap", refuse)
+    else:
+        monkeypatch.setattr(direct, "_DIRECT", 0)
+    store = LocalStore(tmp_path / "store")
+    store.put("much", [b"x" * UNIT])
+    assert store.get("much") == b"x" * UNIT
+
+
+def test_a_disk_that_does_not_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses what is written so, and the usual way too: that is an error and no endless loop."""
+    if not can(tmp_path):
+        pytest.skip("this file system does not take such writes")
+    control = fcntl.fcntl
+
+    def turn(fd: int, command: int, flags: int = 0) -> int:
+        if command == fcntl.F_SETFL and not flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return control(fd, command, flags)
+
+    def write(fd: int, data: memoryview) -> int:
+        raise OSError(errno.EINVAL, "no")
+
+    store = LocalStore(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "fcntl", turn)
+        patch.setattr(os, "write", write)
+        with pytest.raises(StoreError, match="no"):
+            store.put("much", [bytes(UNIT)])

@@ -8,7 +8,6 @@ read after a crash at most. So much goes to the disk straight from one small pie
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
@@ -16,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 MUCH = 1024 * 1024
 """Bytes from which it pays to bother: below, the cache is as fast."""
@@ -27,30 +26,43 @@ _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux and the BSDs have it
 
 _spare: deque[mmap.mmap] = deque()
 """Memory between two uses: to get it anew takes longer than to write it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_spare.clear)  # both would write by way of the same memory
 
 
-def begin(fd: int) -> bool:
-    """Let what is written to a file go around the cache; False where that cannot be had."""
-    return bool(_DIRECT) and _turn(fd, on=True)
+def write(fd: int, pieces: Iterable[memoryview]) -> bool:
+    """Write pieces one after another to a new file; False, and nothing is written, where that cannot be had.
+
+    What the disk refuses to take so, such as less than a block at the end, goes as usual.
+    """
+    memory = _memory() if _DIRECT else None
+    if memory is None:
+        return False
+    try:
+        if not _turn(fd, on=True):
+            return False
+        with memoryview(memory) as view:
+            _fill_and_put(fd, pieces, view)
+        return True
+    finally:
+        _spare.append(memory)
 
 
-def write(fd: int, pieces: Iterable[memoryview]) -> None:
-    """Write pieces one after another to a new file after `begin`; what the disk refuses to take so goes as usual."""
-    with _memory() as memory:
-        filled = 0
-        for piece in pieces:
-            at = 0
-            while at < len(piece):
-                count = min(len(piece) - at, _AT_ONCE - filled)
-                memory[filled : filled + count] = piece[at : at + count]
-                at, filled = at + count, filled + count
-                if filled == _AT_ONCE:
-                    _put(fd, memory)
-                    filled = 0
-        blocks = filled - filled % _ALIGNED
-        _put(fd, memory[:blocks])
-        _turn(fd, on=False)
-        _put(fd, memory[blocks:filled])
+def _fill_and_put(fd: int, pieces: Iterable[memoryview], memory: memoryview) -> None:
+    filled = 0
+    for piece in pieces:
+        at = 0
+        while at < len(piece):
+            count = min(len(piece) - at, _AT_ONCE - filled)
+            memory[filled : filled + count] = piece[at : at + count]
+            at, filled = at + count, filled + count
+            if filled == _AT_ONCE:
+                _put(fd, memory)
+                filled = 0
+    blocks = filled - filled % _ALIGNED
+    _put(fd, memory[:blocks])
+    _turn(fd, on=False)
+    _put(fd, memory[blocks:filled])
 
 
 def _put(fd: int, rest: memoryview) -> None:
@@ -58,23 +70,20 @@ def _put(fd: int, rest: memoryview) -> None:
         try:
             rest = rest[os.write(fd, rest) :]
         except OSError as error:  # a disk of larger blocks, or one that has taken half a block
-            if error.errno not in _CANNOT or not _is_direct(fd):
+            if error.errno not in _CANNOT or not _is_direct(fd) or not _turn(fd, on=False):
                 raise
-            _turn(fd, on=False)
 
 
-@contextlib.contextmanager
-def _memory() -> Iterator[memoryview]:
-    """Memory that begins where a page does, for as long as this lasts."""
+def _memory() -> mmap.mmap | None:
+    """Return memory that begins where a page does; None if there is none."""
     try:
-        mapped = _spare.pop()
+        return _spare.pop()
     except IndexError:
-        mapped = mmap.mmap(-1, _AT_ONCE)
+        pass
     try:
-        with memoryview(mapped) as view:
-            yield view
-    finally:
-        _spare.append(mapped)
+        return mmap.mmap(-1, _AT_ONCE)  # shared: a private one must not be in use while the process forks, by open(2)
+    except OSError:
+        return None
 
 
 def _is_direct(fd: int) -> bool:

@@ -264,8 +264,7 @@ def _write(file: BinaryIO, bufs: Sequence[Buffer]) -> None:
         file.flush()
         return
     left = deque(memoryview(buf).cast("B") for buf in bufs if len(buf))
-    if sum(map(len, left)) >= direct.MUCH and direct.begin(file.fileno()):
-        direct.write(file.fileno(), left)
+    if sum(map(len, left)) >= direct.MUCH and direct.write(file.fileno(), left):
         return
     while left:
         count = os.writev(file.fileno(), [*islice(left, _PIECES)])

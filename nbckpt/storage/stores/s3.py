@@ -89,7 +89,7 @@ class S3Store:
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """Write one object by one request, with a checksum that the server compares; it is seen when it is whole."""
-        # one piece of memory: to hand many over one by one takes longer than the copy
+        # one piece of memory: to hand over many one by one takes longer than to copy them
         whole = b"".join(bufs)
         crc32 = base64.b64encode(zlib.crc32(whole).to_bytes(4, "big")).decode("ascii")
         asked = {"Key": self._key(key), "ChecksumCRC32": crc32, **self._extra}
