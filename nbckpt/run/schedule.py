@@ -36,8 +36,10 @@ class Schedule:
         self._tokens: list[bool] = []
         self.pace = Pace(every.share) if every.auto else None
         self._wait = SHORTEST if every.auto else every.seconds
-        self._next = time.monotonic() + (self._wait or 0)
-        self._saved = time.monotonic()
+        """Seconds from one snapshot to the next, as long as it is not known what they cost; None if none are due."""
+        self._since = self._saved = time.monotonic()
+        """From when that counts, and when the last was taken: the first is later where that was not due yet."""
+        self._put_off = 0.0
         self._stopped = threading.Event()
         self._changed = threading.Event()
         """Set when the next look is at another time than it was."""
@@ -48,8 +50,7 @@ class Schedule:
 
     def start(self) -> None:
         """Begin to watch the clock."""
-        self._saved = time.monotonic()
-        self._next = self._saved + (self._wait or 0)
+        self._since = self._saved = time.monotonic()
         threading.Thread(target=self._watch, name="nbckpt schedule", daemon=True).start()
 
     def stop(self) -> None:
@@ -104,7 +105,7 @@ class Schedule:
 
     def put_off(self) -> None:
         """The snapshot before is still on its way: look again soon."""
-        self._next = time.monotonic() + SOON
+        self._put_off = time.monotonic() + SOON
         self._changed.set()
 
     def ask(self) -> None:
@@ -119,7 +120,7 @@ class Schedule:
 
     def soon(self) -> None:
         """Want a snapshot at the next boundary as if it were time."""
-        self._next, self._turns_left = time.monotonic(), 0
+        self._since, self._turns_left = float("-inf"), 0
         self._raise()
 
     def look(self) -> None:
@@ -141,25 +142,26 @@ class Schedule:
         """Take note that a save was made or tried, and that the loop stood still for `cost` seconds."""
         self._turns_left = self.every.iterations or 0
         self._asked = False
+        due, self._saved = self._next, time.monotonic()
+        # what was saved before it was due makes the next one due later, so that the share of the time is kept
+        self._since = self._saved if self.pace is None else max(due, self._saved)
         if self.pace is not None:
             self.pace.stood_still(cost)
-            self._wait = self.pace.wait
-        self._saved = time.monotonic()
-        # what was saved before it was due makes the next one due later, so that the share of the time is kept
-        self._next = (max(self._next, self._saved) if self.pace is not None else self._saved) + (self._wait or 0)
         if self._hurry is not None:
             self._hurry = self._saved + max(SHORTEST, cost / HURRIED_SHARE)
         self._changed.set()
 
     def wrote(self, processor: float) -> None:
         """Take note of the processor time that writing a snapshot took beside the loop, which is known late."""
-        if self.pace is None:
-            return
-        self.pace.wrote(processor)
-        if time.monotonic() < self._next:
-            before, self._wait = self._wait or 0, self.pace.wait
-            self._next += self._wait - before
+        if self.pace is not None:
+            self.pace.wrote(processor)
             self._changed.set()
+
+    @property
+    def _next(self) -> float:
+        """When one is due, by what is known of their cost by now."""
+        wait = self._wait if self.pace is None or self.pace.stall is None else self.pace.wait
+        return max(self._since + (wait or 0), self._put_off)
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

@@ -41,7 +41,7 @@ def saves(
 ) -> tuple[list[float], float]:
     """Run a loop whose iterations take so long; when it saved, and how much of the time it stood still."""
     plan = Schedule(Every.parse(every))
-    plan._saved, plan._next = clock.now, clock.now + (plan._wait or 0)
+    plan._since = plan._saved = clock.now
     began, still, found = clock.now, 0.0, []
     for count, length in enumerate(iterations, 1):
         clock.now += length
@@ -137,18 +137,34 @@ def test_what_the_writer_takes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert plan.wait == pytest.approx(wait)
 
 
-def test_what_the_writer_took_is_known_late(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The snapshot that follows is put off for it, and not only the one after that; what is due already stays due."""
+@pytest.mark.parametrize("told", [1.0, 15.0])
+def test_what_the_writer_took_is_known_late(clock: Clock, monkeypatch: pytest.MonkeyPatch, told: float) -> None:
+    """The snapshot that follows is put off for it, also where it was due already by what was known before."""
     monkeypatch.setattr(pace, "processors", lambda: 2)
     due = Schedule(Every())
+    clock.now += SHORTEST
     due.saved(0.1)
-    clock.now += 1.0
+    clock.now += told
+    assert due.wants_snapshot(turn=True) == (told > 10)
+    due.put_off()  # as a boundary does while the one before is on its way
     due.wrote(1.0)
-    clock.now += 58.9
+    clock.now += 59.9 - told
     assert not due.wants_snapshot(turn=True)
-    clock.now += 1.2
+    clock.now += 0.2
     assert due.wants_snapshot(turn=True)
-    due.wrote(10.0)
+
+
+def test_what_the_writer_took_may_be_known_before(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a snapshot that is waited for: it counts once, and what was asked for stays asked for."""
+    monkeypatch.setattr(pace, "processors", lambda: 2)
+    due = Schedule(Every())
+    clock.now += SHORTEST
+    due.wrote(1.0)
+    due.saved(0.1)
+    clock.now += 59.9
+    assert not due.wants_snapshot(turn=True)
+    due.soon()
+    due.wrote(1.0)
     assert due.wants_snapshot(turn=True)
 
 
