@@ -44,7 +44,8 @@ class Upload:
         self._reusable = _worth_keeping(reusable, pack_sizes)
         self._builder = PackBuilder()
         self._pool: ThreadPoolExecutor | None = None
-        self._in_flight = _FAR_IN_FLIGHT if is_far(store.url) else _IN_FLIGHT
+        self._is_far = is_far(store.url)
+        self._in_flight = _FAR_IN_FLIGHT if self._is_far else _IN_FLIGHT
         self._running: set[Future[None]] = set()
 
     def part(self, part: PartData | HandedPart) -> Part:
@@ -130,6 +131,8 @@ class Upload:
         """Write a pack while the next one is being filled, or the manifest is written."""
         pieces, key = builder.finish(), f"{self._folder}/packs/{builder.id}"
         self.packs[builder.id] = builder.size
+        if self._is_far:
+            pieces = [b"".join(pieces)]  # it is sent as one: what it is made of need not wait for that
         if self._pool is None and builder.size < _LITTLE:
             self.put(key, pieces)
             return
