@@ -44,8 +44,8 @@ users call them.
 - **written**: what the files grew by. **memory**: the most that was in memory beyond the state, of all processes.
 - **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
   array was read. Peers that save arrays only put them into a model that the program has made anew.
-- **from the disk**: the same once more when the page cache has been emptied of the files, as after a restart of the
-  machine. Large files of nbckpt's are there from the beginning: it writes them around the page cache.
+- **from the disk**: the same when the page cache has nothing of the files, as after a restart of the machine. Large
+  files of nbckpt's are not there from the beginning: it writes them around the page cache.
 """
 BEGIN, END = "<!-- targets -->", "<!-- end of targets -->"
 """What `python -m benchmarks --write docs/speed.md` writes in README.md is between these."""

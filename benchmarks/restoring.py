@@ -1,8 +1,7 @@
 """One process: restores what a session saved, and says what it is. It prints a line of JSON for each save.
 
-From files in the page cache, and the last save once more from the disk.
-
-`python -m benchmarks.restoring PEER WORKLOAD SCALE FOLDER NUMBER...`
+`python -m benchmarks.restoring PEER WORKLOAD SCALE FOLDER warm|cold NUMBER...`: from files that are all in the page
+cache, or none of them.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ _BLOCK = 1 << 20
 
 
 def main() -> None:
-    peer_name, workload_name, scale, folder, *numbers = sys.argv[1:]
+    peer_name, workload_name, scale, folder, cache, *numbers = sys.argv[1:]
     workload = workload_of(workload_name)
     kind = find(peer_name)
     for module in (*workload.needs, *kind.imports):
         import_module(module)
     workload.make(_TINY)  # what a library imports when it is first used is not what a restore costs
     peer = kind(workload, float(scale), Path(folder))
-    warm(Path(folder))
+    if cache == "warm":
+        warm(Path(folder))
+    else:
+        forget(Path(folder))
     for number in map(int, numbers):
         took, variables = restored(peer, workload, number)
         print(json.dumps({"number": number, "restore": took, "digest": workload.digest(variables)}), flush=True)
         del variables
-    if forget(Path(folder)):
-        took, variables = restored(peer, workload, number)
-        print(json.dumps({"number": number, "cold": took, "digest": workload.digest(variables)}), flush=True)
 
 
 def restored(peer: Peer, workload: Workload, number: int) -> tuple[float, dict[str, Any]]:
@@ -67,14 +66,23 @@ def warm(folder: Path) -> None:
             pass
 
 
-def forget(folder: Path) -> bool:
-    """Have none of them there; False where that cannot be asked for."""
-    if not hasattr(os, "posix_fadvise"):
-        return False
+def forget(folder: Path) -> None:
+    """Have none of them there; raises an error where that cannot be had."""
     for file in files(folder):
         os.fsync(file)  # what is not on the disk yet would stay
+        for _ in range(2):  # to ask reads ahead
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            if is_cached(file):
+                raise RuntimeError("the page cache does not let go of a file")
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    return True
+
+
+def is_cached(file: int) -> bool:
+    """Whether the beginning of a file can be read without a look at the disk."""
+    try:
+        return bool(os.preadv(file, [bytearray(1)], 0, os.RWF_NOWAIT))
+    except BlockingIOError:
+        return False
 
 
 if __name__ == "__main__":

@@ -109,19 +109,20 @@ def take_turn(name: str, workload: Workload, plan: Plan, place: Path, row: Row) 
         for what in ("stall", "effective", "slower", "durable", "written", "memory", "background"):
             row.add(what, save[what])
     row.add("first", saves[0]["stall"])
-    numbers = [save["number"] for save in saves]
-    code, out, words = run(
-        "restoring", name, workload.name, plan.scale, folder, *numbers, folder=place, limit=plan.limit
-    )
-    restored = [json.loads(line) for line in filter(is_record, out.splitlines())]
-    if code or {one["number"] for one in restored} != set(numbers):
-        row.problem = f"cannot be restored: {words}"
     digests = {save["number"]: save["digest"] for save in saves}
-    if any(one["digest"] != digests[one["number"]] for one in restored):
-        row.problem = "restores something else than was saved"
-    for one in restored:
-        what = "restore" if "restore" in one else "cold"
-        row.add(what, one[what])
+    for what, cache, numbers in (("restore", "warm", [*digests]), ("cold", "cold", [*digests][-1:])):
+        if cache == "cold" and not hasattr(os, "posix_fadvise"):
+            continue
+        code, out, words = run(
+            "restoring", name, workload.name, plan.scale, folder, cache, *numbers, folder=place, limit=plan.limit
+        )
+        restored = {one["number"]: one for one in map(json.loads, filter(is_record, out.splitlines()))}
+        if code or [*restored] != numbers:
+            row.problem = f"cannot be restored: {words}"
+        elif any(one["digest"] != digests[number] for number, one in restored.items()):
+            row.problem = "restores something else than was saved"
+        for one in restored.values():
+            row.add(what, one["restore"])
 
 
 def is_record(line: str) -> bool:

@@ -60,6 +60,9 @@ Google Cloud Storage (`gs://`, with gcsfs) and Azure (`az://`, `abfs://`, with a
 upload a blob, and creation on condition that there is none, as those packages document it. No server of theirs runs
 in our tests; like every store, they are tried out before anything is saved.
 
+Files of a megabyte and more in a folder are written around the page cache where the file system lets that happen, on
+Linux: it leaves the processors to the loop and the memory to whoever needs it. A restore reads them from the disk.
+
 Every other filesystem that fsspec knows (`ftp://`, `webdav://`, `smb://`, `hdfs://`, …) says that it cannot take a name
 once, because none of them is known to. It is refused unless you vouch, with `?single_writer=true`, that never two runs
 at once save under one name. Blobs are written under another name and moved; where moving is not one step, a kill can
