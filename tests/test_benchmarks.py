@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import mmap
+import os
 import re
 import shlex
 import sys
@@ -14,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import command, curves, large, page, peers, pictures, rounds, s3, targets, watch, workloads  # noqa: E402
+from benchmarks import command, curves, large, page, peers, pictures, restoring, rounds, s3, targets, watch, workloads  # noqa: E402
 from benchmarks.floors import measure as floors_of  # noqa: E402
 from benchmarks.peers.pickles import Pickle  # noqa: E402
 
@@ -56,6 +58,17 @@ def test_a_turn(peer: str, tmp_path: Path) -> None:
     assert (row.median("stall") or 0) > 0
     assert (row.median("durable") or 0) > 0
     assert (row.median("written") or 0) > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system's cache cannot be emptied of a file")
+def test_the_cache_is_filled_and_emptied(tmp_path: Path) -> None:
+    """Which is looked at, page by page."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    restoring.warm(tmp_path)
+    assert sum(map(restoring.cached, restoring.files(tmp_path))) == -(-1_000_000 // mmap.PAGESIZE)
+    assert restoring.forget(tmp_path)
+    assert sum(map(restoring.cached, restoring.files(tmp_path))) == 0
 
 
 @pytest.mark.slow
