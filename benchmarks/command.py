@@ -110,7 +110,7 @@ def s3_times(about: dict[str, Any], folder: Path, plan: Plan) -> s3.Times:
         return {}
     say("a state to a server of S3 and back")
     about["s3"] = max(1, int(s3.SIZE * plan.scale))
-    return s3.measure(folder, about["s3"], plan.rounds, plan.limit)
+    return s3.measure(folder, about["s3"], max(s3.TURNS, plan.rounds), plan.limit)
 
 
 def auto_shares(seconds: float, folder: Path, plan: Plan) -> dict[str, float]:

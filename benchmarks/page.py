@@ -45,7 +45,8 @@ users call them.
 - **restore**: in a new process that has imported everything, from files in the page cache, until every byte of every
   array was read. Peers that save arrays only put them into a model that the program has made anew.
 - **from the disk**: the same when the page cache has nothing of the files, as after a restart of the machine. Large
-  files of nbckpt's are not there from the beginning: it writes them around the page cache.
+  files of nbckpt's are not there from the beginning: it writes them around the page cache. Without a value where the
+  cache did not let go of a file.
 """
 BEGIN, END = "<!-- targets -->", "<!-- end of targets -->"
 """What `python -m benchmarks --write docs/speed.md` writes in README.md is between these."""
