@@ -17,8 +17,8 @@ _REASONS = {
     ),
     "durable, W1": _ONLY_WRITES,
     "durable, W2f": (
-        "The floor has the machine to itself, and writes only. Here the loop goes on, on all processors, while the bytes "
-        "are hashed with BLAKE3 and written."
+        "The floor has the machine to itself, and only writes. Here the loop goes on, on all processors, while the "
+        "bytes are hashed with BLAKE3 and written."
     ),
     "durable, W2": _ONLY_WRITES,
     "durable, W3": "The floor writes some kilobytes that it is given; here it has to be found first which they are.",
