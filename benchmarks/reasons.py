@@ -39,6 +39,10 @@ _REASONS = {
         "A store is opened, a key read and the signatures of two entries of its log are verified before anything is "
         "unpickled. The peer verifies nothing but its own cache."
     ),
+    "ms of stall": (
+        "Two of the later saves still read every byte, before what the kernel tells is believed, and count in the "
+        "median. The others copy what changed, which is most of what they take."
+    ),
     "stall, W4": (
         "A row may have changed without a trace, so each is looked at. The cheapest look that finds every change, of "
         "all that were measured, is to pickle the rows stretch by stretch in the processor's cache and to hash that: "
