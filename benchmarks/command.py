@@ -117,18 +117,10 @@ def auto_shares(seconds: float, folder: Path, plan: Plan) -> dict[str, float]:
     """The share of the time that all saves of a run cost under `--every auto`."""
     say(f"W1 for {seconds:.0f} s with --every auto")
     limit = seconds + plan.limit
-    shares: dict[str, float] = record(
+    shares: dict[str, float] = rounds.record(
         "--every auto", "auto", "W1", plan.scale, folder, seconds, folder=folder, limit=limit
     )
     return shares
-
-
-def record(what: str, module: str, *given: object, folder: Path, limit: float) -> Any:
-    """What a module of the benchmark prints, run in a process of its own."""
-    code, out, words = rounds.run(module, *given, folder=folder, limit=limit)
-    if code:
-        sys.exit(f"{what} failed: {words}")
-    return json.loads(next(filter(rounds.is_record, out.splitlines())))
 
 
 def told(words: Sequence[str]) -> str:

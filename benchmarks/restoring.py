@@ -20,6 +20,7 @@ from typing import Any
 from .floors import read_through
 from .peers import find
 from .peers.peer import Peer
+from .watch import settle
 from .workloads import Workload, workload_of
 
 _TINY = 1e-6
@@ -72,8 +73,8 @@ def forget(folder: Path) -> bool:
     """Have none of them there; False where that cannot be had."""
     if not hasattr(os, "posix_fadvise"):
         return False
+    settle(folder)  # what is not on the disk yet would stay
     for file in files(folder):
-        os.fsync(file)  # what is not on the disk yet would stay
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     return not any(map(cached, files(folder)))
 

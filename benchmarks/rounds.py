@@ -94,6 +94,14 @@ def run(module: str, *given: object, folder: Path, limit: float) -> tuple[int, s
     return process.returncode, out, said[-1] if said else ""
 
 
+def record(what: str, module: str, *given: object, folder: Path, limit: float) -> Any:
+    """What a module of the benchmark prints, run in a process of its own; ends the benchmark where that fails."""
+    code, out, words = run(module, *given, folder=folder, limit=limit)
+    if code:
+        sys.exit(f"{what} failed: {words}")
+    return json.loads(next(filter(is_record, out.splitlines())))
+
+
 def take_turn(name: str, workload: Workload, plan: Plan, place: Path, row: Row) -> None:
     """One session of a peer, and the restore of each of its saves."""
     folder, report = place / "saved", place / "report.json"

@@ -43,10 +43,7 @@ def measure(folder: Path, size: int, turns: int, limit: float) -> Times:
         _client(endpoint).create_bucket(Bucket=_BUCKET)
         for number in range(turns):
             for name in (OURS, _RAW) if number % 2 else (_RAW, OURS):
-                code, out, words = rounds.run("s3", "turn", name, endpoint, size, folder=folder, limit=limit)
-                if code:
-                    sys.exit(f"S3 failed for {name}: {words}")
-                times = json.loads(next(filter(rounds.is_record, out.splitlines())))
+                times = rounds.record("S3", "s3", "turn", name, endpoint, size, folder=folder, limit=limit)
                 for what, seconds in times.items():
                     found.setdefault(name, {}).setdefault(what, []).append(seconds)
     return {name: {what: statistics.median(values) for what, values in times.items()} for name, times in found.items()}

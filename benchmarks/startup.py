@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-from .rounds import is_record, run
+from .rounds import record
 
 _BODY = "total = 0\nfor number in range(3):\n    total += number\n"
 
@@ -57,9 +57,8 @@ def measure(rounds: int, limit: float = 60.0) -> dict[str, float]:
     for _ in range(rounds):
         for kind in ("import", "plain", "nbckpt"):
             with tempfile.TemporaryDirectory() as folder:
-                code, out, words = run("startup", kind, folder, folder=Path(folder), limit=limit)
-            assert code == 0, words
-            for what, value in json.loads(next(filter(is_record, out.splitlines()))).items():
+                found = record("startup", "startup", kind, folder, folder=Path(folder), limit=limit)
+            for what, value in found.items():
                 times.setdefault(what, []).append(value)
     return {what: statistics.median(values) for what, values in times.items()}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MUCH = 1024 * 1024
-"""Bytes from which it pays to bother: below, the cache is as fast."""
+"""Bytes of a file from which on it is worth the steps."""
 _AT_ONCE = 4 * 1024 * 1024
 _ALIGNED = 4096  # whole blocks, of all disks that we know
 _CANNOT = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
