@@ -131,9 +131,9 @@ def _calls_of(
         if key in frame.loops and not _hold(frame, key, names):
             frame.inner = position  # nothing of this execution is saved, whatever else it begins
             frame.run.status.notice(
-                f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop whose "
-                "list or variable was changed first, so nobody can tell its current item. Change them after that, "
-                "or loop over a copy"
+                f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop of "
+                "which nobody can tell the current item, as its list or variable was changed first or is not a plain "
+                "name. Change them after that, or loop over a copy by plain names"
             )
             return items
         inner = frame.inner = Inner(frame, position, at.f_code.co_name)
@@ -143,24 +143,19 @@ def _calls_of(
 def _hold(frame: Caller, key: str, names: dict[str, Any]) -> bool:
     """Have a loop keep its current item; return False if what it goes over has lost that already."""
     loop = frame.loops[key]
-    if loop.gathering is not None:
+    if loop.gathering is not None or loop.cursor is None:
         return loop.hold()
-    try:
-        target: Any = ast.parse(f"for {frame.plan[key].label} in (): pass").body[0]
-    except SyntaxError:  # a plan keeps only the beginning of what is very long
-        return loop.hold(lambda _: False)
+    target = ast.parse(frame.plan[key].target, mode="eval").body
     # a function's loop variable may be a global one
-    return loop.hold(lambda item: _is_bound(target.target, item, ChainMap(names, frame.run.namespace)))
+    return loop.hold(lambda item: _is_bound(target, item, ChainMap(names, frame.run.namespace)))
 
 
 def _is_bound(target: ast.expr, item: Any, names: Mapping[str, Any]) -> bool:
-    """Whether a loop's variables are bound to an item; what is no name, or no plain tuple of them, is not looked at."""
+    """Whether it is certain that a loop's variables are bound to an item: names are, and tuples of them."""
     if isinstance(target, ast.Name):
         return names.get(target.id, NOTHING) is item
     if not isinstance(target, (ast.Tuple, ast.List)) or not isinstance(item, (tuple, list)):
-        return True
-    if any(isinstance(part, ast.Starred) for part in target.elts):
-        return True
+        return False
     parts = zip(target.elts, item, strict=False)
     return len(target.elts) == len(item) and all(_is_bound(part, one, names) for part, one in parts)
 

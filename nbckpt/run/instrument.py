@@ -213,8 +213,9 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
-    if kind in ("for", "async for"):
-        header, name = fingerprint(node.target, node.iter), ast.unparse(node.target)
+    target = ast.unparse(node.target) if kind in ("for", "async for") else ""
+    if target:
+        header, name = fingerprint(node.target, node.iter), target
     elif kind in ("while", "if"):
         header, name = fingerprint(node.test), label.removesuffix(":")
     elif kind == "comprehension":
@@ -227,7 +228,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
-    over = fingerprint(node.iter) if kind in ("for", "async for") else ""
+    over = fingerprint(node.iter) if target else ""
     reads = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
     aliases = node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ()
@@ -248,6 +249,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
         rivals=defines and bound.get(node.name, 0) > 1,
         last=0 if loop and len(node.body) > 1 else (node.body[0] if loop else node).end_lineno,
         over=over,
+        target=target,
         reads=tuple(sorted(reads)),
         imports=tuple(sorted(imported)),
         rebinds=tuple(sorted(names_bound([node]))),

@@ -53,6 +53,8 @@ class Statement:
     """For a function or class: whether the cell binds its name elsewhere, too."""
     over: str = ""
     """For a `for`: the fingerprint of what it goes over."""
+    target: str = ""
+    """For a `for`: what it binds to each item."""
     reads: tuple[str, ...] = ()
     """The names that it reads, anywhere in it."""
     imports: tuple[str, ...] = ()

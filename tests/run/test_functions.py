@@ -386,7 +386,7 @@ def test_an_item_that_has_left_its_list_before_a_loop_begins(lab: Lab, items: st
     _, photos = lab.photographed(program, lab.folder())
     for photo in photos:
         again, kernel = lab.execute(program, lab.marker(program, photo.store), seed=5, notes=photo.notes)
-        if "has changed rest" not in again.error:  # which is said, too
+        if "and has changed" not in again.error:  # which is said, too
             lab.compare(program, plain, again)
 
 
@@ -418,6 +418,50 @@ def test_an_item_that_left_its_list_is_let_go_of_when_its_iteration_ends(lab: La
     assert plain.notes == (5, 4, 3, 3, 3)
     whole, _ = lab.execute(program, lab.marker(program, lab.folder()))
     assert whole.notes == plain.notes
+
+
+LASTING = """
+import nbckpt, ledger
+def fit(done, start):
+    for k in nbckpt.loop(range(3), state=done):
+        done.append((start, k))
+        ledger.note((start, k))
+ways, done, box, items = [fit], [], {{}}, [{}]
+for {} in items:
+    ways[0](done, start)
+"""
+MANY = ", ".join(f"a_variable_with_a_long_name_{number}" for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("target", "items"),
+    [(f"start, {MANY}", "(5, *range(9)), (6, *range(9))"), ("(start, other), last", "((5, 1), 7), ((6, 2), 8)")],
+)
+def test_a_loop_by_many_variables(lab: Lab, target: str, items: str) -> None:
+    """However many words they take, the item is known by them."""
+    program = Program("many", "", LASTING.format(items, target))
+    plain = lab.plain(program)
+    with lab.saves.at_every_boundary(lambda _: None):
+        _, kernel = lab.execute(program, lab.marker(program, lab.folder()))
+    assert not kernel.notices.count("is not saved")
+    whole, photos = lab.photographed(program, lab.folder())
+    lab.compare(program, plain, whole)
+    for photo in photos:
+        lab.compare(program, plain, lab.resumed(program, photo, before=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "items"),
+    [("start, box['at']", "(5, 1), (6, 2)"), ("start, *_", "(5, 1), (6, 2)"), ("start, _", "'ab', 'cd'")],
+)
+def test_a_loop_whose_item_cannot_be_told_from_its_variables(lab: Lab, target: str, items: str) -> None:
+    """It is not guessed: nothing is saved in what is called there, which is said."""
+    program = Program("unsure", "", LASTING.format(items, target))
+    plain = lab.plain(program)
+    with lab.saves.at_every_boundary(lambda _: None):
+        whole, kernel = lab.execute(program, lab.marker(program, lab.folder()))
+    lab.compare(program, plain, whole)
+    assert kernel.notices.count("nobody can tell the current item") == 1
 
 
 DRAWING = """
