@@ -24,7 +24,7 @@ from .floors import timed
 from .peers import OURS
 
 SIZE = 1 << 30
-TURNS = 3
+TURNS = 5
 """At least: whoever comes first meets a server that has no memory yet."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 _BUCKET = "bench"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CONTEXT = b"nbckpt log entry 1\0"
 _ALGORITHM = "hmac-sha256"
+_KEYS, _TRUSTED = "keys", "trusted"
 _HOW = {
     *("region", "profile", "sse", "sse_kms_key_id", "storage_class", "timeout", "single_writer"),
     *("key_filename", "allow_agent", "look_for_keys"),
@@ -81,10 +82,11 @@ class Keyring(dict[str, Key]):
 
 def known_keys(url: str = "") -> Keyring:
     """Return every key that signatures in the store at `url` may be verified with; makes none."""
-    found = list(_keys_in_folder(key_folder()))
+    folder = data_folder()  # to find it out takes longer than to read it
+    found = list(_keys_in_folder(folder / _KEYS))
     given = _key_from_environment()
     keyring = Keyring({key.id: key for key in (*found, *([given] if given else []))})
-    keyring.anyone = bool(url) and bool(trusted_by(url))
+    keyring.anyone = bool(url) and bool(_above(url, _trusted_in(folder)))
     return keyring
 
 
@@ -95,7 +97,7 @@ def is_machine_local() -> bool:
 
 def key_folder() -> Path:
     """Return the folder of this user's keys, which need not exist."""
-    return data_folder() / "keys"
+    return data_folder() / _KEYS
 
 
 def data_folder() -> Path:
@@ -136,7 +138,21 @@ def rotate_key() -> Key:
 
 def trusted() -> list[str]:
     """Return the places whose writers this user trusts, whatever they sign with."""
-    path = data_folder() / "trusted"
+    return _trusted_in(data_folder())
+
+
+def trusted_by(url: str) -> list[str]:
+    """Return those of the trusted places that a store is, or is below."""
+    return _above(url, trusted())
+
+
+def trust(places: Iterable[str]) -> None:
+    """Replace the places whose writers this user trusts."""
+    _replace(_make_folder().parent / _TRUSTED, "".join(f"{place}\n" for place in places).encode())
+
+
+def _trusted_in(folder: Path) -> list[str]:
+    path = folder / _TRUSTED
     try:
         with path.open("rb") as file:
             if os.name != "nt" and os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -147,20 +163,14 @@ def trusted() -> list[str]:
         return []
 
 
-def trusted_by(url: str) -> list[str]:
-    """Return those of the trusted places that a store is, or is below."""
+def _above(url: str, places: Iterable[str]) -> list[str]:
     inner, server = _place(url)
     return [
         place
-        for place in trusted()
+        for place in places
         for outer, its_server in [_place(place)]
         if server == its_server and (inner == outer or inner.startswith(outer.rstrip("/") + "/"))
     ]
-
-
-def trust(places: Iterable[str]) -> None:
-    """Replace the places whose writers this user trusts."""
-    _replace(_make_folder().parent / "trusted", "".join(f"{place}\n" for place in places).encode())
 
 
 def signed(record: dict[str, Any], key: Key) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbckpt.errors import AlreadyExists, NotFound, OptionError, StoreError
-from nbckpt.storage.stores import Store, open_store
+from nbckpt.storage.stores import Store, local, open_store
 from nbckpt.storage.stores.local import LocalStore
 from nbckpt.storage.stores.retrying import Retrying
 from nbckpt.testing.faults import Faulty, MemoryStore
@@ -190,6 +190,7 @@ def test_every_refusal_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(local, "FileIO", refuse)
     for use in (lambda: store.put("a/k", [b""]), lambda: store.get("a/k")):
         with pytest.raises(StoreError, match=says) as caught:
             use()

@@ -9,6 +9,7 @@ import secrets
 import stat
 import time
 from collections import deque
+from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -53,7 +54,7 @@ class LocalStore:
 
     def put(self, key: str, bufs: Sequence[Buffer], *, if_absent: bool = False) -> None:
         """Write a temporary file beside the place, make it durable, then give it its name in one step."""
-        path = self._path(key)
+        path = Path(self._path(key))
         try:
             temporary = self._write_temporary(path.parent, bufs)
             try:
@@ -72,13 +73,13 @@ class LocalStore:
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """Read the file, or the piece of it that was asked for."""
-        with self._reading(key) as path, path.open("rb") as file:
+        with self._reading(key) as place, BufferedReader(FileIO(place)) as file:
             file.seek(start)
             return file.read() if end is None else file.read(max(0, end - start))
 
     def get_into(self, key: str, start: int, target: memoryview) -> int:
         """Read straight into `target`, with no copy between."""
-        with self._reading(key) as path, path.open("rb", buffering=0) as file:
+        with self._reading(key) as place, FileIO(place) as file:
             file.seek(start)
             filled = 0
             while filled < len(target) and (count := file.readinto(target[filled:])):
@@ -95,7 +96,7 @@ class LocalStore:
     def delete(self, keys: Iterable[str]) -> None:
         """Remove the files, and the folders that are empty without them."""
         for key in keys:
-            path = self._path(key)
+            path = Path(self._path(key))
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -112,26 +113,26 @@ class LocalStore:
         """Return this machine's clock."""
         return time.time()
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         """Return where a blob is; raises `StoreError` if the way there leads through a link, perhaps out of here."""
         place = str(self._root)
         for segment in check_key(key).split("/"):
-            place = os.path.join(place, segment)  # noqa: PTH118 - for every operation, and paths are slow
+            place = os.path.join(place, segment)  # noqa: PTH118 - for every operation, and a `Path` is slow
             if os.path.islink(place):  # noqa: PTH114
                 msg = f"{place} is a symbolic link, and a store follows none: replace it by what it leads to."
                 raise StoreError(msg)
-        return Path(place)
+        return place
 
     @contextlib.contextmanager
-    def _reading(self, key: str) -> Iterator[Path]:
-        path = self._path(key)
+    def _reading(self, key: str) -> Iterator[str]:
+        place = self._path(key)
         try:
-            yield path
+            yield place
         except FileNotFoundError as error:
             msg = f"{key} is not in the store {self.url}."
             raise NotFound(msg) from error
         except OSError as error:
-            raise self._explain("read", path, error) from error
+            raise self._explain("read", Path(place), error) from error
 
     def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[Entry]:
         """Yield what is below `folder` (a key that ends in a slash, or nothing)."""
