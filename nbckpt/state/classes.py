@@ -11,7 +11,7 @@ import enum
 import pickle
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .adapters import flax_structs
@@ -21,7 +21,8 @@ def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle would make a class of, and what it has to be given from the start."""
     if issubclass(kind, enum.Enum):
         _check_members(kind)
-        return reduced
+        make, (bases, name, qualname, members, *rest), *more = reduced
+        return make, (bases, name, qualname, dict(_marked(members)), *rest), *more
     if len(reduced) == _CALLED:
         return reduced
     make, (constructor, name, bases, given, *rest), (attributes, other), *more = reduced
@@ -47,6 +48,13 @@ def _check_members(kind: Any) -> None:
     make = getattr(kind, "_new_member_", None) or getattr(kind, "__new_member__", None)
     if kind._member_type_ is not object and isinstance(make, types.FunctionType) and make.__module__ == "__main__":
         raise pickle.PicklingError("its members are made by a __new__ of its own")
+
+
+def _marked(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The members of an enum, of which those are marked whose values Python would take for something else: methods."""
+    for name, value in members.items():
+        is_unlike = isinstance(value, type) or any(hasattr(value, way) for way in ("__get__", "__set__", "__delete__"))
+        yield name, enum.member(value) if is_unlike and hasattr(enum, "member") else value
 
 
 def _slots(kind: type) -> Iterator[str]:

@@ -13,7 +13,7 @@ import operator
 import pickle
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain, compress
@@ -146,10 +146,17 @@ def dumped(thing: Any, unequal: list[float]) -> bytes | None:
     if not constants.keys() >= set(map(id, unequal)):
         return None
     stream = io.BytesIO()
-    pickler: Any = pickle.Pickler(stream, 5)
-    pickler.persistent_id = lambda one: constants.get(id(one))
-    pickler.dump(thing)
+    _Pickler(stream, constants).dump(thing)
     return stream.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, stream: io.BytesIO, words: Mapping[int, str]) -> None:
+        super().__init__(stream, 5)
+        self._words = words
+
+    def persistent_id(self, thing: Any) -> str | None:
+        return self._words.get(id(thing))
 
 
 class _Unpickler(pickle.Unpickler):

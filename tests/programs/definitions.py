@@ -208,7 +208,8 @@ for k in range(3):
     Act.LIST.value.append(k)
     Act.SPEC.uses += 1
     spec.n += 1
-    out.append((Act.DOUBLE.value(k), [one is Act[one.name] for one in held], Act.SPEC.value.n, Act(spec).uses))
+    out.append((Act.DOUBLE.value(k), Act.CALLED.value(k)))
+    out.append(([one is Act[one.name] for one in held], Act.SPEC.value.n, Act(spec).uses))
     out.append((Act([1, *range(k + 1)]) is held[-1], earth.gravity(k), Planet((5.9, 6.3)) is earth, len(earth.seen)))
     earth.seen.append(k)
     out.append(Planet.count)
@@ -224,7 +225,8 @@ class Spec:
         self.n = n
 spec = Spec(3)
 class Act(enum.Enum):
-    DOUBLE = functools.partial(double)
+    DOUBLE = getattr(enum, "member", functools.partial)(functools.partial(double))
+    CALLED = getattr(enum, "member", functools.partial)(double)
     SPEC = spec
     NAN = float("nan")
     LIST = [1]

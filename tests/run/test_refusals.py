@@ -145,6 +145,7 @@ def test_a_live_resource_that_nothing_made_again_is_named(lab: Lab) -> None:
     before = "out = open('log.txt', 'a')\n"
     cell = (
         "import ledger\nseen = []\nfor k in range(4):\n    seen.append(k)\n    ledger.note(k)\n    print(k, file=out)\n"
+        "out.close()\n"
     )
     left = lab.killed(cell, "len(seen) == 2", before=(before,))
     done, _ = lab.again(left, cell)

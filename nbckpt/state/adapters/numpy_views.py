@@ -160,7 +160,10 @@ def _taken_over(raw: Any, dtype: Any, lengths: tuple[int, ...]) -> Any:
     made = raw.obj if type(raw) is memoryview else None
     if type(made) is not np.ndarray or not made.flags.owndata or made.dtype != np.uint8 or not lengths:
         return None
-    made.dtype = dtype
+    if hasattr(made, "_set_dtype"):  # from NumPy 2.5 on, which would rather have a view: that owns no memory
+        made._set_dtype(dtype)  # noqa: SLF001
+    else:
+        made.dtype = dtype
     made.resize(lengths, refcheck=False)  # as many bytes as before: nothing moves
     return made
 
