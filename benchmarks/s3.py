@@ -25,7 +25,7 @@ from .peers import OURS
 
 SIZE = 1 << 30
 TURNS = 5
-"""At least: whoever comes first meets a server that has no memory yet."""
+"""At least: whoever comes first meets a server that has no memory yet, and single turns differ by a third."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 _BUCKET = "bench"
 _PIECE = 16 << 20

@@ -65,7 +65,6 @@ def clauses(node: ast.stmt, key: str) -> dict[str, Statement]:
             fingerprint(*clause.ifs, *rest, *_elements(value)),
             nested=bool(rest),
             gathers="" if index else _KINDS[type(value)],
-            target=ast.unparse(clause.target),
         )
     return found
 

@@ -10,7 +10,8 @@ import ast
 import builtins
 import sys
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from types import FrameType, FunctionType
 from typing import Any, TypeVar
 
@@ -131,9 +132,9 @@ def _calls_of(
         if key in frame.loops and not _hold(frame, key, names):
             frame.inner = position  # nothing of this execution is saved, whatever else it begins
             frame.run.status.notice(
-                f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop of "
-                "which nobody can tell the current item, as its list or variable was changed first or is not a plain "
-                "name. Change them after that, or loop over a copy by plain names"
+                f"the nbckpt.loop in {at.f_code.co_name}() is not saved: its caller at line {line} is in a loop "
+                "over a list of which nobody can tell the current item for certain: that list, or what the item was "
+                "bound to, may be another by now. Loop over a tuple of it instead"
             )
             return items
         inner = frame.inner = Inner(frame, position, at.f_code.co_name)
@@ -141,23 +142,32 @@ def _calls_of(
 
 
 def _hold(frame: Caller, key: str, names: dict[str, Any]) -> bool:
-    """Have a loop keep its current item; return False if what it goes over has lost that already."""
-    loop = frame.loops[key]
-    if loop.gathering is not None or loop.cursor is None:
+    """Have a loop keep its current item; return False if what it goes over does not tell which that is any more."""
+    loop, target = frame.loops[key], frame.plan[key].target
+    if not target:
         return loop.hold()
-    target = ast.parse(frame.plan[key].target, mode="eval").body
+    bound = ast.parse(target, mode="eval").body
     # a function's loop variable may be a global one
-    return loop.hold(lambda item: _is_bound(target, item, ChainMap(names, frame.run.namespace)))
+    return loop.hold(lambda item: _are_bound(bound, item, ChainMap(names, frame.run.namespace)))
 
 
-def _is_bound(target: ast.expr, item: Any, names: Mapping[str, Any]) -> bool:
-    """Whether it is certain that a loop's variables are bound to an item: names are, and tuples of them."""
+def _are_bound(target: ast.expr, item: Any, names: Mapping[str, Any]) -> bool:
+    """Whether the variables of a loop are what an item is unpacked to, as far as that is seen without the user's code.
+
+    An attribute or an element is not looked up, and what is no tuple, list or text is not unpacked.
+    """
     if isinstance(target, ast.Name):
         return names.get(target.id, NOTHING) is item
-    if not isinstance(target, (ast.Tuple, ast.List)) or not isinstance(item, (tuple, list)):
+    if not isinstance(target, (ast.Tuple, ast.List)):
         return False
-    parts = zip(target.elts, item, strict=False)
-    return len(target.elts) == len(item) and all(_is_bound(part, one, names) for part, one in parts)
+    if type(item) is str:
+        parts: Sequence[Any] = tuple(item)  # characters are told apart by what they are
+        known = [names.get(one.id) if isinstance(one, ast.Name) else None for one in target.elts]
+        return len(known) == len(parts) and all(type(one) is str for one in known) and tuple(known) == parts
+    kind = next((kind for kind in (tuple, list) if isinstance(item, kind)), None)
+    if kind is None or any(getattr(type(item), way) is not getattr(kind, way) for way in ("__iter__", "__len__")):
+        return False
+    return len(target.elts) == len(item) and all(map(_are_bound, target.elts, item, repeat(names)))
 
 
 class Inner(Order):

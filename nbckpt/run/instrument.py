@@ -213,8 +213,9 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     """Note what a statement is, before it is rewritten."""
     label = ast.unparse(node).splitlines()[0]
     whole = fingerprint(node)
-    target = ast.unparse(node.target) if kind in ("for", "async for") else ""
-    if target:
+    goes_over = kind in ("for", "async for")
+    target = ast.unparse(node.target) if goes_over else ""
+    if goes_over:
         header, name = fingerprint(node.target, node.iter), target
     elif kind in ("while", "if"):
         header, name = fingerprint(node.test), label.removesuffix(":")
@@ -228,7 +229,7 @@ def _describe(node: Any, key: str, kind: Kind, bound: Mapping[str, int], *, nest
     body = fingerprint(*node.body, *node.orelse) if loop else ""
     defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     binds = (node.name,) if defines else ()
-    over = fingerprint(node.iter) if target else ""
+    over = fingerprint(node.iter) if goes_over else ""
     reads = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
     eager = tuple(sorted(_read_to_define(node))) if defines else ()
     aliases = node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ()

@@ -54,7 +54,7 @@ class Statement:
     over: str = ""
     """For a `for`: the fingerprint of what it goes over."""
     target: str = ""
-    """For a `for`: what it binds to each item."""
+    """For a `for` statement: what it binds to each item, as code, all of it."""
     reads: tuple[str, ...] = ()
     """The names that it reads, anywhere in it."""
     imports: tuple[str, ...] = ()

@@ -68,10 +68,12 @@ def make_list(found: list[Any], odd: dict[int, Any]) -> list[Any]:
 def make_dict(keys: list[Any], found: list[Any], odd: dict[int, Any]) -> dict[Any, Any]:
     """The same by the keys in pieces."""
     made: dict[Any, Any] = {}
-    for names, values in zip(keys, _stretches(found, odd), strict=True):
-        # one by one: of millions the first would have left the processor's cache when they are looked at again. Each as
-        # a dict first: what is hashed already goes into the large one with no wait for its memory between any two.
-        made.update(dict(zip(pieces.loaded(names), values, strict=True)))
+    # stretch by stretch: of millions the first would have left the processor's cache when they are looked at again
+    for piece, values in zip(keys, _stretches(found, odd), strict=True):
+        names = pieces.loaded(piece)
+        items = zip(names, values, strict=True)
+        # Texts take long to hash, and the large dict waits for memory at each key: all of the one before the other.
+        made.update(dict(items) if type(names[0]) is str else items)
     return made
 
 

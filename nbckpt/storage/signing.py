@@ -82,11 +82,11 @@ class Keyring(dict[str, Key]):
 
 def known_keys(url: str = "") -> Keyring:
     """Return every key that signatures in the store at `url` may be verified with; makes none."""
-    folder = data_folder()  # to find it out takes longer than to read it
+    folder = data_folder()  # once: to ask where it is takes as long as to read what is there
     found = list(_keys_in_folder(folder / _KEYS))
     given = _key_from_environment()
     keyring = Keyring({key.id: key for key in (*found, *([given] if given else []))})
-    keyring.anyone = bool(url) and bool(_above(url, _trusted_in(folder)))
+    keyring.anyone = bool(url) and bool(_places_of(url, _trusted_in(folder)))
     return keyring
 
 
@@ -143,7 +143,7 @@ def trusted() -> list[str]:
 
 def trusted_by(url: str) -> list[str]:
     """Return those of the trusted places that a store is, or is below."""
-    return _above(url, trusted())
+    return _places_of(url, trusted())
 
 
 def trust(places: Iterable[str]) -> None:
@@ -152,6 +152,7 @@ def trust(places: Iterable[str]) -> None:
 
 
 def _trusted_in(folder: Path) -> list[str]:
+    """The lines of the user's list, which only the user may change."""
     path = folder / _TRUSTED
     try:
         with path.open("rb") as file:
@@ -163,7 +164,8 @@ def _trusted_in(folder: Path) -> list[str]:
         return []
 
 
-def _above(url: str, places: Iterable[str]) -> list[str]:
+def _places_of(url: str, places: Iterable[str]) -> list[str]:
+    """Those of some places that a store is, or is below."""
     inner, server = _place(url)
     return [
         place

@@ -117,7 +117,7 @@ class LocalStore:
         """Return where a blob is; raises `StoreError` if the way there leads through a link, perhaps out of here."""
         place = str(self._root)
         for segment in check_key(key).split("/"):
-            place = os.path.join(place, segment)  # noqa: PTH118 - for every operation, and a `Path` is slow
+            place = os.path.join(place, segment)  # noqa: PTH118 - for every read, and a `Path` is slow
             if os.path.islink(place):  # noqa: PTH114
                 msg = f"{place} is a symbolic link, and a store follows none: replace it by what it leads to."
                 raise StoreError(msg)
