@@ -254,6 +254,8 @@ def kernel(seed: int = 0, *, extension: bool = True) -> Iterator[Kernel]:
         for name, value in saved.items():
             setattr(sys, name, value)
         atexit.unregister(shell.atexit_operations)
+        if IPython.version_info < (9,):  # which has them from the beginning, and would keep every shell to the end
+            atexit.unregister(shell.magics_manager.registry["ScriptMagics"].kill_bg_processes)
         shell.restore_sys_module_state()
         sys.modules["__main__"] = main
         for name in set(vars(builtins)) - known:
