@@ -623,6 +623,19 @@ log
         at_least=20,
     ),
     Program(
+        "deques_from_their_end",
+        "So far as they were gone through, by the loop and beside it.",
+        """
+from collections import deque
+log, back = [], reversed(deque("abcd"))
+for x in back:
+    for y in reversed(deque([6, 7])):
+        log.append((x, y))
+    log.append(next(back))
+log
+""",
+    ),
+    Program(
         "iterators_that_call",
         "iter(callable, sentinel) goes on with what the callable has left.",
         """

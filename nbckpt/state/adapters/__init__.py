@@ -39,6 +39,7 @@ _MODULES = {
     "builtins.set_iterator": "set_iterators",
     "collections.Counter": "by_hand.reduce_container",
     "collections.OrderedDict": "by_hand.reduce_container",
+    "collections._deque_reverse_iterator": "deque_iterators",
     "collections.defaultdict": "by_hand.reduce_container",
     "collections.deque": "by_hand.reduce_container",
     "csv.DictWriter": "csv_writers.reduce_named",
