@@ -32,8 +32,8 @@ _REASONS = {
     "restore, W1": _ONLY_READS,
     "restore, W2": _ONLY_READS,
     "restore, W4": (
-        "To unpickle the rows takes four tenths of it, and to fill the dict most of the rest: nothing is left to save "
-        "but what pickle does itself."
+        "To unpickle the rows takes a third of it, and to put a million keys into one dict more than that, as each "
+        "waits for memory: nothing is left to save but what pickle does itself."
     ),
     "restore, W5": (
         "A store is opened, a key read and the signatures of two entries of its log are verified before anything is "
@@ -42,6 +42,10 @@ _REASONS = {
     "ms of stall": (
         "Two of the later saves still read every byte, before what the kernel tells is believed, and count in the "
         "median. The others copy what changed, which is most of what they take."
+    ),
+    "stall, W2f": (
+        "Beside the floor, hundreds of objects around the tensors are pickled, and the kernel is asked about the pages "
+        "of nineteen buffers: each took 4 ms here, and where memory is quick the floor is little more."
     ),
     "stall, W4": (
         "A row may have changed without a trace, so each is looked at. The cheapest look that finds every change, of "
