@@ -15,7 +15,8 @@ from .notebook import ROOT, notebook
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
 
-SETUP = "from nbckpt.run import forking; forking.WORTH = 0.0"
+# a copy in any case, however long threads take to rest on a busy machine
+SETUP = "from nbckpt.run import forking; forking.WORTH, forking._LOOKS = 0.0, 10**5"
 CELL = """
 import gate, held, os, random
 import numpy as np
