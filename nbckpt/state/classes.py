@@ -11,7 +11,7 @@ import enum
 import pickle
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from .adapters import flax_structs
@@ -21,8 +21,10 @@ def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle would make a class of, and what it has to be given from the start."""
     if issubclass(kind, enum.Enum):
         _check_members(kind)
-        make, (bases, name, qualname, members, *rest), *more = reduced
-        return make, (bases, name, qualname, dict(_marked(members)), *rest), *more
+        make, (bases, name, qualname, _, *rest), (attributes, other), *more = reduced
+        members = dict(_members(kind))
+        attributes = {name: value for name, value in attributes.items() if name not in members}
+        return make, (bases, name, qualname, members, *rest), (attributes, other), *more
     if len(reduced) == _CALLED:
         return reduced
     make, (constructor, name, bases, given, *rest), (attributes, other), *more = reduced
@@ -50,11 +52,16 @@ def _check_members(kind: Any) -> None:
         raise pickle.PicklingError("its members are made by a __new__ of its own")
 
 
-def _marked(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The members of an enum, of which those are marked whose values Python would take for something else: methods."""
-    for name, value in members.items():
+def _members(kind: Any) -> Iterator[tuple[str, Any]]:
+    """All names of an enum's members with their values: cloudpickle leaves out aliases, and combinations of flags.
+
+    A value that Python would take for no member, as a function or an inner class, is marked as one.
+    """
+    mark = getattr(enum, "member", None)  # from Python 3.11 on
+    for name, member in kind.__members__.items():
+        value = member.value
         is_unlike = isinstance(value, type) or any(hasattr(value, way) for way in ("__get__", "__set__", "__delete__"))
-        yield name, enum.member(value) if is_unlike and hasattr(enum, "member") else value
+        yield name, mark(value) if mark and is_unlike else value
 
 
 def _slots(kind: type) -> Iterator[str]:

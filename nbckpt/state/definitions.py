@@ -147,8 +147,10 @@ def _held(code: Any) -> dict[str, Any]:
     if isinstance(code, types.FunctionType):
         return _held_by_function(code)
     if isinstance(code, enum.Enum):
-        return {name: value for name, value in vars(code).items() if name not in _OF_MEMBERS and _is_data(value)}
-    return {name: value for name, value in _attributes(code).items() if _is_data(value) or is_definition(value)}
+        attributes = {name: value for name, value in vars(code).items() if name not in _OF_MEMBERS}
+    else:
+        attributes = _attributes(code)
+    return {name: value for name, value in attributes.items() if _is_data(value) or is_definition(value)}
 
 
 _OF_MEMBERS = {"_name_", "_sort_order_", "__objclass__"}

@@ -214,6 +214,7 @@ for k in range(3):
     earth.seen.append(k)
     out.append(Planet.count)
     Planet.count += 1
+    out.append((Color["BOTH"] is both, [*Color.__members__], Color.RED | Color.BLUE is both, Planet["HOME"] is earth))
 out
 """,
         before=(
@@ -234,8 +235,11 @@ class Act(enum.Enum):
         self.uses = 0
     def __repr__(self):
         return self.name
+class Color(enum.IntFlag):
+    RED, BLUE, BOTH, ROT = 1, 2, 3, 1
+both = Color.BOTH
 class Planet(enum.Enum):
-    EARTH = (5.9, 6.3)
+    EARTH = HOME = (5.9, 6.3)
     def __init__(self, mass, radius):
         self.mass, self.radius, self.seen = mass, radius, []
     def gravity(self, k):
@@ -245,6 +249,24 @@ earth, held = Planet.EARTH, list(Act)
 """,
         ),
         row="Classes and functions: enums whose members have values or attributes of any kind",
+    ),
+    Program(
+        "members_that_hold_functions",
+        "What a member got from a function of the notebook is that function again.",
+        "out = []\nfor k in range(3):\n    out.append([way.work(k) for way in ways])\nout",
+        before=(
+            """
+import enum
+def double(x): return 2 * x
+class Way(enum.Enum):
+    DOUBLE, TEXT = (1, double), (2, str)
+    def __init__(self, number, work):
+        self.work = work
+    def __repr__(self):
+        return self.name
+ways = [Way.DOUBLE, Way.TEXT]
+""",
+        ),
     ),
     Program(
         "members_that_are_made_another_way",

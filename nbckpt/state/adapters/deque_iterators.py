@@ -14,6 +14,8 @@ def reduce(iterator: Any) -> Any:
 
 def again(source: deque[Any], given: int) -> Iterator[Any]:
     """An iterator that has given so many."""
-    make: Any = type(reversed(source))
-    iterator: Iterator[Any] = make(source, given)
-    return iterator
+    made: Iterator[Any] = _KIND(source, given)
+    return made
+
+
+_KIND: Any = type(reversed(deque[Any]()))
